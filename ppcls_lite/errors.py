@@ -1,0 +1,27 @@
+"""What a user sees when something they gave cannot work: one message, no traceback, exit code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend.
+
+    Args:
+        message: what was received and what is allowed.
+        hint: what to run or change next; printed on a line of its own.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns '; did you mean X?' for the known name closest to `word`, or '' when none is close."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]}?" if match else ""
