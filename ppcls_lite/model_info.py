@@ -1,0 +1,47 @@
+"""What a trained network needs beside its weights, wherever it goes: checkpoint, export folder, server."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ppcls_lite.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Rebuilds a network and says how to feed it and how to read its answer.
+
+    Attributes:
+        name: zoo name for `create_model`.
+        num_classes: K, the width of the logits.
+        overrides: keyword arguments given to `create_model` beside the name.
+        classes: class names, index = class id; empty when unknown.
+        preprocess: what was done to the evaluation pictures.
+    """
+
+    name: str
+    num_classes: int = 1000
+    overrides: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+    def class_name(self, class_id: int) -> str:
+        """Returns the name of a class, or its number as text when names are unknown."""
+        return self.classes[class_id] if class_id < len(self.classes) else str(class_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain lists, dicts and numbers, ready for JSON or YAML."""
+        return asdict(self) | {
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ModelInfo":
+        """Reads what `to_dict` wrote; other keys are left alone."""
+        return cls(
+            name=data["name"],
+            num_classes=data["num_classes"],
+            overrides=dict(data["overrides"]),
+            classes=tuple(data["classes"]),
+            preprocess=Preprocess.from_dict(data["preprocess"]),
+        )
