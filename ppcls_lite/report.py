@@ -19,7 +19,7 @@ MOST_LABELS = 30
 def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) -> list[Path]:
     """Writes confusion_matrix.csv, per_class.csv and confusion_matrix.png; returns their paths.
 
-    Rows are the true classes, columns the predicted ones, in counts (CSV) or shares of the row (PNG).
+    Rows are the true classes, columns the predicted ones; the PNG is coloured by shares of the row.
     """
     from matplotlib.figure import Figure
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppcls_lite.__main__ import run_command  # noqa: E402
+from ppcls_lite.__main__ import run_command
 
 
 def main(file: str) -> None:

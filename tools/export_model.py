@@ -1,4 +1,4 @@
-"""Writes inference models: python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir inference"""
+"""Writes inference models: tools/export_model.py --pretrained WEIGHTS --save-inference-dir DIR"""
 
 from _bootstrap import main
 

@@ -1,4 +1,4 @@
-"""Names what is on a picture: python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg"""
+"""Names what is on a picture: python tools/predict.py --pretrained WEIGHTS --img-path PICTURE"""
 
 from _bootstrap import main
 

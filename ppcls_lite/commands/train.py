@@ -68,7 +68,7 @@ def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint |
             f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",
             "leave --seed out",
         )
-    sources = dict(config.sources) | {name: found.path.name for name in kept}
+    sources = dict(config.sources) | dict.fromkeys(kept, found.path.name)
     config = dataclasses.replace(config, **kept, seed=found.progress.seed, sources=sources)
     if found.progress.batch and config.batch_size != found.config["batch_size"]:
         raise UserError(

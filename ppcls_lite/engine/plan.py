@@ -126,7 +126,7 @@ def dry_run(run: Run) -> list[str]:
 
 
 def move_earlier_run(folder: Path) -> None:
-    """Moves the files of a run that is not resumed to `previous-N/`, so that none is overwritten."""
+    """Moves the files of an earlier run to `previous-N/`, so that none is overwritten."""
     files = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
     if not any(path.suffix in (".pdparams", ".jsonl") for path in files):
         return
