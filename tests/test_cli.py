@@ -169,7 +169,9 @@ def test_every_flag_of_every_command_has_help(verb):
 
 
 def test_groups_of_settings_do_not_hide_each_others_fields():
-    names = [name for group in TrainConfig.__mro__ for name in vars(group).get("__annotations__", ())]
+    names = [
+        name for group in TrainConfig.__mro__ for name in vars(group).get("__annotations__", ())
+    ]
     assert len(names) == len(set(names)) == len(fields(TrainConfig))
 
 
