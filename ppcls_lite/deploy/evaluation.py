@@ -10,6 +10,7 @@ import paddle
 
 from ppcls_lite.deploy.export import save_static
 from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
+from ppcls_lite.environment import set_threads
 
 
 @contextmanager
@@ -29,4 +30,7 @@ def exported_forward(
         files = [
             f for f in (prefix.with_suffix(".json"), prefix.with_suffix(".pdmodel")) if f.exists()
         ]
-        yield PaddleInferenceRuntime(files[0])
+        try:
+            yield PaddleInferenceRuntime(files[0])
+        finally:
+            set_threads()
