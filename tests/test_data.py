@@ -1,5 +1,6 @@
 """Data sets and the loader: what is found, in which order, and what happens when things break."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -353,7 +354,7 @@ def training(folder: Path, tmp_path: Path) -> Any:
     """Starts a program that loads without end; gives it and the pids of its workers."""
     script = tmp_path / "load.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    started: list[subprocess.Popen[str]] = []
+    started: list[tuple[subprocess.Popen[str], list[int]]] = []
 
     def start(mode: str = "plain") -> tuple[subprocess.Popen[str], list[int]]:
         process = subprocess.Popen(
@@ -364,15 +365,18 @@ def training(folder: Path, tmp_path: Path) -> Any:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        started.append(process)
+        workers: list[int] = []
+        started.append((process, workers))
         assert process.stdout is not None
-        workers = [int(pid) for pid in process.stdout.readline().split()]
+        workers += [int(pid) for pid in process.stdout.readline().split()]
         assert len(workers) == 2 and all(is_running(pid) for pid in workers)
         return process, workers
 
     yield start
-    for process in started:
-        process.kill()
+    for process, workers in started:
+        for pid in (process.pid, *workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -411,7 +415,7 @@ def test_ctrl_c_leaves_no_workers(training: Any) -> None:
 def test_sigkill_of_the_main_process_leaves_no_workers(training: Any) -> None:
     process, workers = training()
     process.kill()
-    process.communicate(timeout=30)
+    process.wait(timeout=30)
     assert_all_end(workers)
 
 

@@ -102,11 +102,13 @@ def _inspect_all(paths: Sequence[str], workers: int) -> Iterator[Inspection]:
     if workers == 0:
         yield from _with_progress(map(inspect, paths), len(paths))
         return
-    with worker_pool(workers) as pool:
-        try:
-            yield from _with_progress(pool.map(inspect, paths, chunksize=16), len(paths))
-        except BrokenProcessPool as error:
-            raise dead_worker() from error
+    pool = worker_pool(workers)
+    try:
+        yield from _with_progress(pool.map(inspect, paths, chunksize=16), len(paths))
+    except BrokenProcessPool as error:
+        raise dead_worker() from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _with_progress(items: Iterable[Inspection], total: int) -> Iterable[Inspection]:

@@ -13,6 +13,7 @@ import collections
 import dataclasses
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -26,6 +27,8 @@ from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError
 
 CHECK_HINT = "tools/check_data.py lists every broken picture; --on-error skip goes on without them"
+
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
 Decoded = tuple[np.ndarray, dict[int, str]]
@@ -139,7 +142,14 @@ class Loader:
         try:
             self._pool = self._pool or worker_pool(self.workers)
             for task in tasks:
-                running.append(self._pool.submit(decode, self.transform, self.seed, epoch, task))
+                # A worker may be started here. It must not see a signal before it has left the
+                # process group; this process sees it a moment later.
+                previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+                try:
+                    future = self._pool.submit(decode, self.transform, self.seed, epoch, task)
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+                running.append(future)
                 if len(running) == 2 * self.workers:  # one in work and one waiting for each
                     yield running.popleft().result()
             while running:
@@ -225,9 +235,13 @@ def dead_worker() -> UserError:
 
 
 def _start_worker() -> None:
-    # A process group of its own: Ctrl-C and `timeout` signal the whole group of the main process,
-    # which then still needs its workers to end in good order.
+    # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which
+    # then still needs its workers to end in good order.
     os.setpgrp()
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # forgets what came while this process started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the pool ends its workers with it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
