@@ -4,9 +4,9 @@ The workers hand over uint8 pixels, a quarter of the bytes of float32; the calle
 numbers for the model with `Preprocess.normalize`.
 
 Differs from paddle.io.DataLoader, which is not used, for three measured reasons (Paddle 3.3.1): an
-error in its worker reaches the caller 5 s later as a SystemError without the file's name; it hands
-over through /dev/shm, which holds 64 MB in a default container and keeps its files when the run is
-killed; its workers are forks with Paddle inside, 90 MB each instead of 35.
+error in its worker reaches the caller as a SystemError without the file's name, a killed worker
+only after 5 s; it hands over through /dev/shm, which holds 64 MB in a default container and keeps
+its files when the run is killed; its workers are forks with Paddle inside, 90 MB each, not 35.
 """
 
 import collections
