@@ -133,6 +133,19 @@ def _cause(source: str | Path | bytes, error: Exception) -> str:
     return f"cannot be decoded: {error or type(error).__name__}"
 
 
+def image_files(folder: str) -> list[str]:
+    """The files with a picture's extension in a folder and all below it, sorted.
+
+    Hidden files are left out: macOS leaves a `._name.jpg` beside a picture that is none.
+    """
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+    )
+
+
 def find_images(path: str) -> list[Path]:
     """Lists the pictures meant by a file, a folder (searched recursively) or a glob, sorted.
 
@@ -142,21 +155,17 @@ def find_images(path: str) -> list[Path]:
     if os.path.isfile(path):
         return [Path(path)]
     if os.path.isdir(path):
-        candidates = [
-            os.path.join(d, name)
-            for d, _, names in os.walk(path, followlinks=True)
-            for name in names
-        ]
+        found = image_files(path)
     else:
-        candidates = [name for name in glob.glob(path, recursive=True) if os.path.isfile(name)]
-    found = sorted(Path(name) for name in candidates if name.lower().endswith(IMAGE_EXTENSIONS))
+        matches = glob.glob(path, recursive=True)
+        found = sorted(name for name in matches if name.lower().endswith(IMAGE_EXTENSIONS))
     if found:
-        return found
-    kinds = " ".join(IMAGE_EXTENSIONS)
-    if candidates:
-        raise UserError(f"{path}: none of its {len(candidates)} files is a picture ({kinds})")
+        return [Path(name) for name in found]
+    kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)
     if os.path.isdir(path):
-        raise UserError(f"{path}: the folder is empty", f"put pictures into it ({kinds})")
+        raise UserError(f"{path}: the folder holds no picture", kinds)
+    if matches:
+        raise UserError(f"{path}: none of the {len(matches)} matches is a picture", kinds)
     parent = os.path.dirname(path) or "."
     siblings = os.listdir(parent) if os.path.isdir(parent) else []
     raise UserError(

@@ -1,0 +1,181 @@
+"""Scans a data root before it is trained on: counts, broken pictures, pictures in both splits."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppcls_lite.data.dataset import (
+    ImageDataset,
+    check_same_classes,
+    class_folders,
+    open_split,
+    some,
+)
+from ppcls_lite.data.loader import dead_worker, worker_pool
+from ppcls_lite.data.preprocess import ImageError, image_files, load_image
+from ppcls_lite.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckDataConfig:
+    """What to scan.
+
+    Args:
+        data_path: the data root.
+        workers: processes that decode; 0 decodes in this process.
+        json: print one JSON object instead of the tables.
+    """
+
+    data_path: str
+    workers: int = 2
+    json: bool = False
+
+
+class Inspection(NamedTuple):
+    """What is known about one file."""
+
+    width: int = 0
+    height: int = 0
+    digest: str = ""  # of the file's bytes
+    cause: str = ""  # why it cannot be read; empty when it can
+
+
+def run(config: CheckDataConfig) -> int:
+    """Prints the report; returns 0 when the data is clean, 1 when there are problems."""
+    report = check(config.data_path, config.workers)
+    if config.json:
+        print(json.dumps(report))
+    else:
+        print("\n".join(_lines(report)))
+    return 1 if report["problems"] else 0
+
+
+def check(data_path: str, workers: int) -> dict[str, Any]:
+    """The report as plain values: per split the counts, and all `problems` in words."""
+    report: dict[str, Any] = {"data_path": data_path, "splits": {}, "problems": []}
+    problems: list[str] = report["problems"]
+    datasets: dict[str, ImageDataset] = {}
+    files: dict[str, dict[str, str]] = {}  # split -> digest -> path
+    for split in ("train", "val"):
+        try:
+            dataset = datasets[split] = open_split(data_path, split)
+        except UserError as error:
+            problems.append(error.message)
+            continue
+        inspections = list(_inspect_all([dataset.path(i) for i in range(len(dataset))], workers))
+        summary = report["splits"][split] = _summary(dataset, inspections)
+        summary["other_files"] = _other_files(os.path.join(data_path, split))
+        problems += [f"broken picture {b['file']}: {b['cause']}" for b in summary["broken"]]
+        files[split] = {x.digest: dataset.path(i) for i, x in enumerate(inspections) if x.digest}
+    if len(datasets) == 2:
+        try:
+            check_same_classes(datasets["train"].classes, datasets["val"].classes)
+        except UserError as error:
+            problems.append(error.message)
+        for digest, path in files["val"].items():
+            if digest in files["train"]:
+                problems.append(f"val picture {path} is also in train: {files['train'][digest]}")
+    return report
+
+
+def inspect(path: str) -> Inspection:
+    """Reads and decodes one file completely."""
+    try:
+        data = Path(path).read_bytes()
+        image = load_image(data)
+    except OSError as error:
+        return Inspection(cause=error.strerror or str(error))
+    except ImageError as error:
+        return Inspection(cause=error.cause)
+    return Inspection(*image.size, hashlib.blake2b(data, digest_size=16).hexdigest())
+
+
+def _inspect_all(paths: Sequence[str], workers: int) -> Iterator[Inspection]:
+    if workers == 0:
+        yield from _with_progress(map(inspect, paths), len(paths))
+        return
+    pool = worker_pool(workers)
+    try:
+        yield from _with_progress(pool.map(inspect, paths, chunksize=16), len(paths))
+    except BrokenProcessPool as error:
+        raise dead_worker() from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _with_progress(items: Iterable[Inspection], total: int) -> Iterable[Inspection]:
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "scanning", total, console=console, transient=True)
+
+
+def _summary(dataset: ImageDataset, inspections: list[Inspection]) -> dict[str, Any]:
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
+    broken = [
+        {"file": dataset.path(i), "cause": x.cause} for i, x in enumerate(inspections) if x.cause
+    ]
+    by_area = sorted((x.width * x.height, i) for i, x in enumerate(inspections) if not x.cause)
+    sizes = {}
+    for name, position in (("smallest", 0), ("largest", -1)):
+        if by_area:
+            index = by_area[position][1]
+            size = inspections[index]
+            sizes[name] = {
+                "file": dataset.path(index),
+                "width": size.width,
+                "height": size.height,
+            }
+    return {
+        "pictures": len(dataset),
+        "classes": [
+            {"id": i, "name": name, "pictures": counts[i]} for i, name in enumerate(dataset.classes)
+        ],
+        "broken": broken,
+        **sizes,
+    }
+
+
+def _other_files(folder: str) -> list[str]:
+    """Files in class folders that are not taken for pictures; none when a list is used."""
+    inside = [os.path.join(folder, name) for name in class_folders(folder)]
+    files = [os.path.join(d, n) for top in inside for d, _, names in os.walk(top) for n in names]
+    return sorted(set(files) - {name for top in inside for name in image_files(top)})
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    splits = report["splits"]
+    # Names alone would not do: ImageNet has two classes called crane.
+    counts = {
+        split: {f"{c['id']} {c['name']}": c["pictures"] for c in summary["classes"]}
+        for split, summary in splits.items()
+    }
+    names = dict.fromkeys(name for split in counts.values() for name in split)
+    width = max([len("class"), *(len(name) for name in names)])
+    yield f"{'class':{width}}" + "".join(f"{split:>9}" for split in splits)
+    for name in names:
+        yield f"{name:{width}}" + "".join(f"{c.get(name, '-'):>9}" for c in counts.values())
+    yield f"{'total':{width}}" + "".join(f"{split['pictures']:>9}" for split in splits.values())
+    for split, summary in splits.items():
+        for name in ("smallest", "largest"):
+            if name in summary:
+                size = summary[name]
+                yield f"{split}: {name} {size['width']} x {size['height']} {size['file']}"
+        if empty := [c["name"] for c in summary["classes"] if not c["pictures"]]:
+            yield f"{split}: classes without pictures ({len(empty)}): {some(empty)}"
+        if summary["other_files"]:
+            yield f"{split}: files not taken for pictures: {some(summary['other_files'])}"
+    problems = report["problems"]
+    yield f"{len(problems)} problems:" if problems else "OK"
+    yield from (f"  {problem}" for problem in problems)

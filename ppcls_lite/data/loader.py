@@ -1,0 +1,252 @@
+"""Batches of pixels for training and evaluation, decoded by worker processes.
+
+The workers hand over uint8 pixels, a quarter of the bytes of float32; the caller turns them into
+numbers for the model with `Preprocess.normalize`.
+
+Differs from paddle.io.DataLoader, which is not used, for three measured reasons (Paddle 3.3.1): an
+error in its worker reaches the caller as a SystemError without the file's name, a killed worker
+only after 5 s; it hands over through /dev/shm, which holds 64 MB in a default container and keeps
+its files when the run is killed; its workers are forks with Paddle inside, 90 MB each, not 35.
+"""
+
+import collections
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image
+from ppcls_lite.data.transforms import TrainTransform, sample_rng
+from ppcls_lite.errors import UserError
+
+CHECK_HINT = "tools/check_data.py lists every broken picture; --on-error skip goes on without them"
+
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
+Decoded = tuple[np.ndarray, dict[int, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pictures, in the order of `indices`."""
+
+    images: np.ndarray  # uint8 [N, H, W, 3]
+    labels: np.ndarray  # int64 [N]
+    indices: np.ndarray  # int64 [N], positions in the data set
+
+
+class Loader:
+    """Iterates over a data set in batches; the order depends on seed and epoch alone.
+
+    Training: a new permutation per epoch, padded at its end with its own beginning until every
+    rank has the same number of samples. Global batch b is one slice of it, of which rank r takes
+    every `world_size`-th sample: two ranks with batch B see what one process with 2B sees. The
+    last, shorter batch is kept unless it is a single sample (batch norm would have no variance).
+
+    Evaluation: rank r takes every `world_size`-th picture in the order of the data set, each
+    exactly once; ranks may differ by one picture.
+
+    A broken picture stops the run (`on_error="stop"`) or is noted in `broken` (`"skip"`). Then
+    in training the next readable picture of the data set takes its place, so that all ranks
+    still take the same steps; in evaluation it is left out.
+
+    Args:
+        dataset: the pictures.
+        transform: what turns a picture into pixels, with random draws or without.
+        batch_size: samples per rank and step.
+        training: see above.
+        workers: processes that decode; 0 decodes in the calling process. Same batches either way.
+        seed: 0 or more; with the epoch, it decides order and augmentation.
+        rank: of this process.
+        world_size: number of processes that train together.
+        on_error: stop or skip.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        transform: TrainTransform | Preprocess,
+        batch_size: int,
+        *,
+        training: bool,
+        workers: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        on_error: str = "stop",
+    ) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.batch_size = batch_size
+        self.training = training
+        self.workers = workers
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.on_error = on_error
+        self.broken: dict[str, str] = {}  # path -> cause
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        """Batches per epoch on this rank."""
+        return len(self._index_batches(epoch=0))
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Yields the batches of one epoch from `start_batch` on; those before are not decoded.
+
+        Raises:
+            UserError: for a broken picture (on_error "stop"), or when the workers died.
+        """
+        batches = self._index_batches(epoch)[start_batch:]
+        for indices, (images, causes) in zip(batches, self._decode(epoch, batches), strict=True):
+            if causes:
+                images, indices = self._without_broken(epoch, images, indices, causes)
+            if len(indices):
+                yield Batch(images, self.dataset.labels[indices], indices)
+
+    def close(self) -> None:
+        """Ends the workers. They end with this process in any case, even when it is killed."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _index_batches(self, epoch: int) -> list[np.ndarray]:
+        """The positions in the data set of each batch of this rank, [steps][N]."""
+        count = len(self.dataset)
+        if self.training:
+            order = np.random.default_rng((self.seed, epoch)).permutation(count)
+            order = np.resize(order, -(-count // self.world_size) * self.world_size)  # wraps around
+        else:
+            order = np.arange(count)
+        mine = order[self.rank :: self.world_size]
+        batches = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
+        if self.training and len(batches) > 1 and len(batches[-1]) == 1 < self.batch_size:
+            del batches[-1]
+        return batches
+
+    def _decode(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Decoded]:
+        tasks = ([(int(i), self.dataset.path(i)) for i in batch] for batch in batches)
+        if self.workers == 0:
+            for task in tasks:
+                yield decode(self.transform, self.seed, epoch, task)
+            return
+        running: collections.deque[Future[Decoded]] = collections.deque()
+        try:
+            self._pool = self._pool or worker_pool(self.workers)
+            for task in tasks:
+                # A worker may be started here. It must not see a signal before it has left the
+                # process group; this process sees it a moment later.
+                previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+                try:
+                    future = self._pool.submit(decode, self.transform, self.seed, epoch, task)
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+                running.append(future)
+                if len(running) == 2 * self.workers:  # one in work and one waiting for each
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise dead_worker() from error
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _without_broken(
+        self, epoch: int, images: np.ndarray, indices: np.ndarray, causes: dict[int, str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Stops, replaces or leaves out the broken rows of a batch; see the class."""
+        for row, cause in causes.items():
+            self._note(int(indices[row]), cause)
+        if not self.training:
+            return images, np.delete(indices, list(causes))
+        rows, indices = list(images), indices.copy()
+        for row in causes:
+            indices[row], pixels = self._next_readable(epoch, int(indices[row]))
+            rows.insert(row, pixels)
+        return np.stack(rows), indices
+
+    def _next_readable(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
+        count = len(self.dataset)
+        for candidate in ((index + step) % count for step in range(1, count)):
+            task = [(candidate, self.dataset.path(candidate))]
+            images, causes = decode(self.transform, self.seed, epoch, task)
+            if not causes:
+                return candidate, images[0]
+            self._note(candidate, causes[0])
+        raise UserError(f"none of the {count} pictures can be read", CHECK_HINT)
+
+    def _note(self, index: int, cause: str) -> None:
+        path = self.dataset.path(index)
+        if self.on_error == "stop":
+            raise UserError(f"broken picture {path}: {cause}", CHECK_HINT)
+        self.broken[path] = cause
+
+
+def decode(
+    transform: TrainTransform | Preprocess, seed: int, epoch: int, task: list[tuple[int, str]]
+) -> Decoded:
+    """Turns (index, path) pairs into pixels; what a worker does for one batch.
+
+    Returns:
+        uint8 [N, H, W, 3] of the readable pictures, and {row of the task: cause} of the others.
+        An exception would lose the rest of the batch.
+    """
+    rows: list[np.ndarray] = []
+    causes: dict[int, str] = {}
+    for row, (index, path) in enumerate(task):
+        try:
+            image = load_image(path)
+        except ImageError as error:
+            causes[row] = error.cause
+            continue
+        if isinstance(transform, Preprocess):
+            rows.append(transform.pixels(image))
+        else:
+            rows.append(transform(image, sample_rng(seed, epoch, index)))
+    return (np.stack(rows) if rows else np.empty((0, 0, 0, 3), np.uint8)), causes
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes for pictures, that end when this process ends, however it ends.
+
+    They are started afresh rather than forked: a copy of a process with Paddle's threads, locks
+    and GPU context in it can hang, and holds more memory.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def dead_worker() -> UserError:
+    """What to say when `worker_pool` is broken."""
+    return UserError(
+        "a worker process that decodes pictures ended unexpectedly (its message, if any, is above)",
+        "if memory ran out (see dmesg), use fewer --workers; --workers 0 decodes without any",
+    )
+
+
+def _start_worker() -> None:
+    # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which
+    # then still needs its workers to end in good order.
+    os.setpgrp()
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # forgets what came while this process started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the pool ends its workers with it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
