@@ -1,0 +1,269 @@
+"""From a picture file to the numbers a model reads: one specification, wherever the model runs.
+
+Needs numpy and Pillow only, so a server can use it without Paddle.
+"""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.errors import UserError, nearest
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+IMAGE_EXTENSIONS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+# EXIF tag 0x0112 -> what brings the stored pixels upright (EXIF 2.32, table 6).
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read.
+
+    Args:
+        source: the file, or what was given instead of one.
+        cause: why it cannot be read, in words.
+    """
+
+    def __init__(self, source: str, cause: str) -> None:
+        super().__init__(source, cause)  # both in args, so that the error survives pickling
+        self.source = source
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.cause}"
+
+
+def load_image(source: str | Path | bytes) -> Image.Image:
+    """Reads a picture of any common kind as upright 8-bit RGB.
+
+    Grey and palette pictures get three channels, transparency is dropped (as torchvision does),
+    16-bit grey keeps its upper byte. The format is found in the content, whatever the file name
+    says.
+
+    Args:
+        source: a file, or the bytes of one.
+
+    Raises:
+        ImageError: names the file and the cause, for everything that cannot be decoded.
+    """
+    file = BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return _upright_rgb(image)
+    # Pillow's decoders meet broken data with OSError, SyntaxError, struct.error, zlib.error,
+    # IndexError, ... There is no narrower common class.
+    except Exception as error:
+        name = f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
+        raise ImageError(name, _cause(source, error)) from error
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    # Pillow warns about alpha values in a palette although RGB has no use for them.
+    image.info.pop("transparency", None)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("more than 16 bits per pixel; save it with 8 or 16 bits")
+        # Differs from torchvision: its loader clips 16-bit values at 255, which turns nearly
+        # every such picture white.
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+    image = image.convert("RGB")
+    # Differs from torchvision: its loader ignores the EXIF orientation. People see phone pictures
+    # upright, so the model must see them upright too, in training and in prediction alike.
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    # A damaged EXIF block raises many classes of errors and says nothing about the pixels.
+    except Exception:
+        return 1
+
+
+def _cause(source: str | Path | bytes, error: Exception) -> str:
+    """Says in words why a picture could not be read."""
+    if isinstance(error, OSError) and error.strerror:  # the file could not be opened at all
+        return error.strerror
+    size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+    if size == 0:
+        return "is empty (0 bytes)"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"is not a picture of a known format ({size} bytes)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has too many pixels to be decoded safely ({error})"
+    return f"cannot be decoded: {error or type(error).__name__}"
+
+
+def find_images(path: str) -> list[Path]:
+    """Lists the pictures meant by a file, a folder (searched recursively) or a glob, sorted.
+
+    Raises:
+        UserError: when there is none.
+    """
+    if os.path.isfile(path):
+        return [Path(path)]
+    if os.path.isdir(path):
+        candidates = [
+            os.path.join(d, name)
+            for d, _, names in os.walk(path, followlinks=True)
+            for name in names
+        ]
+    else:
+        candidates = [name for name in glob.glob(path, recursive=True) if os.path.isfile(name)]
+    found = sorted(Path(name) for name in candidates if name.lower().endswith(IMAGE_EXTENSIONS))
+    if found:
+        return found
+    kinds = " ".join(IMAGE_EXTENSIONS)
+    if candidates:
+        raise UserError(f"{path}: none of its {len(candidates)} files is a picture ({kinds})")
+    if os.path.isdir(path):
+        raise UserError(f"{path}: the folder is empty", f"put pictures into it ({kinds})")
+    parent = os.path.dirname(path) or "."
+    siblings = os.listdir(parent) if os.path.isdir(parent) else []
+    raise UserError(
+        f"{path}: no such file or folder, and no picture matches it as a pattern"
+        + nearest(os.path.basename(path), siblings),
+        "give a picture, a folder or a quoted pattern such as 'pictures/*.jpg'",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture before a model sees it when evaluating or predicting.
+
+    The same pixels and the same float32 values as torchvision's Resize, CenterCrop, ToTensor and
+    Normalize on a PIL image.
+
+    Args:
+        resize_size: length of the short side after resizing, in pixels.
+        crop_size: side of the centre crop, in pixels; a smaller picture is padded with zeros.
+        interpolation: nearest, bilinear or bicubic; the last two with antialiasing.
+        mean: per channel R, G, B, for values in 0..1.
+        std: per channel R, G, B, for values in 0..1.
+
+    Raises:
+        UserError: for values that cannot work.
+    """
+
+    resize_size: int = 256
+    crop_size: int = 224
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name in ("resize_size", "crop_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: {getattr(self, name)} is not a size; allowed: 1 or more")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(
+                f"interpolation: {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
+                + nearest(self.interpolation, INTERPOLATIONS)
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise UserError(
+                f"mean {list(self.mean)}, std {list(self.std)}: allowed are three values each "
+                "(R, G, B), those of std above 0"
+            )
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Resizes the short side and cuts out the centre: RGB image -> uint8 [H, W, 3]."""
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        resized_long = int(self.resize_size * long / short)  # truncated, as torchvision does
+        size = (
+            (self.resize_size, resized_long)
+            if width <= height
+            else (resized_long, self.resize_size)
+        )
+        image = image.resize(size, INTERPOLATIONS[self.interpolation])
+        left, top = (_centre(length, self.crop_size) for length in image.size)
+        image = image.crop((left, top, left + self.crop_size, top + self.crop_size))
+        return np.asarray(image)
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W].
+
+        The order of the operations is torch's, so that the values are equal to the last bit.
+        """
+        n, h, w, _ = images.shape
+        out = np.empty((n, 3, h, w), np.float32)
+        # One channel plane at a time: 0.14 ms for 224 x 224 where [N, H, W, 3] - mean takes 0.6.
+        for channel in range(3):
+            plane = out[:, channel]  # [N, H, W]
+            np.divide(images[..., channel], np.float32(255), out=plane)
+            plane -= np.float32(self.mean[channel])
+            plane /= np.float32(self.std[channel])
+        return out
+
+    def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """RGB images of any sizes -> float32 [N, 3, H, W]."""
+        return self.normalize(np.stack([self.pixels(image) for image in images]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as plain JSON/YAML values."""
+        fields = dataclasses.asdict(self)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
+        """Reads back what `to_dict` wrote.
+
+        Raises:
+            UserError: for an unknown key or an impossible value.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise UserError(
+                    f"preprocess: unknown key {key!r}; known: {', '.join(known)}"
+                    + nearest(key, known)
+                )
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)
+
+
+def _centre(length: int, crop: int) -> int:
+    """First pixel of the centre crop; negative where zeros are padded in front."""
+    return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
