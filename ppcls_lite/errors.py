@@ -22,6 +22,6 @@ class UserError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns '; did you mean X?' for the known name closest to `word`, or '' when none is close."""
+    """Returns '; did you mean X?' for the closest known name, or '' when none is close."""
     match = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {match[0]}?" if match else ""

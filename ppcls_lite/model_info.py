@@ -1,4 +1,4 @@
-"""What a trained network needs beside its weights, wherever it goes: checkpoint, export folder, server."""
+"""What a trained network needs beside its weights, in a checkpoint and in an export folder."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

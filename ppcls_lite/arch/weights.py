@@ -15,12 +15,12 @@ from ppcls_lite.errors import UserError, nearest
 if TYPE_CHECKING:
     import paddle
 
-# All that `paddle.save` puts into a file of arrays. Anything else in a pickle is a call we refuse to make.
-# Both spellings of numpy's core: numpy 2 writes `numpy._core`, numpy 1 `numpy.core`.
+# All that `paddle.save` puts into a file of arrays; anything else in a pickle is a call that
+# we refuse to make. Under numpy 1 the core was `numpy.core`: such files are read as well.
 _HARMLESS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("_codecs", "encode"),
@@ -30,10 +30,9 @@ _HARMLESS = {
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module.replace("numpy._core", "numpy.core"), name) not in _HARMLESS:
+        module = module.replace("numpy.core", "numpy._core")
+        if (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"it asks to run {module}.{name}")
-        if not np.__version__.startswith("1."):
-            module = module.replace("numpy.core", "numpy._core")
         return super().find_class(module, name)
 
 
@@ -77,13 +76,12 @@ def load_params(path: str | Path) -> dict[str, np.ndarray]:
 
 def file_sha256(path: str | Path) -> str:
     """Returns the SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Which tensors a file gave, and which kept their initial values because the class count differs."""
+    """Names of the tensors a file gave, and of those left at their initial values."""
 
     loaded: tuple[str, ...]
     reinitialised: tuple[str, ...]

@@ -1,0 +1,85 @@
+"""Optimizers and their parameter groups."""
+
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_lite.config import OptimizationSettings
+
+
+def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[dict[str, Any]]:
+    """Splits the trainable parameters by weight decay: normalisation, biases, all others.
+
+    Differs from Paddle: `model.parameters()` also lists the batch-norm statistics; they are left out.
+    """
+    decay = {
+        "norm": settings.norm_weight_decay,
+        "bias": settings.bias_weight_decay,
+        "other": settings.weight_decay,
+    }
+    members: dict[str, list[paddle.Tensor]] = {kind: [] for kind in decay}
+    for layer in model.sublayers(include_self=True):
+        is_norm = isinstance(layer, nn.layer.norm._BatchNormBase)
+        for name, parameter in layer.named_parameters(include_sublayers=False):
+            if parameter.stop_gradient:
+                continue
+            members["norm" if is_norm else "bias" if name == "bias" else "other"].append(parameter)
+    return [
+        {"params": params, "weight_decay": settings.weight_decay if d is None else d}
+        for d, params in zip(decay.values(), members.values(), strict=True)
+        if params
+    ]
+
+
+def build_optimizer(model: nn.Layer, settings: OptimizationSettings) -> paddle.optimizer.Optimizer:
+    """Returns the optimizer; its learning rate is set before every step, see `schedule.lr_at`."""
+    common: dict[str, Any] = {
+        "learning_rate": 0.0,
+        "parameters": parameter_groups(model, settings),
+    }
+    if settings.clip_grad_norm:
+        common["grad_clip"] = nn.ClipGradByGlobalNorm(settings.clip_grad_norm)
+    if settings.opt == "adamw":
+        return paddle.optimizer.AdamW(**common)
+    if settings.opt == "rmsprop":
+        # torchvision's MobileNetV3 recipe: alpha 0.9, epsilon 0.0316 outside the root.
+        # Differs from torchvision: Paddle adds epsilon inside the root, hence its square.
+        return paddle.optimizer.RMSProp(
+            rho=0.9, epsilon=0.0316**2, momentum=settings.momentum, **common
+        )
+    return paddle.optimizer.Momentum(momentum=settings.momentum, **common)
+
+
+def _names(model: nn.Layer) -> dict[str, str]:
+    """Maps Paddle's own tensor names to structured ones."""
+    return {tensor.name: name for name, tensor in model.state_dict().items()}
+
+
+def named_state(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, np.ndarray]:
+    """Returns the optimizer's state as arrays keyed `<parameter>.<accumulator>`.
+
+    Paddle's keys hold counters of the process (`conv2d_7.w_0_velocity_0`) that change with whatever
+    was built before; a checkpoint has to outlive that.
+    """
+    names = _names(model)
+    state = {}
+    for key, value in optimizer.state_dict().items():
+        if key == "LR_Scheduler" or not isinstance(value, paddle.Tensor):
+            continue
+        own = max((n for n in names if key.startswith(n + "_")), key=len)
+        state[f"{names[own]}.{key[len(own) + 1 :]}"] = value.numpy()
+    return state
+
+
+def load_named_state(
+    optimizer: paddle.optimizer.Optimizer, model: nn.Layer, state: dict[str, np.ndarray]
+) -> None:
+    """Puts back what `named_state` returned."""
+    names = {structured: own for own, structured in _names(model).items()}
+    restored = {}
+    for key, value in state.items():
+        structured, _, accumulator = key.rpartition(".")
+        restored[f"{names[structured]}_{accumulator}"] = paddle.to_tensor(value)
+    optimizer.set_state_dict(restored)

@@ -1,0 +1,190 @@
+"""Every setting of every command: the one source of flags, YAML keys, help texts, units and limits.
+
+A command's settings are a frozen dataclass put together from groups (base classes). A field is a
+flag and a YAML key; the text under it is its help; `Meta` holds its limits and other spellings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.errors import UserError
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Pixels = Annotated[int, Meta(ge=8)]
+Device = Literal["auto", "cpu", "gpu"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings; remembers where each value came from."""
+
+    sources: Mapping[str, str] = field(
+        default_factory=dict, kw_only=True, repr=False, compare=False
+    )
+
+    def given(self, name: str) -> bool:
+        """Tells whether the user set this field, by flag or by YAML."""
+        return name in self.sources
+
+
+@dataclass(frozen=True)
+class Essentials(Settings):
+    """Essentials."""
+
+    data_path: str = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    model: str = "mobilenet_v3_small"
+    """Network; python tools/list_models.py names them all."""
+    pretrained: str | None = None
+    """Start from these weights (.pdparams); a last layer of another class count starts fresh."""
+    epochs: Count = 120
+    """Epochs to train."""
+    batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
+    """Images per device and step."""
+    lr: NotNegative = 0.1
+    """Learning rate at its highest, for the whole effective batch; nothing scales it behind you."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    output_dir: str = "output"
+    """Run folder: checkpoints, config, metrics; an earlier run in it is moved to previous-N/."""
+    resume: str | None = None
+    """Go on with a run: auto (newest checkpoint of --output-dir, if any) or a .pdparams path."""
+    test_only: bool = False
+    """Evaluate --pretrained (or --resume) on the validation pictures and stop."""
+
+
+@dataclass(frozen=True)
+class DataSettings(Settings):
+    """Data."""
+
+    train_list: str | None = None
+    """File of `path label` lines instead of the train/ class folders."""
+    val_list: str | None = None
+    """File of `path label` lines instead of the val/ class folders."""
+    num_classes: Count | None = None
+    """Classes; null takes the number found in the data."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """At a broken picture: stop and name it, or skip, count and list it."""
+    train_crop_size: Pixels = 224
+    """Side of the training crop, pixels."""
+    crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Share of the picture's area that a training crop covers, smallest and largest."""
+    random_erase: Fraction = 0.0
+    """Probability of erasing a random rectangle of a training picture."""
+    val_resize_size: Pixels = 256
+    """Short side that evaluation resizes to, pixels."""
+    val_crop_size: Pixels = 224
+    """Side of the centre crop of evaluation, pixels."""
+    interpolation: Interpolation = "bilinear"
+    """Resize filter of training and evaluation."""
+
+
+@dataclass(frozen=True)
+class ModelSettings(Settings):
+    """Model."""
+
+    width: Annotated[float, Meta(gt=0)] | None = None
+    """Width multiplier; null keeps the model's own."""
+    dropout: Fraction | None = None
+    """Dropout before the last layer; null keeps the model's own."""
+
+
+@dataclass(frozen=True)
+class OptimizationSettings(Settings):
+    """Optimization."""
+
+    opt: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    """Optimizer; sgd is SGD with momentum."""
+    momentum: Fraction = 0.9
+    """Momentum of sgd and rmsprop."""
+    weight_decay: Annotated[float, Meta(ge=0, extra={"flags": ["--wd"]})] = 1e-4
+    """Weight decay: L2 for sgd and rmsprop, decoupled for adamw."""
+    norm_weight_decay: NotNegative | None = None
+    """Weight decay of normalisation layers; null is --weight-decay."""
+    bias_weight_decay: NotNegative | None = None
+    """Weight decay of biases; null is --weight-decay."""
+    lr_scheduler: Literal["step", "cosine", "constant"] = "step"
+    """How the learning rate falls after the warm-up."""
+    lr_step_size: Count = 30
+    """Epochs between two drops of the step schedule, counted from the first epoch."""
+    lr_gamma: NotNegative = 0.1
+    """Factor of one drop of the step schedule."""
+    lr_warmup_epochs: NotNegative = 0.0
+    """Epochs of linear warm-up at the start; part of --epochs."""
+    lr_warmup_decay: Fraction = 0.01
+    """Learning rate at the start of the warm-up, as a factor of the full one."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    gradient_accumulation_steps: Count = 1
+    """Batches whose gradients are averaged before one optimizer step."""
+    clip_grad_norm: NotNegative = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    amp_level: Literal["O0", "O1", "O2"] = "O0"
+    """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
+    sync_bn: bool = False
+    """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Run."""
+
+    start_epoch: CountOrZero = 0
+    """Number of the first epoch when starting from --pretrained; --resume knows its own."""
+    seed: CountOrZero | None = None
+    """Makes a run repeatable; null draws one and prints it."""
+    print_freq: Count = 10
+    """Steps between two log lines; evaluation prints every tenth as often."""
+    keep_checkpoints: CountOrZero = 3
+    """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    eval_engine: Literal["auto", "dygraph"] = "auto"
+    """Evaluation on a CPU: auto uses the exported graph where its answers agree with dygraph's."""
+    confusion_matrix: bool = False
+    """Write confusion_matrix.png/.csv and per_class.csv at the end of an evaluation."""
+    visualdl: bool = True
+    """Write VisualDL records to the run folder."""
+    dry_run: bool = False
+    """Build everything, take one real step, print plan, time and memory, and stop."""
+    use_gpu: bool | None = None
+    """Old spelling of --device used by test chains: true is gpu, false is cpu."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials):
+    """Train, resume or evaluate MobileNetV3 and MnasNet.
+
+    python train.py --data-path ./ILSVRC2012                             one device
+    python train.py --data-path my_pictures --epochs 20 -b 32 --lr 0.05  your own pictures
+    python -m paddle.distributed.launch --nproc_per_node=2 train.py ...  two processes
+    """
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.resume and self.start_epoch:
+            problems.append("--start-epoch goes with --pretrained; --resume reads the epoch itself")
+        if self.resume and self.pretrained and not self.test_only:
+            problems.append("--resume and --pretrained both name weights to start from; give one")
+        if self.test_only and not (self.pretrained or self.resume):
+            problems.append("--test-only needs the weights to test: --pretrained FILE")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
+        if self.val_crop_size > self.val_resize_size:
+            problems.append(
+                f"--val-crop-size {self.val_crop_size} is larger than"
+                f" --val-resize-size {self.val_resize_size}; the border would be black"
+            )
+        if self.lr_warmup_epochs >= self.epochs:
+            problems.append(
+                f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
+            )
+        if problems:
+            raise UserError("\n".join(problems), "--print-config shows all values")

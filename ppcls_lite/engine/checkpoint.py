@@ -1,0 +1,215 @@
+"""Checkpoints: three files that belong together, never half-written, read without running code.
+
+    X.pdparams  named weights and batch-norm statistics       (readable by paddle.load)
+    X.pdopt     optimizer state, named after the weights       (readable by paddle.load)
+    X.json      everything else, for people and programs: where the run stands, the network, class
+                names, preprocessing, settings, versions, and the SHA-256 of the two others
+
+The JSON is written last: a checkpoint is complete when its hashes agree.
+"""
+
+import io
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.arch.weights import file_sha256, load_params, read_arrays
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+PARTS = (".pdparams", ".pdopt", ".json")
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: number of the epoch to go on with, from 0.
+        batch: batches of that epoch that are done.
+        step: optimizer steps done in all.
+        best_top1: best validation accuracy so far; -1 before the first evaluation.
+        seed: of the whole run; every random draw follows from it, the epoch and the batch or
+            sample, so no generator state has to be kept.
+        loss_scale: of the mixed-precision scaler; 0 without one.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_top1: float = -1.0
+    seed: int = 0
+    loss_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read back from the three files."""
+
+    path: Path
+    params: dict[str, np.ndarray]
+    optimizer: dict[str, np.ndarray]
+    info: ModelInfo
+    progress: Progress
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Puts a file in place in one step: whoever reads it sees the old bytes or the new ones."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def save_checkpoint(
+    path: Path,
+    params: dict[str, Any],
+    optimizer: dict[str, Any],
+    info: ModelInfo,
+    progress: Progress,
+    extra: dict[str, Any],
+) -> None:
+    """Writes the three files of a checkpoint.
+
+    Args:
+        path: of the `.pdparams` file.
+        params: the model's state dict.
+        optimizer: optimizer state by structured names (`optimizer.named_state`).
+        info: the network and its preprocessing.
+        progress: where the run stands.
+        extra: settings, metrics, versions; stored as they are.
+    """
+    import paddle
+
+    # A complete older checkpoint of this name must not vouch for the new files.
+    path.with_suffix(".json").unlink(missing_ok=True)
+    hashes = {}
+    for suffix, state in ((".pdparams", params), (".pdopt", optimizer)):
+        buffer = io.BytesIO()
+        paddle.save(state, buffer)
+        write_atomically(path.with_suffix(suffix), buffer.getvalue())
+        hashes[suffix[1:]] = file_sha256(path.with_suffix(suffix))
+    state = info.to_dict() | {"progress": asdict(progress)} | extra | {"sha256": hashes}
+    write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
+
+
+def link_checkpoint(source: Path, target: Path) -> None:
+    """Gives a checkpoint a second name without a second copy (a copy where links do not work)."""
+    target.with_suffix(".json").unlink(missing_ok=True)
+    for suffix in PARTS:
+        part = target.with_name(f".{target.stem}{suffix}.part")
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source.with_suffix(suffix), part)
+        except OSError:
+            shutil.copy2(source.with_suffix(suffix), part)
+        os.replace(part, target.with_suffix(suffix))
+        part.unlink(missing_ok=True)  # renaming between two links of one file does nothing
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Deletes the files of a checkpoint."""
+    for suffix in reversed(PARTS):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads the JSON twin of a `.pdparams` file and checks that the two belong together.
+
+    Returns None when there is no twin.
+
+    Raises:
+        UserError: the twin is damaged or speaks of other weights.
+    """
+    twin = path.with_suffix(".json")
+    if not twin.is_file():
+        return None
+    try:
+        state = json.loads(twin.read_bytes())
+        expected = state["sha256"]["pdparams"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{twin} is damaged or is not the description of a checkpoint") from None
+    if path.is_file() and file_sha256(path) != expected:
+        raise UserError(
+            f"{path} and {twin.name} do not belong together (SHA-256 differs)",
+            "copy both files of the checkpoint again",
+        )
+    return state
+
+
+def read_model_info(path: str | Path, model: str, num_classes: int | None = None) -> ModelInfo:
+    """Tells which network a `.pdparams` file holds.
+
+    Args:
+        path: the weights; the JSON beside them, if any, is believed.
+        model: name to assume for bare weights (document 002's files have no JSON).
+        num_classes: K to assume for bare weights; None takes the length of their last bias.
+    """
+    path = Path(path)
+    state = read_json(path)
+    if state is not None:
+        return ModelInfo.from_dict(state)
+    if num_classes is None:
+        *_, last = load_params(path).values()
+        num_classes = int(last.shape[-1])
+    return ModelInfo(model, num_classes)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint to go on from.
+
+    Raises:
+        UserError: a file is missing, damaged, or does not belong to the others.
+    """
+    path = Path(path)
+    params = load_params(path)
+    state = read_json(path)
+    if state is None:
+        raise UserError(
+            f"{path} has no {path.stem}.json beside it, so the run cannot be gone on with",
+            f"--pretrained {path} starts a new run from these weights",
+        )
+    optimizer_file = path.with_suffix(".pdopt")
+    if not optimizer_file.is_file() or file_sha256(optimizer_file) != state["sha256"]["pdopt"]:
+        raise UserError(f"{optimizer_file} is missing or damaged", "resume from another checkpoint")
+    return Checkpoint(
+        path,
+        params,
+        read_arrays(optimizer_file),
+        ModelInfo.from_dict(state),
+        Progress(**state["progress"]),
+        state.get("config", {}),
+    )
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Finds where to go on in a run folder.
+
+    Returns:
+        The most advanced complete checkpoint, or None, and a message for each one passed over.
+    """
+    candidates = []
+    for twin in folder.glob("*.json"):
+        try:
+            progress = json.loads(twin.read_bytes())["progress"]
+            candidates.append((progress["epoch"], progress["batch"], twin.with_suffix(".pdparams")))
+        except (ValueError, KeyError, TypeError):
+            candidates.append((-1, 0, twin.with_suffix(".pdparams")))
+    passed_over = []
+    for incomplete in sorted(folder.glob("*.pdparams")):
+        if not incomplete.with_suffix(".json").is_file():
+            passed_over.append(f"{incomplete} was not finished")
+    for _, _, path in sorted(candidates, reverse=True):
+        try:
+            return load_checkpoint(path), passed_over
+        except UserError as error:
+            passed_over.append(error.message)
+    return None, passed_over

@@ -1,0 +1,88 @@
+"""What a run tells: lines on the console and in train.log, records in metrics.jsonl and VisualDL."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+VISUALDL_FOLDER = "visualdl"
+
+
+class RunLog:
+    """Writes to the console and, when it has a folder, to the files of the run.
+
+    Processes other than rank 0 hold a silent one.
+
+    Args:
+        folder: run folder, or None to write no files.
+        enabled: False silences everything.
+        visualdl: write VisualDL records too.
+    """
+
+    def __init__(self, folder: Path | None, enabled: bool = True, visualdl: bool = False) -> None:
+        self._enabled = enabled
+        self._text = self._records = self._visualdl = None
+        if enabled and folder:
+            self._text = open(folder / "train.log", "a", encoding="utf-8", buffering=1)
+            self._records = open(folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
+            if visualdl:
+                from visualdl import LogWriter  # takes a second to import: only where it is used
+
+                self._visualdl = LogWriter(logdir=str(folder / VISUALDL_FOLDER))
+
+    def line(self, text: str) -> None:
+        """Prints a line, and keeps it in train.log."""
+        if self._enabled:
+            print(text, flush=True)
+        if self._text:
+            self._text.write(text + "\n")
+
+    def record(self, event: str, step: int, values: dict[str, Any]) -> None:
+        """Adds one JSON line; its numbers become VisualDL scalars named `event/key`.
+
+        Args:
+            event: "train" or "eval".
+            step: optimizer steps done, the horizontal axis of the curves.
+            values: numbers and texts.
+        """
+        if self._records:
+            self._records.write(json.dumps({"event": event, "step": step} | values) + "\n")
+        if self._visualdl:
+            for key, value in values.items():
+                if isinstance(value, float):
+                    self._visualdl.add_scalar(tag=f"{event}/{key}", value=value, step=step)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator["Bar"]:
+        """Shows a bar with the time left while a terminal looks on, and nothing elsewhere."""
+        if not (self._enabled and sys.stderr.isatty()):
+            yield Bar()
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(title, total=total)
+            yield Bar(lambda done, text: progress.update(task, completed=done, description=text))
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in (self._text, self._records, self._visualdl):
+            if file:
+                file.close()
+
+
+class Bar:
+    """A progress bar, or nothing at all."""
+
+    def __init__(self, update: Any = None) -> None:
+        self._update = update
+
+    def __call__(self, done: int, text: str) -> None:
+        """Moves the bar to `done` and shows `text` before it."""
+        if self._update:
+            self._update(done, text)

@@ -1,0 +1,242 @@
+"""The training loop: fit -> train_one_epoch -> optimizer step, top to bottom."""
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.checkpoint import Progress
+from ppcls_lite.engine.distributed import World, share_buffers, sum_over_ranks
+from ppcls_lite.engine.log import Bar, RunLog
+from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.metric import Accuracy
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.optimizer import named_state
+from ppcls_lite.optimizer.schedule import lr_at
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Run:
+    """Everything a training needs, built once by `commands.train`.
+
+    Attributes:
+        model: the network; `parallel` wraps it when there are several processes.
+        evaluate: runs the validation set through the model.
+        description: settings, versions and command, stored with every checkpoint.
+    """
+
+    config: TrainConfig
+    info: ModelInfo
+    model: paddle.nn.Layer
+    parallel: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    scaler: paddle.amp.GradScaler
+    loader: Loader
+    evaluate: Callable[[], Accuracy]
+    progress: Progress
+    world: World
+    log: RunLog
+    stop: StopRequest
+    folder: Path
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return math.ceil(len(self.loader) / self.config.gradient_accumulation_steps)
+
+
+def fit(run: Run) -> float:
+    """Trains until `epochs` are done, evaluating and saving after each; returns the best top-1.
+
+    Raises:
+        Stopped: after SIGINT or SIGTERM; `latest` holds the exact place to go on from.
+        Diverged: the loss became NaN or infinite; checkpoints are older than that.
+    """
+    begin = time.perf_counter()
+    while run.progress.epoch < run.config.epochs:
+        try:
+            train_one_epoch(run)
+            share_buffers(run.model, run.world)
+            accuracy = run.evaluate()
+        except Stopped:
+            if run.world.is_main:
+                save(run, run.folder / "latest.pdparams")
+            raise
+        finish_epoch(run, accuracy)
+    run.log.line(f"Training time {timedelta(seconds=int(time.perf_counter() - begin))}")
+    return run.progress.best_top1
+
+
+def train_one_epoch(run: Run) -> None:
+    """Trains from where `run.progress` stands to the end of its epoch."""
+    config, progress = run.config, run.progress
+    batches = len(run.loader)
+    window = Window(run)
+    run.model.train()
+    with run.log.progress(f"Epoch {progress.epoch}", batches) as bar:
+        for batch in run.loader.epoch(progress.epoch, start_batch=progress.batch):
+            window.batch_arrived()
+            first = progress.batch - progress.batch % config.gradient_accumulation_steps
+            group = min(config.gradient_accumulation_steps, batches - first)
+            is_step = progress.batch + 1 - first == group
+            # Dropout's draws follow from the place in the run, so a resumed run repeats them.
+            place = (progress.seed, progress.epoch, progress.batch, run.world.rank)
+            paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+            images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
+            labels = paddle.to_tensor(batch.labels)  # [N]
+            with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
+                with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
+                    logits = run.parallel(images)  # [N, K]
+                    loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+                run.scaler.scale(loss / group).backward()
+            if is_step:
+                step = first // config.gradient_accumulation_steps
+                done = progress.epoch + step / run.steps_per_epoch
+                run.optimizer.set_lr(lr_at(done, config.epochs, config, config.lr))
+                run.scaler.step(run.optimizer)
+                run.scaler.update()
+                run.optimizer.clear_grad()
+                progress.step += 1
+            progress.batch += 1
+
+            window.add(loss, logits, batch.labels)
+            if progress.batch % config.print_freq == 0 or progress.batch == batches:
+                window.flush(bar)
+            if is_step:
+                stop_if_asked(run)
+
+
+def stop_if_asked(run: Run) -> None:
+    """Raises Stopped on every rank after the same step.
+
+    Several ranks have to agree, which costs a message: they ask at every `print_freq`-th batch.
+    """
+    if run.world.size > 1 and run.progress.batch % run.config.print_freq:
+        return
+    asked = run.stop.signal or 0
+    if sum_over_ranks(np.array([asked]), run.world)[0]:
+        raise Stopped(asked or signal.SIGTERM)
+
+
+class Window:
+    """What happened since the last log line of an epoch.
+
+    Losses and logits stay on the device until the line is due: reading them at every step would
+    make a GPU wait.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._last = time.perf_counter()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._losses: list[paddle.Tensor] = []
+        self._answers: list[tuple[paddle.Tensor, np.ndarray]] = []
+        self._reader_cost = 0.0
+        self._begin = self._last
+
+    def batch_arrived(self) -> None:
+        """Marks the moment the loader gave a batch."""
+        self._reader_cost += time.perf_counter() - self._last
+
+    def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: np.ndarray) -> None:
+        """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N]."""
+        self._losses.append(loss.detach())
+        self._answers.append((logits.detach(), labels))
+        self._last = time.perf_counter()
+
+    def flush(self, bar: Bar) -> None:
+        """Prints and records the window's means, and starts the next one.
+
+        Raises:
+            Diverged: the loss is NaN or infinite.
+        """
+        run, progress = self._run, self._run.progress
+        loss = float(np.mean([x.item() for x in self._losses]))
+        accuracy = Accuracy(run.info.num_classes)
+        for logits, labels in self._answers:
+            accuracy.add(logits.astype("float32").numpy(), labels)
+        batches = len(self._losses)
+        seconds = time.perf_counter() - self._begin
+        values = {
+            "loss": loss,
+            "top1": accuracy.top1,
+            "top5": accuracy.top5,
+            "lr": run.optimizer.get_lr(),
+            "reader_cost": self._reader_cost / batches,
+            "batch_cost": seconds / batches,
+            "ips": accuracy.count / seconds,
+        }
+        if not math.isfinite(loss):
+            raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
+        to_do = len(run.loader) * (run.config.epochs - progress.epoch) - progress.batch
+        run.log.line(
+            f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
+            f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
+            f" loss: {loss:.5f}, avg_reader_cost: {values['reader_cost']:.5f} sec,"
+            f" avg_batch_cost: {values['batch_cost']:.5f} sec,"
+            f" avg_samples: {accuracy.count / batches}, avg_ips: {values['ips']:.5f} images/sec."
+            f" eta: {timedelta(seconds=int(to_do * values['batch_cost']))}"
+        )
+        run.log.record(
+            "train", progress.step, {"epoch": progress.epoch, "batch": progress.batch} | values
+        )
+        bar(progress.batch, f"Epoch {progress.epoch}  loss {loss:.3f}  top1 {accuracy.top1:.3f}")
+        self._clear()
+
+
+def finish_epoch(run: Run, accuracy: Accuracy) -> None:
+    """Counts the epoch as done, records its evaluation and saves `model_<epoch>`, best, latest."""
+    progress, done = run.progress, run.progress.epoch
+    is_best = accuracy.top1 > progress.best_top1
+    progress.epoch, progress.batch = done + 1, 0
+    progress.best_top1 = max(progress.best_top1, accuracy.top1)
+    metrics = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss}
+    run.log.record("eval", progress.step, {"epoch": done} | metrics)
+    run.log.line(
+        f"[Epoch {done}] val top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f},"
+        f" loss: {accuracy.loss:.5f}, best top1: {progress.best_top1:.5f}"
+    )
+    if run.world.is_main:
+        path = run.folder / f"model_{done}.pdparams"
+        save(run, path, metrics)
+        if is_best:
+            checkpoint.link_checkpoint(path, run.folder / "best.pdparams")
+        checkpoint.link_checkpoint(path, run.folder / "latest.pdparams")
+        if run.config.keep_checkpoints:
+            checkpoint.remove_checkpoint(
+                run.folder / f"model_{done - run.config.keep_checkpoints}.pdparams"
+            )
+
+
+def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
+    """Writes a checkpoint of the run as it stands; rank 0 only."""
+    if run.scaler.is_enable():
+        run.progress.loss_scale = float(run.scaler.state_dict()["scale"])
+    checkpoint.save_checkpoint(
+        path,
+        run.model.state_dict(),
+        named_state(run.optimizer, run.model),
+        run.info,
+        run.progress,
+        run.description | {"metrics": metrics or {}},
+    )
