@@ -188,3 +188,33 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             )
         if problems:
             raise UserError("\n".join(problems), "--print-config shows all values")
+
+
+@dataclass(frozen=True)
+class ListModelsConfig(Settings):
+    """List the networks with their sizes and published accuracy."""
+
+    pattern: str = "*"
+    """Shell pattern of the names, like 'mnas*'."""
+    source: str | None = None
+    """Only models of this source, like torchvision."""
+    json: bool = False
+    """Print one JSON list instead of the table."""
+
+
+@dataclass(frozen=True)
+class PlotRunConfig(Settings):
+    """Draw loss, accuracy and learning rate of a run as one PNG."""
+
+    run: str = "output"
+    """Run folder, the --output-dir of the training."""
+    out: str | None = None
+    """Picture to write; null is curves.png in the run folder."""
+
+
+@dataclass(frozen=True)
+class CompletionConfig(Settings):
+    """Print a shell completion script: eval "$(ppcls-lite completion)"."""
+
+    shell: Literal["bash", "zsh", "tcsh"] = "bash"
+    """Shell to complete in."""

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Checkpoint:
     optimizer: dict[str, np.ndarray]
     info: ModelInfo
     progress: Progress
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any]
+    metrics: dict[str, float]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -186,7 +187,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         read_arrays(optimizer_file),
         ModelInfo.from_dict(state),
         Progress(**state["progress"]),
-        state.get("config", {}),
+        state["config"],
+        state["metrics"],
     )
 
 

@@ -72,7 +72,7 @@ def sum_over_ranks(values: np.ndarray, world: World) -> np.ndarray:
 
 
 def share_buffers(model: paddle.nn.Layer, world: World) -> None:
-    """Gives every process the batch-norm statistics of rank 0, which are the ones that are saved."""
+    """Gives every process the batch-norm statistics of rank 0, the ones that are saved."""
     if world.size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

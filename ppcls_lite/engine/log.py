@@ -1,4 +1,4 @@
-"""What a run tells: lines on the console and in train.log, records in metrics.jsonl and VisualDL."""
+"""What a run tells: console and train.log for people, metrics.jsonl and VisualDL for curves."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ class RunLog:
         self._enabled = enabled
         self._text = self._records = self._visualdl = None
         if enabled and folder:
-            self._text = open(folder / "train.log", "a", encoding="utf-8", buffering=1)
-            self._records = open(folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
+            self._text = (folder / "train.log").open("a", encoding="utf-8", buffering=1)
+            self._records = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
             if visualdl:
                 from visualdl import LogWriter  # takes a second to import: only where it is used
 

@@ -15,7 +15,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World, share_buffers, sum_over_ranks
@@ -56,11 +56,6 @@ class Run:
     folder: Path
     description: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return math.ceil(len(self.loader) / self.config.gradient_accumulation_steps)
-
 
 def fit(run: Run) -> float:
     """Trains until `epochs` are done, evaluating and saving after each; returns the best top-1.
@@ -86,42 +81,50 @@ def fit(run: Run) -> float:
 
 def train_one_epoch(run: Run) -> None:
     """Trains from where `run.progress` stands to the end of its epoch."""
-    config, progress = run.config, run.progress
-    batches = len(run.loader)
+    progress, batches = run.progress, len(run.loader)
     window = Window(run)
     run.model.train()
     with run.log.progress(f"Epoch {progress.epoch}", batches) as bar:
         for batch in run.loader.epoch(progress.epoch, start_batch=progress.batch):
             window.batch_arrived()
-            first = progress.batch - progress.batch % config.gradient_accumulation_steps
-            group = min(config.gradient_accumulation_steps, batches - first)
-            is_step = progress.batch + 1 - first == group
-            # Dropout's draws follow from the place in the run, so a resumed run repeats them.
-            place = (progress.seed, progress.epoch, progress.batch, run.world.rank)
-            paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-
-            images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
-            labels = paddle.to_tensor(batch.labels)  # [N]
-            with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
-                with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
-                    logits = run.parallel(images)  # [N, K]
-                    loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-                run.scaler.scale(loss / group).backward()
-            if is_step:
-                step = first // config.gradient_accumulation_steps
-                done = progress.epoch + step / run.steps_per_epoch
-                run.optimizer.set_lr(lr_at(done, config.epochs, config, config.lr))
-                run.scaler.step(run.optimizer)
-                run.scaler.update()
-                run.optimizer.clear_grad()
-                progress.step += 1
-            progress.batch += 1
-
+            loss, logits, stepped = train_batch(run, batch)
             window.add(loss, logits, batch.labels)
-            if progress.batch % config.print_freq == 0 or progress.batch == batches:
+            if progress.batch % run.config.print_freq == 0 or progress.batch == batches:
                 window.flush(bar)
-            if is_step:
+            if stepped:
                 stop_if_asked(run)
+
+
+def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, bool]:
+    """Forward, backward and, at the end of an accumulation group, the optimizer step.
+
+    Returns:
+        The loss (0-D), the logits [N, K], and whether the optimizer stepped.
+    """
+    config, progress = run.config, run.progress
+    first = progress.batch - progress.batch % config.gradient_accumulation_steps
+    group = min(config.gradient_accumulation_steps, len(run.loader) - first)
+    is_step = progress.batch + 1 == first + group
+    # Dropout's draws follow from the place in the run, so a resumed run repeats them.
+    place = (progress.seed, progress.epoch, progress.batch, run.world.rank)
+    paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
+    labels = paddle.to_tensor(batch.labels)  # [N]
+    with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
+        with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
+            logits = run.parallel(images)  # [N, K]
+            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        run.scaler.scale(loss / group).backward()
+    if is_step:
+        epochs_done = progress.epoch + first / len(run.loader)
+        run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+        run.optimizer.clear_grad()
+        progress.step += 1
+    progress.batch += 1
+    return loss, logits, is_step
 
 
 def stop_if_asked(run: Run) -> None:

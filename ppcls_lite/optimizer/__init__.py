@@ -12,7 +12,7 @@ from ppcls_lite.config import OptimizationSettings
 def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[dict[str, Any]]:
     """Splits the trainable parameters by weight decay: normalisation, biases, all others.
 
-    Differs from Paddle: `model.parameters()` also lists the batch-norm statistics; they are left out.
+    Batch-norm statistics, which `model.parameters()` lists too, are left out.
     """
     decay = {
         "norm": settings.norm_weight_decay,

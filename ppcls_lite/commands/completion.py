@@ -1,0 +1,12 @@
+"""`ppcls-lite completion`: a script that lets the shell complete verbs and flags."""
+
+import shtab
+
+from ppcls_lite.__main__ import completion_parser
+from ppcls_lite.config import CompletionConfig
+
+
+def run(config: CompletionConfig) -> int:
+    """Prints the script; the shell reads it with `source` or `eval`."""
+    print(shtab.complete(completion_parser(), shell=config.shell))
+    return 0

@@ -1,0 +1,348 @@
+"""`train.py`: turns settings into a run, then trains or evaluates it."""
+
+import dataclasses
+import secrets
+from pathlib import Path
+
+import paddle
+
+from ppcls_lite import cli
+from ppcls_lite.arch import create_model
+from ppcls_lite.arch.weights import LoadReport, load_weights
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.deploy.export import exported_forward
+from ppcls_lite.engine import checkpoint, plan
+from ppcls_lite.engine.checkpoint import Checkpoint, Progress
+from ppcls_lite.engine.distributed import World, pick_device, start_world
+from ppcls_lite.engine.evaluate import checked, dygraph_forward, evaluate
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.engine.train import Diverged, Run, fit
+from ppcls_lite.errors import UserError
+from ppcls_lite.metric import Accuracy
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.report import write_confusion_matrix
+
+# What a resumed run takes from its command line alone, never from the checkpoint.
+_NOT_RESUMED = ("resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu")
+
+
+def run(config: TrainConfig) -> int:
+    """Trains or, with `test_only`, evaluates; returns the exit status."""
+    world = start_world(pick_device(config.device, config.use_gpu))
+    if config.test_only:
+        return test(config, world)
+    config, resumed = resume(config, world)
+    return train(config, resumed, world)
+
+
+def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint | None]:
+    """Finds the checkpoint to go on from, and completes the settings with those of its run."""
+    if config.resume is None:
+        return config, None
+    if config.resume == "auto":
+        found, passed_over = checkpoint.newest_checkpoint(Path(config.output_dir))
+        log = RunLog(None, enabled=world.is_main)
+        for message in passed_over:
+            log.line(f"resume: passed over: {message}")
+        if found is None:
+            log.line(f"resume: no checkpoint in {config.output_dir}; starting from the beginning")
+            return config, None
+    else:
+        found = checkpoint.load_checkpoint(config.resume)
+        if not config.given("output_dir"):
+            config = dataclasses.replace(config, output_dir=str(found.path.parent))
+    known = cli.flags(TrainConfig)
+    kept = {
+        name: known[name].check(value, f"{found.path.stem}.json: {name}")
+        for name, value in found.config.items()
+        if name in known and name not in _NOT_RESUMED and not config.given(name)
+    }
+    if config.given("seed") and config.seed != found.progress.seed:
+        raise UserError(
+            f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",
+            "leave --seed out",
+        )
+    sources = dict(config.sources) | dict.fromkeys(kept, found.path.name)
+    config = dataclasses.replace(config, **kept, seed=found.progress.seed, sources=sources)
+    if found.progress.batch and config.batch_size != found.config["batch_size"]:
+        raise UserError(
+            f"--batch-size {config.batch_size}: the run stopped in the middle of an epoch of"
+            f" batches of {found.config['batch_size']}",
+            "keep the batch size, or resume from a model_<epoch>.pdparams",
+        )
+    return config, found
+
+
+def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
+    """Builds everything, prints the plan and fits; returns the exit status."""
+    train_set = open_split(config.data_path, "train", config.train_list)
+    val_set = open_split(config.data_path, "val", config.val_list)
+    check_same_classes(train_set, val_set)
+    if config.pretrained and not config.given("model"):
+        name = checkpoint.read_model_info(config.pretrained, config.model).name
+        config = dataclasses.replace(config, model=name)
+    info = describe_model(config, train_set)
+    if resumed:
+        progress = resumed.progress
+        check_same_model(resumed, info)
+    else:
+        seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+        progress = Progress(epoch=config.start_epoch, seed=seed)
+        config = dataclasses.replace(config, seed=seed)
+    model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+
+    folder = Path(config.output_dir)
+    if world.is_main and not config.dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resumed:
+            plan.move_earlier_run(folder)
+    log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
+    stop = StopRequest()
+    val_loader = eval_loader(val_set, info.preprocess, config, world)
+    run = Run(
+        config=config,
+        info=info,
+        model=model,
+        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        optimizer=optimizer,
+        scaler=scaler,
+        loader=train_loader(train_set, config, progress.seed, world),
+        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        progress=progress,
+        world=world,
+        log=log,
+        stop=stop,
+        folder=folder,
+        description=plan.description(config),
+    )
+    for line in plan.lines(run, len(val_set), report):
+        log.line(line)
+    try:
+        if config.dry_run:
+            for line in plan.dry_run(run):
+                log.line(line)
+            return 0
+        if world.is_main:
+            checkpoint.write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
+            if resumed and resumed.metrics.get("top1") == progress.best_top1:
+                # A kill between saving the best epoch and naming it so must not lose the name.
+                checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
+        return fit_and_report(run, val_loader)
+    finally:
+        run.loader.close()
+        val_loader.close()
+        log.close()
+
+
+def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
+    """Returns the network that settings and data ask for."""
+    overrides = {"width": config.width, "dropout": config.dropout}
+    return ModelInfo(
+        name=config.model,
+        num_classes=class_count(config, data),
+        overrides={key: value for key, value in overrides.items() if value is not None},
+        classes=tuple(data.classes),
+        preprocess=Preprocess(
+            resize_size=config.val_resize_size,
+            crop_size=config.val_crop_size,
+            interpolation=config.interpolation,
+        ),
+    )
+
+
+def class_count(config: TrainConfig, data: ImageDataset) -> int:
+    """Returns K: as asked for, or as found in the data."""
+    found = len(data.classes)
+    if config.num_classes is not None and config.num_classes < found:
+        raise UserError(
+            f"--num-classes {config.num_classes}: the data has {found} classes",
+            "leave --num-classes out to take the number from the data",
+        )
+    return config.num_classes or found
+
+
+def check_same_model(resumed: Checkpoint, info: ModelInfo) -> None:
+    """Raises UserError when the checkpoint holds another network than the settings describe."""
+    before, now = resumed.info.to_dict(), info.to_dict()
+    rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+    if rows:
+        raise UserError(
+            "\n".join([f"{resumed.path} was trained with other settings:", *rows]),
+            f"--pretrained {resumed.path} starts a new run from its weights",
+        )
+
+
+def build_network(
+    config: TrainConfig,
+    info: ModelInfo,
+    resumed: Checkpoint | None,
+    progress: Progress,
+    world: World,
+) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport]:
+    """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
+    paddle.seed(progress.seed)  # of the initial weights
+    model = create_model(info.name, info.num_classes, **info.overrides)
+    report = LoadReport((), tuple(model.state_dict()))
+    if resumed:
+        report = load_weights(model, resumed.params)
+    elif config.pretrained:
+        report = load_weights(model, config.pretrained, replace_head=True)
+    if config.sync_bn:
+        if world.device == "cpu":
+            raise UserError(
+                "--sync-bn: paddle has no synchronised batch norm on a CPU", "leave it out"
+            )
+        model = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    optimizer = build_optimizer(model, config)
+    amp = config.amp_level != "O0" and world.device == "gpu"
+    if amp and config.amp_level == "O2":
+        model, optimizer = paddle.amp.decorate(
+            model, optimizer, level="O2", master_weight=True, save_dtype="float32"
+        )
+    if resumed:
+        load_named_state(optimizer, model, resumed.optimizer)
+    first_scale = progress.loss_scale or 1024.0  # document 002's
+    return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
+    transform = TrainTransform(
+        crop_size=config.train_crop_size,
+        interpolation=config.interpolation,
+        scale=config.crop_scale,
+    )
+    return Loader(
+        data,
+        transform,
+        config.batch_size,
+        training=True,
+        workers=config.workers,
+        seed=seed,
+        rank=world.rank,
+        world_size=world.size,
+        on_error=config.on_error,
+    )
+
+
+def eval_loader(
+    data: ImageDataset, preprocess: Preprocess, config: TrainConfig, world: World
+) -> Loader:
+    """Returns the validation batches of this process, every picture once over all processes."""
+    return Loader(
+        data,
+        preprocess,
+        config.batch_size,
+        training=False,
+        workers=config.workers,
+        rank=world.rank,
+        world_size=world.size,
+        on_error=config.on_error,
+    )
+
+
+def run_evaluation(
+    model: paddle.nn.Layer,
+    loader: Loader,
+    info: ModelInfo,
+    config: TrainConfig,
+    world: World,
+    log: RunLog,
+    stop: StopRequest | None,
+) -> Accuracy:
+    """Counts hits over a loader; on a CPU through the exported graph, which is several times
+    as fast as dygraph."""
+    forward = dygraph_forward(model)
+    arguments = (loader, info.preprocess, info.num_classes, world, log)
+    freq = 10 * config.print_freq
+    if world.device == "gpu" or config.eval_engine == "dygraph":
+        return evaluate(forward, *arguments, freq, stop)
+    with exported_forward(model, info.preprocess.crop_size) as fast:
+        return evaluate(checked(fast, forward, log), *arguments, freq, stop)
+
+
+def fit_and_report(run: Run, val_loader: Loader) -> int:
+    """Fits, then says how to go on, whatever the end was; returns the exit status."""
+    latest = run.folder / "latest.pdparams"
+    again = f"python train.py --resume {latest}"
+    try:
+        best = fit(run)
+    except Stopped as stopped:
+        run.log.line(f"stopped by {stopped}; saved {latest}\n  next: {again}")
+        return stopped.exit_status
+    except Diverged as diverged:
+        kept = f"{again} --lr {run.config.lr / 10:g}" if latest.is_file() else "start again with it"
+        run.log.line(
+            f"stopped: {diverged}. The learning rate {run.config.lr:g} is too high for this data"
+            f"\n  next: --lr {run.config.lr / 10:g}, or --lr-warmup-epochs 5, or --clip-grad-norm 1"
+            f"\n  the last good checkpoint is kept: {kept}"
+        )
+        return 1
+    finally:
+        for path, cause in (run.loader.broken | val_loader.broken).items():
+            run.log.line(f"skipped broken picture {path}: {cause}")
+    weights = run.folder / "best.pdparams"
+    run.log.line(
+        f"best val top1 {best:.4f}: {weights}"
+        f"\n  next: python tools/predict.py --pretrained {weights} --img-path PICTURE"
+        f"\n        python tools/export_model.py --pretrained {weights}"
+        f" --save-inference-dir {run.folder}/inference"
+        f"\n        python tools/plot_run.py --run {run.folder}"
+    )
+    return 0
+
+
+def test(config: TrainConfig, world: World) -> int:
+    """Evaluates weights on the validation pictures; returns the exit status."""
+    weights = Path(config.pretrained or config.resume or "")
+    if config.resume == "auto":
+        weights = Path(config.output_dir) / "latest.pdparams"
+    data = open_split(config.data_path, "val", config.val_list)
+    info = tested_model(config, weights, data)
+    model = create_model(info.name, info.num_classes, **info.overrides)
+    load_weights(model, weights)
+    log = RunLog(None, world.is_main)
+    log.line(
+        f"{weights}: {info.name}, {info.num_classes} classes; {len(data)} pictures of"
+        f" {config.data_path}; {info.preprocess}"
+    )
+    loader = eval_loader(data, info.preprocess, config, world)
+    try:
+        accuracy = run_evaluation(model, loader, info, config, world, log, stop=None)
+    finally:
+        loader.close()
+    for path, cause in loader.broken.items():
+        log.line(f"skipped broken picture {path}: {cause}")
+    if config.confusion_matrix and world.is_main:
+        folder = Path(config.output_dir) if config.given("output_dir") else weights.parent
+        for path in write_confusion_matrix(folder, accuracy, info):
+            log.line(f"wrote {path}")
+    return 0
+
+
+def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
+    """Returns what the weights say of themselves, with the user's own flags on top."""
+    info = checkpoint.read_model_info(weights, config.model, config.num_classes)
+    if config.given("model") and config.model != info.name:
+        raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
+    if info.classes and tuple(data.classes) != info.classes:
+        raise UserError(
+            f"{config.data_path} has other classes than {weights} was trained on:"
+            f"\n  data {data.classes}\n  weights {list(info.classes)}",
+            "evaluate on the data set of the training",
+        )
+    if len(data.classes) > info.num_classes:
+        raise UserError(
+            f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
+            "--pretrained without --test-only fine-tunes the weights to new classes",
+        )
+    sizes = {"resize_size": "val_resize_size", "crop_size": "val_crop_size"}
+    flags = sizes | {"interpolation": "interpolation"}
+    own = {key: getattr(config, flag) for key, flag in flags.items() if config.given(flag)}
+    return dataclasses.replace(info, preprocess=dataclasses.replace(info.preprocess, **own))

@@ -1,0 +1,139 @@
+"""What is said and kept before the first step: plan, provenance, dry run, the earlier run."""
+
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import PIL
+
+import ppcls_lite
+from ppcls_lite import cli
+from ppcls_lite.arch import count_macs, count_parameters
+from ppcls_lite.arch.weights import LoadReport
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.engine.log import VISUALDL_FOLDER
+from ppcls_lite.engine.train import Run, train_batch
+
+RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that decide about numbers."""
+    return {
+        "ppcls_lite": ppcls_lite.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def git_commit() -> str | None:
+    """Returns the checkout's commit, marked when files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        folder = Path(ppcls_lite.__file__).parent
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def description(config: TrainConfig) -> dict[str, Any]:
+    """Returns what every checkpoint of the run keeps for repeating it."""
+    settings = {name: getattr(config, name) for name in cli.flags(TrainConfig)}
+    return {
+        "config": settings,
+        "command": " ".join(sys.argv),
+        "git": git_commit(),
+        "versions": versions(),
+    }
+
+
+def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
+    """Returns the plan of a run, line by line."""
+    config, info, world = run.config, run.info, run.world
+    batch = config.batch_size * world.size * config.gradient_accumulation_steps
+    macs = count_macs(run.model, config.train_crop_size) / 1e6
+    steps = -(-len(run.loader) // config.gradient_accumulation_steps)
+    plan = [
+        "  ".join(f"{name} {version}" for name, version in versions().items()),
+        f"model     {info.name}, {info.num_classes} classes, {count_parameters(run.model):,}"
+        f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
+        f"weights   {weights_line(config, report)}",
+        f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
+        f"device    {world.device} x {world.size}",
+        f"batch     {config.batch_size} per device x {world.size} x"
+        f" {config.gradient_accumulation_steps} accumulated = {batch};"
+        f" {steps} steps per epoch",
+        f"lr        {config.lr:g} as given, {config.lr_scheduler} schedule"
+        + (f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")),
+        f"seed      {run.progress.seed}",
+        f"output    {config.output_dir}",
+    ]
+    changed = {
+        name: f"{name}={getattr(config, name)} ({config.sources[name]})"
+        for name in cli.flags(TrainConfig)
+        if config.given(name)
+    }
+    plan.append("settings  " + (", ".join(changed.values()) or "all at their defaults"))
+    if config.amp_level != "O0" and world.device == "cpu":
+        plan.append(f"warning   --amp-level {config.amp_level} has no effect on a CPU; using fp32")
+    return plan
+
+
+def weights_line(config: TrainConfig, report: LoadReport) -> str:
+    """Says where the weights come from."""
+    if not report.loaded:
+        return "initialised"
+    source = config.pretrained or f"resumed ({config.resume})"
+    if report.reinitialised:
+        return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
+    return source
+
+
+def dry_run(run: Run) -> list[str]:
+    """Takes real steps on real data and returns what an epoch will take.
+
+    The first step also allocates; a second one, if the data has it, is the one that is timed.
+    """
+    run.model.train()
+    batches = run.loader.epoch(0)
+    for _ in range(min(2, len(run.loader))):
+        begin = time.perf_counter()
+        loss, _, _ = train_batch(run, next(batches))
+        loss_value = loss.item()
+        seconds = time.perf_counter() - begin
+    if run.world.device == "gpu":
+        memory = paddle.device.cuda.max_memory_allocated()
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    epoch = seconds * len(run.loader)
+    return [
+        f"dry run   loss {loss_value:.4f}, {seconds:.2f} s per batch,"
+        f" {timedelta(seconds=int(epoch))} per training epoch,"
+        f" {timedelta(seconds=int(epoch * run.config.epochs))} for {run.config.epochs} epochs",
+        f"memory    {memory / 2**20:.0f} MiB at the highest",
+    ]
+
+
+def move_earlier_run(folder: Path) -> None:
+    """Moves the files of an earlier run to `previous-N/`, so that none is overwritten."""
+    files = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
+    if not any(path.suffix in (".pdparams", ".jsonl") for path in files):
+        return
+    number = 1
+    while (folder / f"previous-{number}").exists():
+        number += 1
+    (folder / f"previous-{number}").mkdir()
+    for path in [*files, folder / VISUALDL_FOLDER]:
+        if path.exists():
+            shutil.move(path, folder / f"previous-{number}" / path.name)

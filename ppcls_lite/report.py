@@ -1,0 +1,108 @@
+"""Pictures and tables of results: training curves, confusion matrix, per-class accuracy."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.errors import UserError
+from ppcls_lite.metric import Accuracy
+from ppcls_lite.model_info import ModelInfo
+
+# More classes than this make unreadable labels and numbers; the picture then shows colours only.
+MOST_LABELS = 30
+
+
+def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) -> list[Path]:
+    """Writes confusion_matrix.csv, per_class.csv and confusion_matrix.png; returns their paths.
+
+    Rows are the true classes, columns the predicted ones; the PNG is coloured by shares of the row.
+    """
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [info.class_name(k) for k in range(info.num_classes)]
+    table, per_class = folder / "confusion_matrix.csv", folder / "per_class.csv"
+    counts = accuracy.confusion
+    write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
+    rows = zip(names, counts.sum(axis=1), accuracy.per_class(), strict=True)
+    write_csv(
+        per_class, [["class", "pictures", "accuracy"], *([n, c, f"{a:.4f}"] for n, c, a in rows)]
+    )
+
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    labelled = len(names) <= MOST_LABELS
+    side = max(5.0, 0.55 * len(names)) if labelled else 10.0
+    figure = Figure(figsize=(side + 1.5, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{info.name}: top-1 {accuracy.top1:.3f}")
+    if labelled:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                dark = shares[row, column] > 0.5
+                axes.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
+    picture = folder / "confusion_matrix.png"
+    figure.savefig(picture, dpi=110)
+    return [table, per_class, picture]
+
+
+def zip_rows(names: list[str], rows: list[list[int]]) -> Iterable[list[Any]]:
+    """Yields each row with its name in front."""
+    return ([name, *row] for name, row in zip(names, rows, strict=True))
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Writes rows as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Reads metrics.jsonl as records by event, one for each step, in the order of the steps.
+
+    A run that was killed and resumed has done some steps twice; the later record counts.
+
+    Raises:
+        UserError: no such file, or it holds no records.
+    """
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        raise UserError(f"no {path}", "--run names the --output-dir of a training") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    events: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "eval": {}}
+    for record in records:
+        events[record["event"]][record["step"]] = record
+    if not events["train"]:
+        raise UserError(f"{path} holds no training steps yet", "train a little longer")
+    return {name: [by_step[s] for s in sorted(by_step)] for name, by_step in events.items()}
+
+
+def plot_curves(events: dict[str, list[dict[str, Any]]], title: str, path: Path) -> None:
+    """Draws loss, accuracy and learning rate over the optimizer steps into one PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    loss, accuracy, rate = figure.subplots(3, sharex=True)
+    for axes, key in ((loss, "loss"), (accuracy, "top1"), (accuracy, "top5"), (rate, "lr")):
+        for event, style in (("train", {"alpha": 0.6}), ("eval", {"marker": "o"})):
+            records = [r for r in events[event] if key in r]
+            if records and not (key == "top5" and event == "train"):
+                steps = [r["step"] for r in records]
+                axes.plot(steps, [r[key] for r in records], label=f"{event} {key}", **style)
+    loss.set(ylabel="loss", title=title)
+    accuracy.set(ylabel="accuracy", ylim=(0, 1.02))
+    rate.set(ylabel="learning rate", xlabel="optimizer step")
+    for axes in (loss, accuracy):
+        axes.legend()
+    for axes in (loss, accuracy, rate):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
