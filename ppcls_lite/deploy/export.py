@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,13 @@ from PIL import Image
 
 import ppcls_lite
 from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
-from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
+from ppcls_lite.deploy.runtimes import (
+    FILE_RUNTIMES,
+    DygraphRuntime,
+    PaddleInferenceRuntime,
+    Runtime,
+    load_network,
+)
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, file_sha256, write_sidecar
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
@@ -70,6 +77,18 @@ def save_static(
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+@contextmanager
+def exported_forward(model: "paddle.nn.Layer", image_size: int) -> Iterator[Runtime]:
+    """Lends the network as it is now as a Paddle Inference engine (CPU): images to logits.
+
+    Several times as fast as the network itself; the files behind it are temporary.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        prefix = Path(temporary) / "inference"
+        save_static(model, prefix, image_size, softmax_inside=False)
+        yield PaddleInferenceRuntime(prefix.with_suffix(".json"))
 
 
 def export_model(
@@ -158,7 +177,9 @@ def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder", "give another folder")
     # A folder describes one network: what an earlier export left would be described wrongly.
-    left = [FORMATS[f][0] for f in FORMATS if f not in formats and (folder / FORMATS[f][0]).exists()]
+    left = [
+        FORMATS[f][0] for f in FORMATS if f not in formats and (folder / FORMATS[f][0]).exists()
+    ]
     if left:
         raise UserError(
             f"{folder} holds {', '.join(left)} of an earlier export, which this one would not"
@@ -234,7 +255,10 @@ def _verify(
         runtime = FILE_RUNTIMES[engine](work / name)
         answer = runtime(images)
         difference = float(np.abs(answer - expected).max())
-        same = int((answer.argmax(axis=1) == expected.argmax(axis=1)).sum())
+        # The scores that the trained network gives to the runtime's first classes. A tie within the
+        # limit is no disagreement: a barely trained network scores all classes alike.
+        chosen = expected[np.arange(len(images)), answer.argmax(axis=1)]  # [N]
+        same = int((chosen >= expected.max(axis=1) - limit).sum())
         outputs[name] = {"name": runtime.output_name, "softmax": softmax_inside}
         rows[name] = {
             "engine": engine,

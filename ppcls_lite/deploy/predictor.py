@@ -89,6 +89,11 @@ class Predictor:
         if self.engine == "dygraph":
             self.info, self._run = _open_checkpoint(file, device, threads, model, num_classes)
             self.has_softmax = False
+            if not file.with_suffix(".json").is_file():
+                self.note = (
+                    f"{file} has no {file.stem}.json: assuming {self.info.name} and ImageNet's "
+                    "preprocessing; class names are unknown"
+                )
         else:
             self._open_export(file, device, threads)
 
@@ -144,7 +149,9 @@ class Predictor:
             ImageError: a file cannot be decoded.
             UserError: an array is not uint8 [H, W, 3].
         """
-        pictures = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+        pictures = (
+            images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+        )
         results = []
         for start in range(0, len(pictures), self.batch_size):
             chunk = pictures[start : start + self.batch_size]
