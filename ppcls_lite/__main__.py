@@ -79,7 +79,12 @@ def completion_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(prog="ppcls-lite")
     verbs = parser.add_subparsers(dest="verb")
     for name, command in COMMANDS.items():
-        cli.fill_parser(verbs.add_parser(name, help=summary(command)), command.settings)
+        sub_parser = verbs.add_parser(name, help=summary(command))
+        cli.fill_parser(sub_parser, command.settings)
+        known = cli.flags(command.settings)
+        for action in sub_parser._actions:
+            if action.dest in known:  # argparse itself must not check words: its message is poorer
+                action.choices = known[action.dest].choices or None
     return parser
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import types
+import warnings
 
 
 def load_paddle() -> types.ModuleType:
@@ -16,8 +17,8 @@ def load_paddle() -> types.ModuleType:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // processes)))
     os.environ.setdefault("KMP_BLOCKTIME", "0")
-    # Errors only: exporting a network with dropout warns of something that has no effect.
-    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("GLOG_minloglevel", "2")  # errors, not Paddle's own to-do notes
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     # Paddle warns about any number of threads above one; the number is meant.
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle

@@ -124,7 +124,7 @@ def load_weights(
         hint = "check --model; python tools/list_models.py names them all"
         if head_only:
             hint = f"--num-classes {arrays[head[-1]].shape[-1]}"
-        raise UserError("\n".join([f"{label} does not fit the model:", *shown]), hint)
+        raise UserError("\n".join([f"{label} and the model differ:", *shown]), hint)
 
     loaded = {name: arrays[name] for name in wanted if name not in head}
     model.set_state_dict(loaded)

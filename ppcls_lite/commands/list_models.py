@@ -34,10 +34,9 @@ def run(config: ListModelsConfig) -> int:
     if config.json:
         print(json.dumps(rows, indent=1))
         return 0
-    print(f"{'name':<22}{'source':<13}{'width':>5}{'size':>6}{'params':>12}{'MACs (M)':>10}"
-          f"{'top-1':>8}{'top-5':>8}")  # fmt: skip
-    for row in rows:
-        print(f"{row['name']:<22}{row['source']:<13}{row['width']:>5}{row['input_size']:>6}"
-              f"{row['params']:>12,}{row['macs'] / 1e6:>10.3f}{row['top1']:>8}{row['top5']:>8}")  # fmt: skip
+    print("name                  source       width  size      params  MACs (M)   top-1   top-5")
+    for name, source, width, size, params, _, macs, top1, top5, _ in map(dict.values, rows):
+        counts = f"{params:>12,}{macs / 1e6:>10.3f}{top1:>8}{top5:>8}"
+        print(f"{name:<22}{source:<13}{width:>5}{size:>6}{counts}")
     print("\ntop-1 and top-5 are the source's published ImageNet accuracy, in percent.")
     return 0

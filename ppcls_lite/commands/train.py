@@ -14,7 +14,7 @@ from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.deploy.export import exported_forward
+from ppcls_lite.deploy.evaluation import exported_forward
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, pick_device, start_world
@@ -83,7 +83,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
     train_set = open_split(config.data_path, "train", config.train_list)
     val_set = open_split(config.data_path, "val", config.val_list)
-    check_same_classes(train_set, val_set)
+    check_same_classes(train_set.classes, val_set.classes)
     if config.pretrained and not config.given("model"):
         name = checkpoint.read_model_info(config.pretrained, config.model).name
         config = dataclasses.replace(config, model=name)

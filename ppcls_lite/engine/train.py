@@ -119,6 +119,11 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     if is_step:
         epochs_done = progress.epoch + first / len(run.loader)
         run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
+        if config.clip_grad_norm:
+            # Paddle's own clipping in the optimizer takes each parameter group for itself.
+            run.scaler.unscale_(run.optimizer)
+            trained = [p for p in run.model.parameters() if not p.stop_gradient]
+            paddle.nn.utils.clip_grad_norm_(trained, config.clip_grad_norm)
         run.scaler.step(run.optimizer)
         run.scaler.update()
         run.optimizer.clear_grad()

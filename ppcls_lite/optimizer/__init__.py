@@ -39,8 +39,6 @@ def build_optimizer(model: nn.Layer, settings: OptimizationSettings) -> paddle.o
         "learning_rate": 0.0,
         "parameters": parameter_groups(model, settings),
     }
-    if settings.clip_grad_norm:
-        common["grad_clip"] = nn.ClipGradByGlobalNorm(settings.clip_grad_norm)
     if settings.opt == "adamw":
         return paddle.optimizer.AdamW(**common)
     if settings.opt == "rmsprop":

@@ -1,0 +1,193 @@
+"""Checkpoints: atomic against SIGKILL, refused when malicious or damaged, read without pickle."""
+
+import json
+import os
+import pickle
+import signal
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_lite.arch.weights import load_params, load_weights
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.checkpoint import Progress
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+INFO = ModelInfo("mobilenet_v3_small", 3, {"width": 0.5}, ("a", "b", "c"))
+EXTRA = {"config": {}, "metrics": {}}
+
+
+def save(folder, epoch, value):
+    """Saves an epoch as the trainer does: model_<epoch>, then its other names."""
+    path = folder / f"model_{epoch}.pdparams"
+    params = {"w": paddle.full([300], float(value)), "b": paddle.full([2], float(value))}
+    optimizer = {"w.velocity_0": np.full(300, value, np.float32)}
+    progress = Progress(epoch=epoch + 1, best_top1=0.5, seed=7)
+    checkpoint.save_checkpoint(path, params, optimizer, INFO, progress, EXTRA)
+    checkpoint.link_checkpoint(path, folder / "best.pdparams")
+    checkpoint.link_checkpoint(path, folder / "latest.pdparams")
+
+
+def test_everything_comes_back(tmp_path):
+    save(tmp_path, 4, 1.5)
+    for name in ("model_4", "best", "latest"):
+        read = checkpoint.load_checkpoint(tmp_path / f"{name}.pdparams")
+        assert read.info == INFO
+        assert read.progress == Progress(epoch=5, best_top1=0.5, seed=7)
+        assert (read.params["w"] == 1.5).all() and (read.optimizer["w.velocity_0"] == 1.5).all()
+
+
+def test_paddles_own_loader_reads_the_files(tmp_path):
+    save(tmp_path, 0, 2.0)
+    assert (paddle.load(str(tmp_path / "latest.pdparams"))["w"].numpy() == 2).all()
+    assert (np.asarray(paddle.load(str(tmp_path / "latest.pdopt"))["w.velocity_0"]) == 2).all()
+
+
+def test_files_of_paddle_save_with_their_name_table_load(tmp_path):
+    layer = paddle.nn.Linear(3, 2)
+    paddle.save(layer.state_dict(), str(tmp_path / "plain.pdparams"))
+    assert set(load_params(tmp_path / "plain.pdparams")) == {"weight", "bias"}
+
+
+def test_other_names_take_no_second_copy(tmp_path):
+    save(tmp_path, 0, 1.0)
+    inodes = {os.stat(tmp_path / f"{n}.pdparams").st_ino for n in ("model_0", "best", "latest")}
+    assert len(inodes) == 1
+
+
+def kill_at_rename(folder, number):
+    """Saves epoch 1 in a child that is killed just before its n-th rename; False when it ends."""
+    child = os.fork()
+    if child == 0:
+        renames, rename = [], os.replace
+
+        def replace(source, target):
+            renames.append(target)
+            if len(renames) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(source, target)
+
+        os.replace = replace
+        save(folder, 1, 9.0)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_sigkill_at_any_rename_of_a_save_leaves_a_whole_checkpoint(tmp_path):
+    number = 1
+    while True:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        save(folder, 0, 1.0)
+        killed = kill_at_rename(folder, number)
+        found, _ = checkpoint.newest_checkpoint(folder)
+        value = {1: 1.0, 2: 9.0}[found.progress.epoch]
+        assert (found.params["w"] == value).all() and (
+            found.optimizer["w.velocity_0"] == value
+        ).all()
+        for weights in folder.glob("*.pdparams"):  # every visible file is whole
+            assert len(set(load_params(weights)["w"].tolist())) == 1
+        if not killed:
+            break
+        number += 1
+    assert number == 10  # three files under three names: nine renames, each one tried
+
+
+def test_truncated_newest_is_named_and_the_one_before_is_used(tmp_path):
+    save(tmp_path, 0, 1.0)
+    save(tmp_path, 1, 2.0)
+    for name in ("model_1", "latest", "best"):
+        path = tmp_path / f"{name}.pdparams"
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[:100])
+    found, passed_over = checkpoint.newest_checkpoint(tmp_path)
+    assert found.path.name == "model_0.pdparams" and (found.params["w"] == 1).all()
+    assert any("model_1.pdparams" in m and "damaged" in m for m in passed_over)
+
+
+def test_files_of_two_checkpoints_are_not_mixed(tmp_path):
+    save(tmp_path, 0, 1.0)
+    save(tmp_path, 1, 2.0)
+    os.replace(tmp_path / "model_0.pdparams", tmp_path / "model_1.pdparams")
+    with pytest.raises(UserError, match="do not belong together"):
+        checkpoint.load_checkpoint(tmp_path / "model_1.pdparams")
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert checkpoint.newest_checkpoint(tmp_path) == (None, [])
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".pdopt"])
+def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path, suffix):
+    save(tmp_path, 0, 1.0)
+    path = tmp_path / f"model_0{suffix}"
+    path.unlink()
+    path.write_bytes(pickle.dumps({"w": Malicious(tmp_path / "owned")}))
+    twin = tmp_path / "model_0.json"
+    state = json.loads(twin.read_text())
+    state["sha256"][suffix[1:]] = checkpoint.file_sha256(path)
+    twin.unlink()
+    twin.write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"refused: it asks to run posix\.system"):
+        checkpoint.load_checkpoint(tmp_path / "model_0.pdparams")
+    assert not (tmp_path / "owned").exists()
+    # The attack is real: Paddle's own loader runs it.
+    paddle.load(str(path))
+    assert (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", pickle.dumps([1, 2]), pickle.dumps({"w": 1})[:9]])
+def test_what_is_no_weights_file_is_named(tmp_path, data):
+    path = tmp_path / "x.pdparams"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"x\.pdparams"):
+        load_params(path)
+
+
+def test_bare_weights_tell_their_class_count(tmp_path):
+    layer = paddle.nn.Linear(4, 11)
+    paddle.save(layer.state_dict(), str(tmp_path / "bare.pdparams"))
+    info = checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet1_0")
+    assert (info.name, info.num_classes, info.classes) == ("mnasnet1_0", 11, ())
+    with pytest.raises(UserError, match=r"no bare\.json"):
+        checkpoint.load_checkpoint(tmp_path / "bare.pdparams")
+
+
+def network(classes):
+    return paddle.nn.Sequential(paddle.nn.Linear(4, 5), paddle.nn.Linear(5, classes))
+
+
+def test_only_a_head_of_another_class_count_may_start_fresh():
+    arrays = {k: v.numpy() for k, v in network(3).state_dict().items()}
+    model = network(7)
+    fresh = {k: v.numpy() for k, v in model.state_dict().items()}
+    with pytest.raises(
+        UserError, match=r"shape +1\.weight \(5, 3\), the model has \(5, 7\)"
+    ) as caught:
+        load_weights(model, arrays)
+    assert caught.value.hint == "--num-classes 3"
+    report = load_weights(model, arrays, replace_head=True)
+    assert report.reinitialised == ("1.weight", "1.bias")
+    assert (model[0].weight.numpy() == arrays["0.weight"]).all()
+    assert (model[1].weight.numpy() == fresh["1.weight"]).all()
+
+
+def test_mismatches_are_a_table_with_the_nearest_names():
+    arrays = {k: v.numpy() for k, v in network(3).state_dict().items()}
+    arrays["0.wieght"] = arrays.pop("0.weight")
+    for replace_head in (False, True):
+        with pytest.raises(UserError) as caught:
+            load_weights(network(3), arrays, replace_head=replace_head)
+        assert "missing     0.weight (4, 5); did you mean 0.wieght?" in caught.value.message
+        assert "unexpected  0.wieght (4, 5); did you mean 0.weight?" in caught.value.message

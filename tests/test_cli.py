@@ -1,0 +1,261 @@
+"""Flags and YAML: what users type, what they get, what they are told."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from msgspec import Meta
+
+from ppcls_lite import cli
+from ppcls_lite.__main__ import COMMANDS
+from ppcls_lite.config import Settings, TrainConfig
+from ppcls_lite.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+def parse(*argv):
+    return cli.parse(TrainConfig, list(argv), "train.py")
+
+
+def complaint(*argv):
+    with pytest.raises(UserError) as caught:
+        parse(*argv)
+    return str(caught.value)
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text, name="a.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_defaults_are_document_002s_recipe():
+    config = parse()
+    assert (config.epochs, config.batch_size, config.lr) == (120, 256, 0.1)
+    assert (config.momentum, config.weight_decay) == (0.9, 1e-4)
+    assert (config.lr_step_size, config.lr_gamma, config.print_freq) == (30, 0.1, 10)
+    assert (config.model, config.opt) == ("mobilenet_v3_small", "sgd")
+    assert (config.train_crop_size, config.val_resize_size, config.val_crop_size) == (224, 256, 224)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--batch-size", "8"], ["--batch-size=8"], ["--batch_size=8"], ["-b", "8"], ["-b8"]],
+)
+def test_every_spelling_of_a_flag_is_the_same_flag(argv):
+    assert parse(*argv).batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (["--sync-bn"], True),
+        (["--sync-bn=True"], True),
+        (["--sync_bn=False"], False),
+        (["--sync-bn", "false"], False),
+        (["--no-sync-bn"], False),
+        (["--sync-bn", "--no-sync-bn"], False),
+    ],
+)
+def test_booleans_in_all_forms(argv, value):
+    assert parse(*argv).sync_bn is value
+
+
+def test_old_chain_flags_parse():
+    assert parse("--use-gpu=True").use_gpu is True
+    assert parse("--use_gpu=False", "--amp_level=O2").amp_level == "O2"
+
+
+def test_later_sources_win_and_are_remembered(yaml_file):
+    first = yaml_file("lr: 0.5\nepochs: 7\nbatch-size: 16\n", "first.yaml")
+    second = yaml_file("\nlr: 1e-3\n", "second.yaml")
+    config = parse("--epochs", "9", "-c", first, "-c", second)
+    assert (config.lr, config.epochs, config.batch_size) == (0.001, 9, 16)
+    assert config.sources == {
+        "lr": f"{second}:2",
+        "epochs": "command line",
+        "batch_size": f"{first}:3",
+    }
+    assert config.given("lr") and not config.given("momentum")
+
+
+def test_null_and_lists(yaml_file):
+    assert parse("--seed", "null").seed is None
+    assert parse("--crop-scale", "0.3,1").crop_scale == (0.3, 1.0)
+    config = parse("-c", yaml_file("crop_scale: [0.3, 0.9]\nnum_classes: null\n"))
+    assert (config.crop_scale, config.num_classes) == ((0.3, 0.9), None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["--weigth-decay", "1"], ["unknown argument --weigth-decay", "--weight-decay?"]),
+        (["--data", "x"], ["unknown argument --data", "did you mean --data-path?"]),
+        (["--epochs", "five"], ["--epochs: 'five'", "int"]),
+        (["--epochs", "5.5"], ["--epochs: '5.5'"]),
+        (["-b", "0"], ["--batch-size: '0'", ">= 1"]),
+        (["--opt", "sdg"], ["--opt: 'sdg'", "sgd, rmsprop, adamw", "did you mean sgd?"]),
+        (["--sync-bn=maybe"], ["--sync-bn: 'maybe'"]),
+        (["--lr"], ["--lr", "expected one argument"]),
+        (["stray"], ["unknown argument stray"]),
+        (["-c", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
+        (["--test-only"], ["--test-only", "--pretrained FILE"]),
+        (["--resume", "auto", "--start-epoch", "3"], ["--start-epoch", "--resume"]),
+        (["--val-crop-size", "300"], ["--val-crop-size 300", "--val-resize-size 256"]),
+    ],
+)
+def test_complaints_name_what_was_given_and_what_is_allowed(argv, parts):
+    text = complaint(*argv)
+    assert all(part in text for part in parts), text
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("lr: 0.1\nepoch: 5\n", [":2: unknown key 'epoch'", "did you mean epochs?"]),
+        ("epochs: true\n", [":1: epochs: True", "int"]),
+        ("epochs: 5.5\n", [":1: epochs: 5.5"]),
+        ("\nepochs: five\n", [":2: epochs: 'five'"]),
+        ("lr: 0.1\nlr: 0.2\n", [":2: lr is already set in line 1"]),
+        ("opt: sdg\n", [":1: opt: 'sdg'", "did you mean sgd?"]),
+        ("- 1\n- 2\n", ["key: value"]),
+        ("lr: [1\n", ["cannot read", "line"]),
+    ],
+)
+def test_yaml_complaints_name_file_and_line(yaml_file, text, parts):
+    path = yaml_file(text)
+    said = complaint("-c", path)
+    assert path in said and all(part in said for part in parts), said
+
+
+def test_all_impossible_combinations_are_reported_together():
+    said = complaint("--test-only", "--val-crop-size", "300", "--lr-warmup-epochs", "500")
+    assert all(flag in said for flag in ("--test-only", "--val-crop-size", "--lr-warmup-epochs"))
+
+
+@pytest.mark.parametrize("verb", list(COMMANDS))
+def test_printed_config_reads_back_as_the_same_settings(verb, tmp_path, capsys):
+    settings = COMMANDS[verb].settings
+    with pytest.raises(SystemExit) as end:
+        cli.parse(settings, ["--print-config"], verb)
+    assert end.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert cli.parse(settings, ["-c", str(path)], verb) == settings()
+
+
+def test_texts_that_look_like_yaml_survive_print_config(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse("--data-path", "a: b # c", "--output-dir", "null-and-void", "--print-config")
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    config = parse("-c", str(path))
+    assert (config.data_path, config.output_dir) == ("a: b # c", "null-and-void")
+
+
+@pytest.mark.parametrize("verb", list(COMMANDS))
+def test_every_flag_of_every_command_has_help(verb):
+    for flag in cli.flags(COMMANDS[verb].settings).values():
+        assert len(flag.help) > 10 and flag.help.endswith("."), flag.name
+
+
+def test_groups_of_settings_do_not_hide_each_others_fields():
+    names = [
+        name for group in TrainConfig.__mro__ for name in vars(group).get("__annotations__", ())
+    ]
+    assert len(names) == len(set(names)) == len(fields(TrainConfig))
+
+
+def test_help_answers_without_paddle_and_puts_the_essentials_first():
+    code = (
+        "import sys; sys.argv = ['train.py', '--help']\n"
+        "import runpy\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "finally: print('paddle imported:', 'paddle' in sys.modules)"
+    )
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == 0 and "paddle imported: False" in done.stdout
+    essentials = done.stdout.split("Essentials:")[1].split("\n\n")[0]
+    assert essentials.count("\n  --") == 10
+    assert done.stdout.index("Essentials:") < done.stdout.index("Optimization:")
+
+
+def run(command, **environment):
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+def test_a_users_mistake_is_one_message_and_status_2():
+    done = run([sys.executable, "train.py", "--epochs", "five"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("train.py: --epochs: 'five' is not possible")
+    assert "Traceback" not in done.stderr
+
+
+def test_tools_and_console_command_are_the_same_code():
+    tool = run([sys.executable, "tools/plot_run.py", "--run", "nowhere"])
+    verb = run([sys.executable, "-m", "ppcls_lite", "plot_run", "--run", "nowhere"])
+    assert tool.returncode == verb.returncode == 2
+    assert tool.stderr.split(":", 1)[1] == verb.stderr.split(":", 1)[1]
+
+
+def test_console_command_lists_verbs_and_suggests_the_nearest():
+    listed = run([sys.executable, "-m", "ppcls_lite", "--help"])
+    assert listed.returncode == 0 and all(verb in listed.stdout for verb in COMMANDS)
+    wrong = run([sys.executable, "-m", "ppcls_lite", "pedict"])
+    assert wrong.returncode == 2 and "did you mean predict?" in wrong.stderr
+
+
+def test_every_tool_is_a_verb_and_every_verb_has_a_tool():
+    tools = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"_bootstrap"}
+    assert tools == set(COMMANDS) - {"train", "completion"}  # train.py lies above; completion
+    # completes the console command and is of no use without it
+
+
+def test_bash_completes_verbs_flags_and_choices():
+    """In a real bash: what TAB would offer."""
+    script = run([sys.executable, "-m", "ppcls_lite", "completion"]).stdout
+    # shtab's function reads COMP_WORDS and fills COMPREPLY, as bash calls it.
+    ask = (
+        "source /dev/stdin; compopt() {{ :; }}; "
+        "COMP_WORDS=({words}); COMP_CWORD={last}; "
+        "$(complete -p ppcls-lite | sed 's/.*-F \\([^ ]*\\).*/\\1/') ppcls-lite; "
+        'echo "${{COMPREPLY[@]}}"'
+    )
+
+    def offered(*words):
+        command = ask.format(words=" ".join(f"'{w}'" for w in words), last=len(words) - 1)
+        return subprocess.run(
+            ["bash", "-c", command], input=script, capture_output=True, text=True
+        ).stdout.split()
+
+    assert "predict" in offered("ppcls-lite", "pre")
+    assert "--batch-size" in offered("ppcls-lite", "train", "--batch")
+    assert offered("ppcls-lite", "train", "--amp-level", "") == ["O0", "O1", "O2"]
+
+
+@dataclass(frozen=True)
+class Small(Settings):
+    """A command."""
+
+    count: Annotated[int, Meta(ge=1, extra={"flags": ["-n"]})] = 1
+    """How many."""
+    kind: Literal["a", "b"] | None = None
+    """Which one."""
+
+
+def test_optional_choices_take_null_and_words():
+    assert cli.parse(Small, ["--kind", "b", "-n", "2"], "x").kind == "b"
+    assert cli.parse(Small, ["--kind", "null"], "x").kind is None
+    with pytest.raises(UserError, match="allowed: a, b"):
+        cli.parse(Small, ["--kind", "c"], "x")
