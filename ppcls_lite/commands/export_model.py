@@ -11,6 +11,7 @@ from msgspec import Meta
 from ppcls_lite.config import Count, Pixels, Settings
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
+from ppcls_lite.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class ExportConfig(Settings):
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
     """
 
-    pretrained: str
+    pretrained: str = ""
     """The weights (.pdparams)."""
-    save_inference_dir: str
+    save_inference_dir: str = ""
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
@@ -31,11 +32,20 @@ class ExportConfig(Settings):
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     softmax: bool = True
-    """Append a softmax: the outputs are probabilities, otherwise logits."""
+    """Append a softmax, so that the outputs are probabilities."""
+    logits: bool = False
+    """The same as --no-softmax."""
     model: str = "mobilenet_v3_small"
     """Network of weights that have no .json beside them; others know their own."""
     num_classes: Count | None = None
     """Classes of such weights; null takes the length of their last bias."""
+
+    def __post_init__(self) -> None:
+        for flag in ("pretrained", "save_inference_dir"):
+            if not getattr(self, flag):
+                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
+        if self.logits and self.softmax and self.given("softmax"):
+            raise UserError("--softmax and --logits exclude each other", "give one of them")
 
 
 def run(config: ExportConfig) -> int:
@@ -51,7 +61,7 @@ def run(config: ExportConfig) -> int:
         formats=config.format.split(","),
         opset_version=config.opset_version,
         image_size=config.img_size,
-        softmax_inside=config.softmax,
+        softmax_inside=config.softmax and not config.logits,
         model=config.model,
         num_classes=config.num_classes,
         created_by=shlex.join(["python", *sys.argv]),

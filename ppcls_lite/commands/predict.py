@@ -15,6 +15,7 @@ from ppcls_lite.config import Count, Device, Settings
 from ppcls_lite.data.preprocess import ImageError, find_images, load_image
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.predictor import Prediction, Predictor
+from ppcls_lite.errors import UserError
 
 BAR_WIDTH = 24
 
@@ -27,9 +28,9 @@ class PredictConfig(Settings):
     python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
     """
 
-    pretrained: str
+    pretrained: str = ""
     """A checkpoint (.pdparams), an export folder, or a model file in one."""
-    img_path: str
+    img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
     """Classes to list per picture."""
@@ -47,6 +48,11 @@ class PredictConfig(Settings):
     """Network of weights that have no .json beside them; others know their own."""
     num_classes: Count | None = None
     """Classes of such weights; null takes the length of their last bias."""
+
+    def __post_init__(self) -> None:
+        for flag in ("pretrained", "img_path"):
+            if not getattr(self, flag):
+                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
 
 
 @dataclass(frozen=True)

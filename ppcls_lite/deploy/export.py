@@ -11,8 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,7 @@ from PIL import Image
 
 import ppcls_lite
 from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
-from ppcls_lite.deploy.runtimes import (
-    FILE_RUNTIMES,
-    DygraphRuntime,
-    PaddleInferenceRuntime,
-    Runtime,
-    load_network,
-)
+from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, file_sha256, write_sidecar
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
@@ -79,18 +72,6 @@ def save_static(
             layer.training = training
 
 
-@contextmanager
-def exported_forward(model: "paddle.nn.Layer", image_size: int) -> Iterator[Runtime]:
-    """Lends the network as it is now as a Paddle Inference engine (CPU): images to logits.
-
-    Several times as fast as the network itself; the files behind it are temporary.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        prefix = Path(temporary) / "inference"
-        save_static(model, prefix, image_size, softmax_inside=False)
-        yield PaddleInferenceRuntime(prefix.with_suffix(".json"))
-
-
 def export_model(
     pretrained: Path,
     folder: Path,
@@ -124,21 +105,20 @@ def export_model(
         UserError: nothing was written.
     """
     _check_request(folder, formats, opset_version)
-    # It imports paddle, which this module's readers in a server do without.
+    paddle = load_paddle()
+    # Not at the top of the file: it imports paddle, which load_paddle must do first.
     from ppcls_lite.engine.checkpoint import read_model_info
 
-    paddle = load_paddle()
     info = read_model_info(pretrained, model, num_classes)
     if image_size is not None:
         info = replace(info, preprocess=scaled(info.preprocess, image_size))
-    with paddle.utils.unique_name.guard():  # parameter names as in a fresh process
-        network = load_network(pretrained, info)
-
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
         work = Path(temporary)
         size = info.preprocess.crop_size
-        save_static(network, work / "inference", size, softmax_inside)
+        with paddle.utils.unique_name.guard():  # names as in a fresh process
+            network = load_network(pretrained, info)
+            save_static(network, work / "inference", size, softmax_inside)
         if set(formats) & {"pdmodel", "onnx"}:
             _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)
         outputs, checks = _verify(network, info, work, formats, softmax_inside)
@@ -169,6 +149,11 @@ def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> 
         raise UserError(f"no format given; allowed: {', '.join(FORMATS)}")
     if opset_version not in OPSETS:
         raise UserError(f"opset {opset_version} is not in {OPSETS[0]}..{OPSETS[-1]}")
+    if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):
+        raise UserError(
+            "FLAGS_enable_pir_api=0 is set; with it Paddle cannot write inference.json",
+            "unset FLAGS_enable_pir_api; inference.pdmodel is written without it, too",
+        )
     if "onnx" in formats and importlib.util.find_spec("paddle2onnx") is None:
         raise UserError(
             "format onnx needs the Python package paddle2onnx",

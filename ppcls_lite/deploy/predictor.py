@@ -15,6 +15,7 @@ from ppcls_lite.deploy.runtimes import (
     DygraphRuntime,
     OnnxRuntime,
     Runtime,
+    import_engine,
     load_network,
 )
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
@@ -224,7 +225,8 @@ def _open_checkpoint(
             "engine dygraph takes its threads from the environment",
             f"OMP_NUM_THREADS={threads} before the command, or export the model",
         )
-    # It imports paddle, which an exported ONNX model does without.
+    import_engine("paddle", "paddlepaddle")
+    # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
     from ppcls_lite.engine.checkpoint import read_model_info
 
     info = read_model_info(file, model, num_classes)

@@ -32,7 +32,7 @@ def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
     Raises:
         UserError: the weights are damaged or do not fit the network.
     """
-    _import_engine("paddle", "paddlepaddle")
+    import_engine("paddle", "paddlepaddle")
     from ppcls_lite.arch import create_model
     from ppcls_lite.arch.weights import load_weights
 
@@ -76,7 +76,7 @@ class PaddleInferenceRuntime:
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
-        paddle = _import_engine("paddle", "paddlepaddle")
+        paddle = import_engine("paddle", "paddlepaddle")
         inference = importlib.import_module("paddle.inference")
         config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
         config.disable_glog_info()
@@ -114,7 +114,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
-        onnxruntime = _import_engine("onnxruntime", "onnxruntime")
+        onnxruntime = import_engine("onnxruntime", "onnxruntime")
         providers = ["CPUExecutionProvider"]
         has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         if device == "gpu" and not has_cuda:
@@ -148,7 +148,12 @@ FILE_RUNTIMES: dict[str, type[PaddleInferenceRuntime] | type[OnnxRuntime]] = {
 }
 
 
-def _import_engine(module: str, package: str) -> types.ModuleType:
+def import_engine(module: str, package: str) -> types.ModuleType:
+    """Imports the module of an engine.
+
+    Raises:
+        UserError: it is missing or broken; the hint is the pip line for its package.
+    """
     try:
         return load_paddle() if module == "paddle" else importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""`inference.yml`, the sidecar of an export folder: all a program needs to feed the files beside it.
+"""`inference.yml`, the sidecar of an export folder: how to feed the files beside it.
 
 Needs neither Paddle nor ONNX, so a server can read it.
 """
