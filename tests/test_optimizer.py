@@ -1,6 +1,5 @@
 """Learning rates as lists of numbers; which parameters decay; optimizer steps by hand."""
 
-import numpy as np
 import paddle
 import pytest
 from paddle import nn

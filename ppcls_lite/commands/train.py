@@ -29,7 +29,9 @@ from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.report import write_confusion_matrix
 
 # What a resumed run takes from its command line alone, never from the checkpoint.
-_NOT_RESUMED = ("resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu")
+_NOT_RESUMED = {
+    "resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu", "seed",
+}  # fmt: skip
 
 
 def run(config: TrainConfig) -> int:

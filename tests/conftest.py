@@ -1,0 +1,62 @@
+"""A tiny data set made by formula, and real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+# Settings that make a training take seconds: the network is real, the pictures are small.
+TINY = "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --width=0.5 --batch-size=8"
+TINY_FLAGS = [*TINY.split(), "--device=cpu", "--workers=1", "--print-freq=2", "--no-visualdl",
+              "--eval-engine=dygraph"]  # fmt: skip
+
+
+def pytest_configure():
+    # Before anything imports paddle, which reads this once.
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def picture(class_id: int, number: int) -> Image.Image:
+    """A noisy picture whose colour tells its class."""
+    draws = np.random.RandomState(1000 * class_id + number)
+    pixels = draws.randint(0, 120, (40, 44, 3), np.uint8)
+    pixels[..., class_id] += 100
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """DATA/{train,val}/{red,green,blue}/*.png: 14 + 14 + 14 train, 7 + 7 + 7 val pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split, count, start in (("train", 14, 0), ("val", 7, 500)):
+        for class_id, name in enumerate(("blue", "green", "red")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(start, start + count):
+                picture(class_id, number).save(folder / f"{number}.png")
+    return root
+
+
+def run_tool(*argv, **options):
+    """Runs `python ARGV` in the checkout and returns the finished process."""
+    command = [sys.executable, *map(str, argv)]
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
+    return subprocess.run(command, **options)
+
+
+def train(data, out, *flags, **options):
+    """Runs train.py with small settings."""
+    argv = ["train.py", f"--data-path={data}", f"--output-dir={out}", "--seed=1", *TINY_FLAGS]
+    return run_tool(*argv, *flags, **options)
+
+
+def workers_of(session):
+    """Processes of a process session that are still alive (and no zombies)."""
+    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(session)], capture_output=True)
+    rows = [line.split() for line in listed.stdout.decode().splitlines()]
+    return [pid for pid, stat in rows if not stat.startswith("Z")]

@@ -1,0 +1,362 @@
+"""train.py as a process: learning, resuming to the bit, being killed, stopped, and misused."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
+
+from ppcls_lite.arch.weights import load_params, read_arrays
+
+
+def same_weights(a, b):
+    """Bit-identical weights, statistics and optimizer state."""
+    for suffix, read in ((".pdparams", load_params), (".pdopt", read_arrays)):
+        left, right = read(a.with_suffix(suffix)), read(b.with_suffix(suffix))
+        assert left.keys() == right.keys()
+        for name in left:
+            assert np.array_equal(left[name], right[name]), name
+    return True
+
+
+@pytest.fixture(scope="module")
+def straight(pictures, tmp_path_factory):
+    """Four epochs without interruption: what every interrupted run must arrive at."""
+    out = tmp_path_factory.mktemp("straight")
+    flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=auto")
+    done = train(pictures, out, "--epochs=4", *flags)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_lines_have_document_002s_form(straight):
+    _, done = straight
+    number = r"\d+\.\d{5}"
+    line = (
+        rf"\[Epoch 1, iter: 3\] top1: {number}, top5: {number}, lr: {number}, loss: {number},"
+        rf" avg_reader_cost: {number} sec, avg_batch_cost: {number} sec,"
+        rf" avg_samples: \d+\.\d, avg_ips: {number} images/sec\."
+    )
+    assert re.search(line, done.stdout)
+    assert re.search(
+        r"Test:  \[0/3\]  eta: \d:\d\d:\d\d  loss: \d\.\d{4} \(\d\.\d{4}\)  acc1: \d\.\d{4} \(\d\."
+        r"\d{4}\)  acc5: 1\.0000 \(1\.0000\)  time: \d\.\d{4}  data: \d\.\d{4}",
+        done.stdout,
+    )
+    assert re.search(
+        r"\nTest: Total time: 0:00:\d\d\n \* Acc@1 \d\.\d{3} Acc@5 1\.000\n", done.stdout
+    )
+    assert done.stderr == "", "nothing but results, and no escapes, off a terminal"
+    assert "\x1b" not in done.stdout
+
+
+def test_the_plan_says_what_will_happen(straight):
+    _, done = straight
+    for part in (
+        "mobilenet_v3_small, 3 classes",
+        "42 train, 21 val pictures",
+        "8 per device x 1 x 1 accumulated = 8; 6 steps per epoch",
+        "0.1 as given, step schedule (0.1 per 256 pictures would be 0.00312)",
+        "width=0.5 (command line)",
+    ):
+        assert part in done.stdout
+
+
+def test_run_folder_holds_what_the_design_promises(straight):
+    out, _ = straight
+    for name in ("latest", "best", "model_0", "model_1", "model_2", "model_3"):
+        assert all((out / f"{name}{s}").is_file() for s in (".pdparams", ".pdopt", ".json"))
+    state = json.loads((out / "latest.json").read_text())
+    assert state["progress"]["epoch"] == 4 and state["progress"]["step"] == 24
+    assert state["classes"] == ["blue", "green", "red"]
+    assert state["preprocess"]["crop_size"] == 32 and state["config"]["epochs"] == 4
+    assert {"paddle", "numpy", "pillow", "python"} <= state["versions"].keys()
+    assert not list(out.glob(".*.part"))
+
+
+def test_the_printed_config_of_a_run_repeats_it(straight, pictures, tmp_path):
+    out, _ = straight
+    again = run_tool("train.py", "-c", out / "config.yaml", "--output-dir", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+def test_metrics_hold_every_line_and_every_evaluation(straight):
+    out, done = straight
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [r["step"] for r in records if r["event"] == "train"]
+    assert steps == list(range(2, 25, 2))
+    evals = [r for r in records if r["event"] == "eval"]
+    assert [r["epoch"] for r in evals] == [0, 1, 2, 3]
+    printed = re.findall(r"\* Acc@1 (\d\.\d{3})", done.stdout)
+    assert printed == [f"{r['top1']:.3f}" for r in evals]
+
+
+def test_two_epochs_and_resume_equal_four(straight, pictures, tmp_path):
+    out, _ = straight
+    # The schedule's length must be the same from the start; the run is stopped by moving files.
+    for name in ("model_0", "model_1"):
+        for suffix in (".pdparams", ".pdopt", ".json"):
+            shutil.copy(out / f"{name}{suffix}", tmp_path)
+    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "[Epoch 2, iter: 1]" in done.stdout and "[Epoch 1, iter: 1]" not in done.stdout
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+def test_more_workers_change_nothing(straight, pictures, tmp_path):
+    out, _ = straight
+    done = train(pictures, tmp_path, "--epochs=4", "--workers=2")
+    assert done.returncode == 0, done.stderr
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+def start(pictures, out, *flags):
+    """Starts a training in a process session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}", "--seed=1",
+         *TINY_FLAGS, *flags],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(process, text):
+    """Reads the output up to a line with `text`; returns all of it."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    pytest.fail("never printed: " + text + "\n" + "".join(lines))
+
+
+def no_process_is_left(session):
+    for _ in range(100):
+        if not workers_of(session):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_sigkill_in_an_epoch_and_resume_arrive_at_the_same_bits(straight, pictures, tmp_path):
+    out, _ = straight
+    process = start(pictures, tmp_path, "--epochs=4")
+    wait_for(process, "[Epoch 2, iter: 3]")
+    process.kill()
+    process.wait()
+    assert no_process_is_left(process.pid), "workers outlived the training"
+    done = run_tool("train.py", f"--resume={tmp_path}/latest.pdparams")
+    assert done.returncode == 0, done.stderr
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "to_group"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)]
+)
+def test_a_stop_saves_says_how_to_go_on_and_leaves_nothing_behind(
+    straight, pictures, tmp_path, number, status, to_group
+):
+    out, _ = straight
+    process = start(pictures, tmp_path, "--epochs=4")
+    wait_for(process, "[Epoch 1, iter: 1]")
+    # Ctrl-C on a terminal reaches the whole group, `kill` only the process.
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == status, text
+    assert "Traceback" not in text
+    command = re.search(r"next: python (train.py --resume \S+)", text).group(1).split()
+    assert no_process_is_left(process.pid)
+    state = json.loads((tmp_path / "latest.json").read_text())["progress"]
+    assert state["epoch"] == 1 and 1 <= state["batch"] <= 6
+    done = run_tool(*command)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+def test_a_truncated_latest_is_named_and_an_older_one_is_used(straight, tmp_path):
+    out, _ = straight
+    shutil.copytree(out, tmp_path / "run")
+    for name in ("latest", "best", "model_3"):
+        path = tmp_path / "run" / f"{name}.pdparams"
+        path.write_bytes(path.read_bytes()[:1000])
+    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"passed over: \S+model_3\.pdparams \(1000 bytes\) is damaged", done.stdout)
+    assert "[Epoch 3, iter: 1]" in done.stdout
+    assert same_weights(out / "model_3.pdparams", tmp_path / "run" / "model_3.pdparams")
+
+
+def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight, tmp_path):
+    out, _ = straight
+    for suffix in (".pdparams", ".pdopt", ".json"):
+        shutil.copy(out / f"model_0{suffix}", tmp_path / f"latest{suffix}")
+    done = run_tool("train.py", f"--resume={tmp_path}/latest.pdparams", "--lr=1e30")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "learning rate 1e+30 is too high" in done.stdout and "next: --lr 1e+29" in done.stdout
+    assert f"python train.py --resume {tmp_path}/latest.pdparams" in done.stdout
+    assert all(np.isfinite(a).all() for a in load_params(tmp_path / "latest.pdparams").values())
+    assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
+
+
+def test_a_new_run_moves_the_earlier_one_aside(straight, pictures, tmp_path):
+    out, _ = straight
+    shutil.copytree(out, tmp_path / "run")
+    done = train(pictures, tmp_path / "run", "--epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert same_weights(out / "best.pdparams", tmp_path / "run/previous-1/best.pdparams")
+    assert not (tmp_path / "run/model_3.pdparams").exists()
+
+
+def test_old_checkpoints_are_removed_but_for_the_asked_number(pictures, tmp_path):
+    done = train(pictures, tmp_path, "--epochs=3", "--keep-checkpoints=1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.stem for p in tmp_path.glob("*.pdparams")) == ["best", "latest", "model_2"]
+
+
+def test_dry_run_takes_a_step_estimates_and_writes_nothing(pictures, tmp_path):
+    done = train(pictures, tmp_path / "out", "--dry-run", "--epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"dry run +loss \d+\.\d+, \d+\.\d+ s per batch, \d:\d\d:\d\d per", done.stdout)
+    assert re.search(r"memory +\d+ MiB", done.stdout)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mixed_precision_on_a_cpu_warns_once_and_changes_nothing(straight, pictures, tmp_path):
+    out, _ = straight
+    done = train(pictures, tmp_path, "--epochs=4", "--amp-level=O2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("--amp-level O2 has no effect on a CPU") == 1
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sync-bn"], "--sync-bn: paddle has no synchronised batch norm on a CPU"),
+        (["--device=gpu"], "--device gpu: this paddle sees no GPU"),
+        (["--device=cpu", "--use-gpu=True"], "--device cpu and --use-gpu True disagree"),
+        (["--model=mobilenet_v3_smal"], "did you mean mobilenet_v3_small?"),
+        (["--num-classes=2"], "--num-classes 2: the data has 3 classes"),
+        (["--pretrained=nowhere.pdparams"], "no weights file nowhere.pdparams"),
+        (["--resume=nowhere.pdparams"], "no weights file nowhere.pdparams"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_message(pictures, tmp_path, flags, message):
+    done = train(pictures, tmp_path, *flags)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, tmp_path):
+    out, _ = straight
+    data = tmp_path / "two"
+    for split in ("train", "val"):
+        for name in ("green", "red"):
+            shutil.copytree(pictures / split / name, data / split / name)
+    done = train(
+        data, tmp_path / "out", "--epochs=1", f"--pretrained={out}/best.pdparams", "--lr=0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the last layer starts fresh: classifier.3.weight, classifier.3.bias" in done.stdout
+    before, after = load_params(out / "best.pdparams"), load_params(tmp_path / "out/best.pdparams")
+    assert np.array_equal(before["classifier.0.weight"], after["classifier.0.weight"])
+    assert after["classifier.3.weight"].shape[1] == 2
+
+
+def test_test_only_takes_everything_from_the_checkpoint(straight, pictures, tmp_path):
+    out, done = straight
+    argv = ("train.py", "--test-only", f"--data-path={pictures}", "--device=cpu")
+    lines = {
+        run_tool(*argv, f"--pretrained={out}/latest.pdparams", *flags).stdout.splitlines()[-1]
+        for flags in (["--batch-size=7"], ["--batch-size=32"], ["--eval-engine=dygraph"])
+    }
+    assert lines == {re.findall(r" \* Acc@1 .*", done.stdout)[-1]}
+
+
+def test_test_only_refuses_data_of_other_classes(straight, pictures, tmp_path):
+    out, _ = straight
+    shutil.copytree(pictures / "val/red", tmp_path / "val/crimson")
+    done = run_tool(
+        "train.py", "--test-only", f"--data-path={tmp_path}", f"--pretrained={out}/best.pdparams"
+    )
+    assert done.returncode == 2 and "has other classes than" in done.stderr
+
+
+def test_confusion_matrix_on_request(straight, pictures, tmp_path):
+    out, _ = straight
+    done = run_tool(
+        "train.py", "--test-only", f"--data-path={pictures}", "--confusion-matrix",
+        f"--pretrained={out}/latest.pdparams", f"--output-dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line.split(",") for line in (tmp_path / "confusion_matrix.csv").read_text().splitlines()
+    ]
+    counts = np.array([row[1:] for row in rows[1:]], int)
+    assert rows[0][1:] == ["blue", "green", "red"] and counts.sum(axis=1).tolist() == [7, 7, 7]
+    top1 = float(re.search(r"Acc@1 (\S+)", done.stdout).group(1))
+    assert top1 == pytest.approx(counts.trace() / 21, abs=5e-4)  # three printed digits
+    per_class = (tmp_path / "per_class.csv").read_text().splitlines()
+    assert per_class[1].startswith(f"blue,7,{counts[0, 0] / 7:.4f}")
+    from PIL import Image
+
+    with Image.open(tmp_path / "confusion_matrix.png") as image:
+        assert image.size[0] > 400
+
+
+def test_curves_are_drawn(straight, tmp_path):
+    out, _ = straight
+    done = run_tool("tools/plot_run.py", "--run", out, "--out", tmp_path / "curves.png")
+    assert done.returncode == 0, done.stderr
+    from PIL import Image
+
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size[1] > 600 and len(image.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_visualdl_page_shows_the_curves(straight):
+    """The real VisualDL server, asked through its HTTP interface."""
+    import socket
+    import urllib.parse
+    import urllib.request
+
+    out, _ = straight
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = f"from visualdl.server import app; app.run({str(out)!r}, host='127.0.0.1', port={port})"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def ask(path, **query):
+        url = f"http://127.0.0.1:{port}/app/api/{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return json.load(reply)["data"]
+
+    try:
+        for _ in range(60):
+            try:
+                runs = ask("runs")
+                break
+            except OSError:
+                time.sleep(0.5)
+        (run,) = runs
+        tags = ask("scalar/tags")
+        tags = tags["tags"][0] if isinstance(tags, dict) else tags[0]
+        assert {"train/loss", "train/lr", "train/top1", "eval/top1"} <= set(tags)
+        values = [row[2] for row in ask("scalar/list", run=run, tag="eval/top1")]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    expected = [r["top1"] for r in records if r["event"] == "eval"]
+    assert values == pytest.approx(expected, rel=1e-6)  # VisualDL keeps float32
