@@ -144,11 +144,10 @@ def _as_text(result: Result, engine: str) -> list[str]:
     for prediction in result.ranking:
         filled = round(BAR_WIDTH * prediction.prob)
         bar = full * filled + empty * (BAR_WIDTH - filled)
+        number = f"{prediction.class_id:>{id_width}}"
+        name = "" if prediction.name == number.strip() else f"  {prediction.name}"
         # The name comes last: names may be long, or of characters of double width.
-        lines.append(
-            f"  {bar} {100 * prediction.prob:6.2f} %  "
-            f"{prediction.class_id:>{id_width}}  {prediction.name}".rstrip()
-        )
+        lines.append(f"  {bar} {100 * prediction.prob:6.2f} %  {number}{name}")
     return [*lines, ""]
 
 

@@ -149,7 +149,7 @@ def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> 
         raise UserError(f"no format given; allowed: {', '.join(FORMATS)}")
     if opset_version not in OPSETS:
         raise UserError(f"opset {opset_version} is not in {OPSETS[0]}..{OPSETS[-1]}")
-    if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):
+    if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):  # noqa: SIM112
         raise UserError(
             "FLAGS_enable_pir_api=0 is set; with it Paddle cannot write inference.json",
             "unset FLAGS_enable_pir_api; inference.pdmodel is written without it, too",

@@ -53,7 +53,7 @@ def save_overlay(image: Image.Image, ranking: Sequence[Prediction], path: Path) 
 
 def _label(prediction: Prediction) -> str:
     number = str(prediction.class_id)
-    return f"class {number}" if prediction.name == number else f"{prediction.name} ({number})"
+    return f"class {number}" if prediction.name == number else f"{number}  {prediction.name}"
 
 
 def _shortened(
