@@ -1,0 +1,109 @@
+"""`export_model`: a checkpoint becomes a folder that any runtime can serve."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from ppcls_lite.config import Count, Pixels, Settings
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
+from ppcls_lite.errors import UserError
+
+
+@dataclass(frozen=True)
+class ExportConfig(Settings):
+    """Write a checkpoint as an inference model and compare it with the trained network.
+
+    python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
+    """
+
+    pretrained: str = ""
+    """The weights (.pdparams)."""
+    save_inference_dir: str = ""
+    """Folder to write to; one folder holds one network."""
+    format: str = "pdmodel,json,onnx"
+    """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
+    opset_version: Annotated[int, Meta(ge=7, le=21)] = 10
+    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
+    img_size: Pixels | None = None
+    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    softmax: bool = True
+    """Append a softmax, so that the outputs are probabilities."""
+    logits: bool = False
+    """The same as --no-softmax."""
+    model: str = "mobilenet_v3_small"
+    """Network of weights that have no .json beside them; others know their own."""
+    num_classes: Count | None = None
+    """Classes of such weights; null takes the length of their last bias."""
+
+    def __post_init__(self) -> None:
+        for flag in ("pretrained", "save_inference_dir"):
+            if not getattr(self, flag):
+                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
+        if self.logits and self.softmax and self.given("softmax"):
+            raise UserError("--softmax and --logits exclude each other", "give one of them")
+
+
+def run(config: ExportConfig) -> int:
+    """Exports, prints how far each file is from the trained network, and what to do next.
+
+    Returns:
+        1 when a file disagrees with the trained network, else 0.
+    """
+    folder = Path(config.save_inference_dir)
+    sidecar = export_model(
+        Path(config.pretrained),
+        folder,
+        formats=config.format.split(","),
+        opset_version=config.opset_version,
+        image_size=config.img_size,
+        softmax_inside=config.softmax and not config.logits,
+        model=config.model,
+        num_classes=config.num_classes,
+        created_by=shlex.join(["python", *sys.argv]),
+    )
+    print("\n".join(_report(folder, sidecar)))
+    failed = [name for name, row in sidecar.verification["files"].items() if not row["passed"]]
+    if failed:
+        print(
+            f"export_model: {', '.join(failed)} disagrees with the trained network; the files were"
+            " left in place, do not deploy them\n"
+            "  next: check the versions in inference.yml, or export with another --opset-version",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"\nnext: python tools/predict.py --pretrained {folder} --img-path PICTURE_OR_FOLDER")
+    if "inference.pdmodel" in sidecar.files:
+        print(
+            f"      paddle2onnx --model_dir {folder} --model_filename inference.pdmodel"
+            " --params_filename inference.pdiparams --save_file model.onnx --opset_version 10"
+        )
+    return 0
+
+
+def _report(folder: Path, sidecar: Sidecar) -> list[str]:
+    size, spec = sidecar.input["shape"][-1], sidecar.info.preprocess
+    checks = sidecar.verification
+    lines = [
+        f"{sidecar.info.name}, {sidecar.info.num_classes} classes, {size} x {size} pixels"
+        f" (short side resized to {spec.resize_size}, centre {spec.crop_size} taken)",
+        "",
+        f"{'file':<28}{'bytes':>12}",
+        *(f"{name:<28}{entry['bytes']:>12,}" for name, entry in sidecar.files.items()),
+        f"{SIDECAR:<28}{(folder / SIDECAR).stat().st_size:>12,}",
+        "",
+        f"against the trained network, {checks['images']} pictures"
+        f" (largest difference allowed: {checks['limit']:.1e})",
+        f"{'file':<20}{'runtime':<18}{'difference':>12}{'same top-1':>12}",
+    ]
+    for name, row in checks["files"].items():
+        same = f"{row['same_top1']}/{checks['images']}"
+        verdict = "" if row["passed"] else "  FAILED"
+        lines.append(
+            f"{name:<20}{row['engine']:<18}{row['max_abs_diff']:>12.1e}{same:>12}{verdict}"
+        )
+    return lines

@@ -1,0 +1,166 @@
+"""`predict`: names what is on a picture, or on all pictures of a folder."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.config import Count, Device, Settings
+from ppcls_lite.data.preprocess import ImageError, find_images, load_image
+from ppcls_lite.deploy.overlay import save_overlay
+from ppcls_lite.deploy.predictor import Prediction, Predictor
+from ppcls_lite.errors import UserError
+
+BAR_WIDTH = 24
+
+
+@dataclass(frozen=True)
+class PredictConfig(Settings):
+    """Name what is on a picture, or on all pictures of a folder.
+
+    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
+    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
+    """
+
+    pretrained: str = ""
+    """A checkpoint (.pdparams), an export folder, or a model file in one."""
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""
+    topk: Count = 5
+    """Classes to list per picture."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    engine: Literal["auto", "dygraph", "paddle_inference", "onnxruntime"] = "auto"
+    """What runs the network; auto follows the file, and takes ONNX first in a folder."""
+    batch_size: Count = 1
+    """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
+    json: bool = False
+    """One JSON object per picture and line on stdout, and nothing else there."""
+    save_vis: str | None = None
+    """Folder for copies of the pictures with the five best classes drawn beneath."""
+    model: str = "mobilenet_v3_small"
+    """Network of weights that have no .json beside them; others know their own."""
+    num_classes: Count | None = None
+    """Classes of such weights; null takes the length of their last bias."""
+
+    def __post_init__(self) -> None:
+        for flag in ("pretrained", "img_path"):
+            if not getattr(self, flag):
+                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file: ranked classes, or an error."""
+
+    file: Path
+    ranking: list[Prediction]
+    image: Image.Image | None = None
+    milliseconds: float = 0.0
+    error: str = ""
+
+
+def run(config: PredictConfig) -> int:
+    """Prints the most probable classes of every picture; notes and errors go to stderr.
+
+    Returns:
+        1 when a picture could not be read, else 0.
+    """
+    files = find_images(config.img_path)
+    predictor = Predictor(
+        config.pretrained,
+        engine=config.engine,
+        device=config.device,
+        batch_size=config.batch_size,
+        model=config.model,
+        num_classes=config.num_classes,
+    )
+    if predictor.note:
+        print(f"predict: {predictor.note}", file=sys.stderr)
+    failed, saved = 0, set[Path]()
+    for result in _results(predictor, files, config.topk):
+        if result.image is None:
+            failed += 1
+            print(f"predict: {result.error}", file=sys.stderr)
+        if config.json:
+            print(json.dumps(_as_json(result, predictor.engine)), flush=True)
+        elif result.image is not None:
+            print("\n".join(_as_text(result, predictor.engine)), flush=True)
+        if config.save_vis is not None and result.image is not None:
+            target = _free_name(Path(config.save_vis), result.file, saved)
+            save_overlay(result.image, result.ranking[:5], target)
+    if saved:
+        print(f"predict: {len(saved)} pictures saved to {config.save_vis}", file=sys.stderr)
+    if failed:
+        print(f"predict: {failed} of {len(files)} pictures failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
+    """Yields one result per file, in order."""
+    size = predictor.info.preprocess.crop_size
+    # The first run of an engine prepares its kernels; it would blur the times shown.
+    predictor.raw(np.zeros((1, 3, size, size), np.float32))
+    for start in range(0, len(files), predictor.batch_size):
+        chunk = files[start : start + predictor.batch_size]
+        images: dict[Path, Image.Image] = {}
+        errors: dict[Path, str] = {}
+        for file in chunk:
+            try:
+                images[file] = load_image(file)
+            except ImageError as error:
+                errors[file] = str(error)
+        begin = time.perf_counter()
+        rankings = dict(zip(images, predictor(list(images.values()), topk), strict=True))
+        milliseconds = 1000 * (time.perf_counter() - begin) / max(1, len(images))
+        for file in chunk:
+            if file in errors:
+                yield Result(file, [], error=errors[file])
+            else:
+                yield Result(file, rankings[file], images[file], milliseconds)
+
+
+def _as_json(result: Result, engine: str) -> dict[str, object]:
+    if result.error:
+        return {"file": str(result.file), "error": result.error}
+    topk = [asdict(prediction) for prediction in result.ranking]
+    return {"file": str(result.file), "engine": engine, "topk": topk}
+
+
+def _as_text(result: Result, engine: str) -> list[str]:
+    best = result.ranking[0]
+    full, empty = _bar_characters()
+    lines = [
+        f"{result.file}  ({engine}, {result.milliseconds:.1f} ms)",
+        f"class_id: {best.class_id}, prob: {best.prob}",  # document 002's line
+    ]
+    id_width = max(len(str(p.class_id)) for p in result.ranking)
+    for prediction in result.ranking:
+        filled = round(BAR_WIDTH * prediction.prob)
+        bar = full * filled + empty * (BAR_WIDTH - filled)
+        number = f"{prediction.class_id:>{id_width}}"
+        name = "" if prediction.name == number.strip() else f"  {prediction.name}"
+        # The name comes last: names may be long, or of characters of double width.
+        lines.append(f"  {bar} {100 * prediction.prob:6.2f} %  {number}{name}")
+    return [*lines, ""]
+
+
+def _bar_characters() -> tuple[str, str]:
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    return ("█", "░") if unicode else ("#", ".")
+
+
+def _free_name(folder: Path, file: Path, taken: set[Path]) -> Path:
+    """Returns `<stem>_pred.jpg`, numbered when another input of this run has the same stem."""
+    target, number = folder / f"{file.stem}_pred.jpg", 1
+    while target in taken:
+        number += 1
+        target = folder / f"{file.stem}_pred_{number}.jpg"
+    taken.add(target)
+    return target

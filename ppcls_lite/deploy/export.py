@@ -1,0 +1,268 @@
+"""From a checkpoint to a folder that any runtime can serve, checked against the trained network.
+
+One `inference.pdiparams` serves both Paddle formats: the network is built with parameter names
+counted from zero, so the two savers order the same bytes in the same way. That is checked.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+import ppcls_lite
+from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
+from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
+from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, file_sha256, write_sidecar
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    import paddle
+
+# Files of a format; the model file is the first.
+FORMATS = {
+    "pdmodel": ("inference.pdmodel", "inference.pdiparams", "inference.pdiparams.info"),
+    "json": ("inference.json", "inference.pdiparams"),
+    "onnx": ("inference.onnx",),
+}
+OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
+INPUT_NAME = "input"
+CHECK_IMAGES = 8
+LIMIT = 1e-5
+
+
+def save_static(
+    model: "paddle.nn.Layer", prefix: Path, image_size: int, softmax_inside: bool
+) -> None:
+    """Writes a network as `prefix.json` and `prefix.pdiparams`, in evaluation mode.
+
+    The model itself stays as it is, so a training run can call this between two epochs. In a
+    process started with FLAGS_enable_pir_api=0 the same call writes `prefix.pdmodel`,
+    `.pdiparams` and `.pdiparams.info`.
+
+    Args:
+        model: images [N, 3, H, W] float32 to logits [N, K].
+        image_size: H and W, in pixels.
+        softmax_inside: append a softmax, so that the outputs are probabilities.
+    """
+    paddle = load_paddle()
+    # to_static replaces `forward` of the layer it is given: give it one of our own.
+    tail = paddle.nn.Softmax(axis=-1) if softmax_inside else paddle.nn.Identity()
+    wrapper = paddle.nn.Sequential(model, tail)
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    wrapper.eval()
+    try:
+        spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
+        paddle.jit.save(
+            paddle.jit.to_static(wrapper, input_spec=[spec], full_graph=True), str(prefix)
+        )
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def export_model(
+    pretrained: Path,
+    folder: Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    opset_version: int = 10,
+    image_size: int | None = None,
+    softmax_inside: bool = True,
+    model: str = "mobilenet_v3_small",
+    num_classes: int | None = None,
+    created_by: str = "",
+) -> Sidecar:
+    """Writes a checkpoint in the formats asked for and compares each with the trained network.
+
+    Args:
+        pretrained: the `.pdparams` file.
+        folder: where the files go; created when missing.
+        formats: any of pdmodel, json, onnx.
+        opset_version: of the ONNX file.
+        image_size: H and W; None takes the checkpoint's crop size. Another size scales the
+            resize size of the preprocessing with it.
+        softmax_inside: outputs are probabilities (as document 002's predictor expects), not logits.
+        model: network to assume for weights without a JSON (document 002's files).
+        num_classes: K to assume for such weights; None takes it from them.
+        created_by: the command, for the sidecar.
+
+    Returns:
+        What was written to `inference.yml`. Its `verification` tells whether the files agree.
+
+    Raises:
+        UserError: nothing was written.
+    """
+    _check_request(folder, formats, opset_version)
+    paddle = load_paddle()
+    # Not at the top of the file: it imports paddle, which load_paddle must do first.
+    from ppcls_lite.engine.checkpoint import read_model_info
+
+    info = read_model_info(pretrained, model, num_classes)
+    if image_size is not None:
+        info = replace(info, preprocess=scaled(info.preprocess, image_size))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+        work = Path(temporary)
+        size = info.preprocess.crop_size
+        with paddle.utils.unique_name.guard():  # names as in a fresh process
+            network = load_network(pretrained, info)
+            save_static(network, work / "inference", size, softmax_inside)
+        if set(formats) & {"pdmodel", "onnx"}:
+            _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)
+        outputs, checks = _verify(network, info, work, formats, softmax_inside)
+        names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
+        sidecar = Sidecar(
+            info=info,
+            source={"file": pretrained.name, "sha256": file_sha256(pretrained)},
+            input={"name": INPUT_NAME, "shape": [-1, 3, size, size], "dtype": "float32"},
+            outputs=outputs,
+            files={name: _describe(work / name, opset_version) for name in names},
+            verification=checks,
+            versions=_versions(formats),
+            created_by=created_by,
+        )
+        write_sidecar(work, sidecar)
+        for name in (*names, SIDECAR):  # the sidecar last: its hashes vouch for the others
+            os.replace(work / name, folder / name)
+    return sidecar
+
+
+def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(
+                f"format {name!r} is not one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
+            )
+    if not formats:
+        raise UserError(f"no format given; allowed: {', '.join(FORMATS)}")
+    if opset_version not in OPSETS:
+        raise UserError(f"opset {opset_version} is not in {OPSETS[0]}..{OPSETS[-1]}")
+    if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):  # noqa: SIM112
+        raise UserError(
+            "FLAGS_enable_pir_api=0 is set; with it Paddle cannot write inference.json",
+            "unset FLAGS_enable_pir_api; inference.pdmodel is written without it, too",
+        )
+    if "onnx" in formats and importlib.util.find_spec("paddle2onnx") is None:
+        raise UserError(
+            "format onnx needs the Python package paddle2onnx",
+            "pip install paddle2onnx, or --format pdmodel,json",
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder", "give another folder")
+    # A folder describes one network: what an earlier export left would be described wrongly.
+    left = [
+        FORMATS[f][0] for f in FORMATS if f not in formats and (folder / FORMATS[f][0]).exists()
+    ]
+    if left:
+        raise UserError(
+            f"{folder} holds {', '.join(left)} of an earlier export, which this one would not"
+            f" renew (--format {','.join(formats)})",
+            "name all formats that the folder shall hold, or give another folder",
+        )
+
+
+def _convert_in_child(
+    pretrained: Path,
+    info: ModelInfo,
+    work: Path,
+    formats: Sequence[str],
+    opset_version: int,
+    softmax_inside: bool,
+) -> None:
+    """Has the legacy format and ONNX written by `export_child` into the folder `work`."""
+    request = {
+        "pretrained": str(pretrained.absolute()),
+        "info": info.to_dict(),
+        "prefix": str((work / "inference").absolute()),
+        "softmax": softmax_inside,
+        "pdmodel": "pdmodel" in formats,
+        "opset": opset_version if "onnx" in formats else None,
+    }
+    package_root = Path(ppcls_lite.__file__).parents[1]
+    search_path = os.pathsep.join([str(package_root), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"FLAGS_enable_pir_api": "0", "PYTHONPATH": search_path}
+    params = work / "inference.pdiparams"
+    written_here = file_sha256(params)
+    child = subprocess.run(
+        [sys.executable, "-m", "ppcls_lite.deploy.export_child"],
+        input=json.dumps(request),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode != 0:
+        raise RuntimeError(f"the export process failed:\n{child.stdout}\n{child.stderr}")
+    if file_sha256(params) != written_here:
+        raise RuntimeError(
+            "inference.json and inference.pdmodel would need different inference.pdiparams; "
+            "export them into two folders"
+        )
+
+
+def check_images() -> list[Image.Image]:
+    """Returns the pictures of the check: smooth colour fields, the same on every machine."""
+    random = np.random.RandomState(0)
+    grids = random.randint(0, 256, (CHECK_IMAGES, 6, 8, 3)).astype(np.uint8)  # [N, H, W, 3]
+    return [Image.fromarray(g).resize((640, 480), Image.Resampling.BICUBIC) for g in grids]
+
+
+def _verify(
+    network: "paddle.nn.Layer",
+    info: ModelInfo,
+    work: Path,
+    formats: Sequence[str],
+    softmax_inside: bool,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Runs every file in its real runtime; returns the sidecar's `outputs` and `verification`."""
+    images = info.preprocess(check_images())  # [N, 3, H, W]
+    expected = DygraphRuntime(network)(images)  # [N, K]
+    # Rounding errors grow with the logits; probabilities are at most 1.
+    limit = LIMIT if softmax_inside else LIMIT * float(np.abs(expected).max())
+    if softmax_inside:
+        expected = softmax(expected)
+    outputs, rows = {}, {}
+    for format_ in formats:
+        name = FORMATS[format_][0]
+        engine = ENGINE_OF_SUFFIX[f".{format_}"]
+        runtime = FILE_RUNTIMES[engine](work / name)
+        answer = runtime(images)
+        difference = float(np.abs(answer - expected).max())
+        # The scores that the trained network gives to the runtime's first classes. A tie within the
+        # limit is no disagreement: a barely trained network scores all classes alike.
+        chosen = expected[np.arange(len(images)), answer.argmax(axis=1)]  # [N]
+        same = int((chosen >= expected.max(axis=1) - limit).sum())
+        outputs[name] = {"name": runtime.output_name, "softmax": softmax_inside}
+        rows[name] = {
+            "engine": engine,
+            "max_abs_diff": difference,
+            "same_top1": same,
+            "passed": difference <= limit and same == len(images),
+        }
+    return outputs, {"images": len(images), "limit": limit, "files": rows}
+
+
+def _describe(path: Path, opset_version: int) -> dict[str, Any]:
+    entry: dict[str, Any] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    if path.suffix == ".onnx":
+        entry["opset"] = opset_version
+    return entry
+
+
+def _versions(formats: Sequence[str]) -> dict[str, str]:
+    versions = {"ppcls_lite": ppcls_lite.__version__, "paddle": load_paddle().__version__}
+    if "onnx" in formats:
+        versions |= {p: importlib.metadata.version(p) for p in ("paddle2onnx", "onnx")}
+    return versions

@@ -1,0 +1,60 @@
+"""The part of an export that needs a process of its own; `deploy.export` starts it.
+
+`.pdmodel` can only be written when FLAGS_enable_pir_api=0 is set before paddle is imported, and
+paddle2onnx writes on the terminal from C++ and may abort the whole process.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite.deploy.export import save_static
+from ppcls_lite.deploy.runtimes import load_network
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.model_info import ModelInfo
+
+# What paddle2onnx leaves behind: each constant as a node of its own, and nodes that do nothing.
+# Differs from paddle2onnx: its own optimizer starts pip to install what it misses.
+TIDY = ["extract_constant_to_initializer", "eliminate_identity", "eliminate_unused_initializer"]
+
+
+def write_pdmodel(request: dict[str, Any]) -> None:
+    """Writes `.pdmodel`, `.pdiparams` and `.pdiparams.info`."""
+    info = ModelInfo.from_dict(request["info"])
+    network = load_network(Path(request["pretrained"]), info)
+    prefix = Path(request["prefix"])
+    save_static(network, prefix, info.preprocess.crop_size, request["softmax"])
+
+
+def write_onnx(prefix: str, opset_version: int) -> None:
+    """Converts `.json` and `.pdiparams` to `.onnx` of exactly the asked opset, and checks it.
+
+    Raises:
+        ValueError: the file has another opset, or the ONNX checker refuses it.
+    """
+    load_paddle()
+    import onnx
+    import onnxoptimizer
+    import paddle2onnx
+
+    written = paddle2onnx.export(
+        f"{prefix}.json",
+        f"{prefix}.pdiparams",
+        opset_version=opset_version,
+        auto_upgrade_opset=False,
+        optimize_tool="None",
+    )
+    model = onnxoptimizer.optimize(onnx.load_from_string(written), TIDY)
+    onnx.checker.check_model(model, full_check=True)
+    if model.opset_import[0].version != opset_version:
+        raise ValueError(f"opset {model.opset_import[0].version} instead of {opset_version}")
+    onnx.save(model, f"{prefix}.onnx")
+
+
+if __name__ == "__main__":
+    request = json.load(sys.stdin)
+    if request["pdmodel"]:
+        write_pdmodel(request)
+    if request["opset"] is not None:
+        write_onnx(request["prefix"], request["opset"])

@@ -1,0 +1,262 @@
+"""From pictures to named probabilities, whichever engine runs the network."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.deploy.runtimes import (
+    FILE_RUNTIMES,
+    DygraphRuntime,
+    OnnxRuntime,
+    Runtime,
+    import_engine,
+    load_network,
+)
+from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.model_info import ModelInfo
+
+ENGINES = ("auto", "dygraph", *FILE_RUNTIMES)
+ENGINE_OF_SUFFIX = {
+    ".pdparams": "dygraph",
+    ".pdmodel": "paddle_inference",
+    ".json": "paddle_inference",
+    ".onnx": "onnxruntime",
+}
+
+Picture = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one picture.
+
+    Attributes:
+        prob: probability after softmax, 0 to 1.
+        name: of the class; its number as text when names are unknown.
+    """
+
+    class_id: int
+    prob: float
+    name: str
+
+
+class Predictor:
+    """Classifies pictures with a checkpoint or an exported model.
+
+    Preprocessing, class names and whether softmax is inside the file come from the checkpoint's
+    JSON or the export folder's `inference.yml`.
+
+    Args:
+        path: a checkpoint (.pdparams), an export folder, or a file in it (.pdmodel, .json, .onnx).
+        engine: auto, dygraph, paddle_inference or onnxruntime. auto follows the file; in a folder
+            it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
+        device: auto, cpu or gpu.
+        threads: CPU threads of paddle_inference and onnxruntime; None takes all cores.
+        batch_size: pictures per run of the network.
+        model: network to assume for a checkpoint without a JSON (document 002's files).
+        num_classes: K to assume for such a checkpoint; None takes it from the weights.
+
+    Attributes:
+        engine: the engine in use.
+        info: the network, its class names and preprocessing.
+        has_softmax: `raw` gives probabilities, not logits.
+        note: what had to be assumed, in one sentence; empty when everything was on file.
+
+    Raises:
+        UserError: for everything that cannot work, naming the file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        batch_size: int = 32,
+        model: str = "mobilenet_v3_small",
+        num_classes: int | None = None,
+    ) -> None:
+        self.engine, file = find_model(Path(path), engine)
+        self.batch_size = batch_size
+        self.note = ""
+        self._run: Runtime
+        if self.engine == "dygraph":
+            self.info, self._run = _open_checkpoint(file, device, threads, model, num_classes)
+            self.has_softmax = False
+            if not file.with_suffix(".json").is_file():
+                self.note = (
+                    f"{file} has no {file.stem}.json: assuming {self.info.name} and ImageNet's "
+                    "preprocessing; class names are unknown"
+                )
+        else:
+            self._open_export(file, device, threads)
+
+    def _open_export(self, file: Path, device: str, threads: int | None) -> None:
+        sidecar = read_sidecar(file.parent)
+        parts = [file] if file.suffix == ".onnx" else [file, file.with_suffix(".pdiparams")]
+        for part in parts:
+            if sidecar is not None and part.name in sidecar.files:
+                sidecar.check_file(part)
+        self._run = FILE_RUNTIMES[self.engine](file, device, threads)
+        if sidecar is None:
+            spec = _usual_preprocess(self._run)
+            self.info = ModelInfo("unknown", preprocess=spec)
+            self.note = (
+                f"{file.parent} has no {SIDECAR}: assuming ImageNet's preprocessing (resize "
+                f"{spec.resize_size}, crop {spec.crop_size}); class names are unknown"
+            )
+        else:
+            self.info = sidecar.info
+        if sidecar is not None and file.name in sidecar.outputs:
+            self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
+            return
+        # paddle2onnx's own command adds files that no sidecar lists: they must show it themselves.
+        if sidecar is not None:
+            self.note = (
+                f"{SIDECAR} does not list {file.name}; preprocessing and names are taken from it"
+            )
+        size = self.info.preprocess.crop_size
+        self.has_softmax = _are_probabilities(self.raw(np.zeros((1, 3, size, size), np.float32)))
+
+    def raw(self, images: np.ndarray) -> np.ndarray:
+        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities."""
+        return self._run(images)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """float32 [N, 3, H, W] -> float32 [N, K], rows that sum to 1."""
+        output = self.raw(images)
+        return output if self.has_softmax else softmax(output)
+
+    def __call__(
+        self, images: Picture | Sequence[Picture], topk: int = 5
+    ) -> list[list[Prediction]]:
+        """Classifies one or several pictures.
+
+        Args:
+            images: files, PIL images or uint8 arrays [H, W, 3] (R, G, B).
+            topk: classes per picture, the most probable first; at most K.
+
+        Returns:
+            One list per picture, also for a single one.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+            UserError: an array is not uint8 [H, W, 3].
+        """
+        pictures = (
+            images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+        )
+        results = []
+        for start in range(0, len(pictures), self.batch_size):
+            chunk = pictures[start : start + self.batch_size]
+            # One picture at a time: full-size photographs are not held in memory together.
+            pixels = [self.info.preprocess.pixels(_as_image(picture)) for picture in chunk]
+            probs = self.probabilities(self.info.preprocess.normalize(np.stack(pixels)))  # [N, K]
+            order = np.argsort(-probs, axis=1, kind="stable")[:, :topk]
+            results += [self._name(row, ids) for row, ids in zip(probs, order, strict=True)]
+        return results
+
+    def _name(self, probs: np.ndarray, ids: np.ndarray) -> list[Prediction]:
+        return [Prediction(int(i), float(probs[i]), self.info.class_name(int(i))) for i in ids]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits [N, K] -> probabilities [N, K] of the same dtype."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1: no overflow
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
+    """Picks the engine and the model file that a path means.
+
+    Raises:
+        UserError: there is no such file, or the engine cannot run it.
+    """
+    if engine not in ENGINES:
+        raise UserError(
+            f"engine {engine!r} is not one of {', '.join(ENGINES)}{nearest(engine, ENGINES)}"
+        )
+    if path.is_dir():
+        path = _file_of_folder(path, engine)
+    if path.suffix not in ENGINE_OF_SUFFIX:
+        raise UserError(
+            f"{path} is not a model; allowed: an export folder, or a file that ends in "
+            + ", ".join(ENGINE_OF_SUFFIX)
+        )
+    if not path.is_file():
+        raise UserError(f"no file or folder {path}", f"ls {path.parent}")
+    fitting = ENGINE_OF_SUFFIX[path.suffix]
+    if engine not in ("auto", fitting):
+        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting}")
+    if fitting == "paddle_inference" and not path.with_suffix(".pdiparams").is_file():
+        twin = path.with_suffix(".pdparams")
+        hint = f"--pretrained {twin}" if twin.is_file() else "copy the whole export folder"
+        raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
+    return fitting, path
+
+
+def _file_of_folder(folder: Path, engine: str) -> Path:
+    names = ["inference.onnx", "inference.pdmodel", "inference.json"]
+    if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
+        names = [*names[1:], names[0]]
+    for name in names:
+        if (folder / name).is_file() and engine in ("auto", ENGINE_OF_SUFFIX[Path(name).suffix]):
+            return folder / name
+    checkpoints = sorted(folder.glob("*.pdparams"))
+    wanted = "model" if engine == "auto" else f"model for engine {engine}"
+    raise UserError(
+        f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
+        f"--pretrained {checkpoints[0]}" if checkpoints else "tools/export_model.py writes them",
+    )
+
+
+def _open_checkpoint(
+    file: Path, device: str, threads: int | None, model: str, num_classes: int | None
+) -> tuple[ModelInfo, DygraphRuntime]:
+    if threads is not None:
+        raise UserError(
+            "engine dygraph takes its threads from the environment",
+            f"OMP_NUM_THREADS={threads} before the command, or export the model",
+        )
+    import_engine("paddle", "paddlepaddle")
+    # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
+    from ppcls_lite.engine.checkpoint import read_model_info
+
+    info = read_model_info(file, model, num_classes)
+    return info, DygraphRuntime(load_network(file, info), device)
+
+
+def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
+    """Returns the specification for another crop size, with the same share of the picture in it."""
+    resize_size = round(spec.resize_size * crop_size / spec.crop_size)
+    return dataclasses.replace(spec, resize_size=resize_size, crop_size=crop_size)
+
+
+def _usual_preprocess(run: Runtime) -> Preprocess:
+    size = run.image_size if isinstance(run, OnnxRuntime) else None
+    return scaled(Preprocess(), size) if size else Preprocess()
+
+
+def _are_probabilities(output: np.ndarray) -> bool:
+    """Tells softmax output from logits: non-negative rows [N, K] that sum to 1."""
+    # float32 softmax sums to 1 within 1e-6; logits meet both conditions practically never.
+    return bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))
+
+
+def _as_image(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    if not isinstance(picture, np.ndarray):
+        return load_image(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise UserError(
+            f"an array is {picture.dtype} {list(picture.shape)}; allowed: uint8 [H, W, 3]"
+        )
+    return Image.fromarray(picture)

@@ -1,0 +1,181 @@
+"""The engines that run a network, behind one call: float32 [N, 3, H, W] -> float32 [N, K].
+
+Each class imports its engine only when it is created, so ONNX Runtime works without Paddle.
+"""
+
+import importlib
+import os
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    import paddle
+
+
+class Runtime(Protocol):
+    """What every engine offers."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 [N, 3, H, W] -> float32 [N, K]."""
+
+
+def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
+    """Rebuilds a trained network, in evaluation mode.
+
+    Raises:
+        UserError: the weights are damaged or do not fit the network.
+    """
+    import_engine("paddle", "paddlepaddle")
+    from ppcls_lite.arch import create_model
+    from ppcls_lite.arch.weights import load_weights
+
+    network = create_model(info.name, info.num_classes, **info.overrides)
+    load_weights(network, path)
+    network.eval()
+    return network
+
+
+class DygraphRuntime:
+    """The network as it was trained, run layer by layer: the yardstick for the others.
+
+    Args:
+        model: the network; put into evaluation mode and moved to the device.
+        device: auto, cpu or gpu.
+    """
+
+    def __init__(self, model: "paddle.nn.Layer", device: str = "cpu") -> None:
+        self._paddle = load_paddle()
+        on_gpu = _paddle_uses_gpu(self._paddle, device)
+        self._place = self._paddle.CUDAPlace(0) if on_gpu else self._paddle.CPUPlace()
+        self._model = model
+        self._model.to(device=self._place)
+        self._model.eval()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with self._paddle.no_grad():
+            return self._model(self._paddle.to_tensor(images, place=self._place)).numpy()
+
+
+class PaddleInferenceRuntime:
+    """Paddle Inference on `.pdmodel` or `.json`, with `.pdiparams` beside it.
+
+    Args:
+        path: the model file.
+        device: auto, cpu or gpu.
+        threads: CPU threads; None takes all cores.
+
+    Raises:
+        UserError: Paddle is missing, has no GPU, or cannot read the files.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+        paddle = import_engine("paddle", "paddlepaddle")
+        inference = importlib.import_module("paddle.inference")
+        config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
+        config.disable_glog_info()
+        if _paddle_uses_gpu(paddle, device):
+            config.enable_use_gpu(256, 0)  # MB of GPU memory taken at the start, device number
+        else:
+            config.disable_gpu()
+        # oneDNN is on by default and gives 3.5 to 4 times the speed.
+        config.set_cpu_math_library_num_threads(threads or os.cpu_count() or 1)
+        if path.suffix == ".pdmodel":  # it raises on .json (Paddle 3.3)
+            config.enable_memory_optim()
+        try:
+            self._predictor = inference.create_predictor(config)
+        except (RuntimeError, ValueError) as error:
+            raise _unreadable(path, "Paddle Inference", error) from error
+        self.input_name: str = self._predictor.get_input_names()[0]
+        self.output_name: str = self._predictor.get_output_names()[0]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self._predictor.get_input_handle(self.input_name).copy_from_cpu(images)
+        self._predictor.run()
+        return self._predictor.get_output_handle(self.output_name).copy_to_cpu()
+
+
+class OnnxRuntime:
+    """ONNX Runtime on `.onnx`.
+
+    Args:
+        path: the model file.
+        device: auto, cpu or gpu.
+        threads: CPU threads; None takes all cores.
+
+    Raises:
+        UserError: ONNX Runtime is missing, has no GPU, or cannot read the file.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+        onnxruntime = import_engine("onnxruntime", "onnxruntime")
+        providers = ["CPUExecutionProvider"]
+        has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device == "gpu" and not has_cuda:
+            raise UserError(
+                "this ONNX Runtime has no CUDA provider; allowed: --device cpu",
+                "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+            )
+        if device != "cpu" and has_cuda:
+            providers.insert(0, "CUDAExecutionProvider")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0 = all cores
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its error classes share no narrower base
+            raise _unreadable(path, "ONNX Runtime", error) from error
+        self.input_name: str = self._session.get_inputs()[0].name
+        self.output_name: str = self._session.get_outputs()[0].name
+        # [N, 3, H, W]; a size the file leaves open is a text or None
+        height = self._session.get_inputs()[0].shape[2]
+        self.image_size: int | None = height if isinstance(height, int) else None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run([self.output_name], {self.input_name: images})[0]
+
+
+# Engines that run exported files. DygraphRuntime is not among them: it needs a network, not a file.
+FILE_RUNTIMES: dict[str, type[PaddleInferenceRuntime] | type[OnnxRuntime]] = {
+    "paddle_inference": PaddleInferenceRuntime,
+    "onnxruntime": OnnxRuntime,
+}
+
+
+def import_engine(module: str, package: str) -> types.ModuleType:
+    """Imports the module of an engine.
+
+    Raises:
+        UserError: it is missing or broken; the hint is the pip line for its package.
+    """
+    try:
+        return load_paddle() if module == "paddle" else importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"the Python package {package} is not installed or does not load: {error}",
+            f"pip install {package}",
+        ) from error
+
+
+def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
+    available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not available:
+        raise UserError(
+            "Paddle sees no GPU; allowed: --device cpu or auto",
+            "pip install paddlepaddle-gpu on a machine with an NVIDIA driver",
+        )
+    return device != "cpu" and available
+
+
+def _unreadable(path: Path, engine: str, error: Exception) -> UserError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return UserError(
+        f"{engine} cannot read {path}: {lines[-1] if lines else type(error).__name__}",
+        "copy all files of the export folder again, or export the model again",
+    )

@@ -1,0 +1,124 @@
+"""`inference.yml`, the sidecar of an export folder: how to feed the files beside it.
+
+Needs neither Paddle nor ONNX, so a server can read it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+SIDECAR = "inference.yml"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What is known about an export folder.
+
+    Attributes:
+        info: the network, its class names and its preprocessing.
+        source: `file` and `sha256` of the checkpoint that was exported.
+        input: `name`, `shape` (-1 = any batch size) and `dtype` of the one input.
+        outputs: per model file the output's `name` and whether `softmax` is inside.
+        files: per file `sha256` and `bytes`, for ONNX also the `opset`.
+        verification: how far each runtime's answers were from the trained model's.
+        versions: of the packages that made the files.
+        created_by: the command.
+    """
+
+    info: ModelInfo
+    source: dict[str, str]
+    input: dict[str, Any]
+    outputs: dict[str, dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+    verification: dict[str, Any]
+    versions: dict[str, str]
+    created_by: str
+
+    def check_file(self, path: Path) -> None:
+        """Compares a file with what was exported.
+
+        Paddle Inference dies of a segmentation fault on a damaged model file, and a file of another
+        training answers confidently with the wrong class names, so a difference is an error.
+
+        Raises:
+            UserError: the file is not the one that was exported.
+        """
+        if path.is_file() and file_sha256(path) != self.files[path.name]["sha256"]:
+            raise UserError(
+                f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
+                "run tools/export_model.py again; a file made in another way needs its own folder",
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
+    """Writes `inference.yml`; the class names come last because there may be a thousand."""
+    network = sidecar.info.to_dict()
+    preprocess, classes = network.pop("preprocess"), network.pop("classes")
+    content = {
+        "version": VERSION,
+        "created_by": sidecar.created_by,
+        "model": network | {"source": sidecar.source},
+        "input": sidecar.input,
+        "preprocess": preprocess,
+        "outputs": sidecar.outputs,
+        "files": sidecar.files,
+        "verification": sidecar.verification,
+        "versions": sidecar.versions,
+        "classes": classes,
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    (folder / SIDECAR).write_text(text, encoding="utf-8")
+
+
+def read_sidecar(folder: Path) -> Sidecar | None:
+    """Reads `inference.yml`; None when the folder has none.
+
+    Raises:
+        UserError: it is damaged, or of a newer version.
+    """
+    path = folder / SIDECAR
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            raise UserError(
+                f"{path} has version {content['version']}; this program reads version {VERSION}",
+                "export the model again with this program",
+            )
+        return _from_yaml(content)
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        cause = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be understood ({type(error).__name__}: {cause})",
+            "export the model again with tools/export_model.py",
+        ) from error
+
+
+def _from_yaml(content: Mapping[str, Any]) -> Sidecar:
+    network = dict(content["model"])
+    source = network.pop("source")
+    parts = {"preprocess": content["preprocess"], "classes": content["classes"]}
+    return Sidecar(
+        info=ModelInfo.from_dict(network | parts),
+        source=source,
+        input=content["input"],
+        outputs=content["outputs"],
+        files=content["files"],
+        verification=content["verification"],
+        versions=content["versions"],
+        created_by=content["created_by"],
+    )

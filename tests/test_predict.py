@@ -1,0 +1,284 @@
+"""Predictions of every engine, held against the trained network fed by hand."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+from small_checkpoint import CLASSES, checkpoint, trained_probabilities
+
+from ppcls_lite.arch import create_model
+from ppcls_lite.commands.predict import PredictConfig, run
+from ppcls_lite.deploy import predictor as predictor_module
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.predictor import Predictor, find_model, softmax
+from ppcls_lite.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+# fp32 engines differ in the order of their sums; the export check allows as much.
+CLOSE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """best.pdparams, export/ with softmax inside, logits/ without, and three pictures."""
+    folder = tmp_path_factory.mktemp("predict")
+    weights = checkpoint(folder)
+    export_model(weights, folder / "export")
+    export_model(weights, folder / "logits", formats=["json", "onnx"], softmax_inside=False)
+    (folder / "pictures").mkdir()
+    random = np.random.RandomState(2)
+    for name, size in (("a.png", (120, 90)), ("b.png", (64, 150)), ("c.png", (80, 80))):
+        grid = random.randint(0, 256, (5, 5, 3)).astype(np.uint8)
+        Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC).save(
+            folder / "pictures" / name
+        )
+    return folder
+
+
+def fed_by_hand(folder: Path, picture: Path) -> np.ndarray:
+    """Probabilities [K] of the trained network; the pixels are made with Pillow alone."""
+    image = Image.open(picture)
+    width, height = image.size
+    if width < height:
+        image = image.resize((72, int(72 * height / width)), Image.Resampling.BILINEAR)
+    else:
+        image = image.resize((int(72 * width / height), 72), Image.Resampling.BILINEAR)
+    left, top = round((image.width - 64) / 2), round((image.height - 64) / 2)
+    pixels = np.asarray(image.crop((left, top, left + 64, top + 64))) / 255.0  # [H, W, 3]
+    pixels = (pixels - [0.4, 0.5, 0.6]) / [0.2, 0.25, 0.3]
+    images = pixels.transpose(2, 0, 1)[None].astype("float32")  # [1, 3, H, W]
+    return trained_probabilities(folder, images)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "engine"),
+    [
+        ("best.pdparams", "dygraph"),
+        ("export/inference.pdmodel", "paddle_inference"),
+        ("export/inference.json", "paddle_inference"),
+        ("export/inference.onnx", "onnxruntime"),
+        ("logits/inference.json", "paddle_inference"),
+        ("logits/inference.onnx", "onnxruntime"),
+    ],
+)
+def test_every_engine_gives_the_trained_networks_probabilities(folder, path, engine):
+    predictor = Predictor(folder / path, device="cpu", batch_size=2)
+    assert (predictor.engine, predictor.note) == (engine, "")
+    pictures = sorted((folder / "pictures").iterdir())
+    rankings = predictor(pictures, topk=10)
+    for picture, ranking in zip(pictures, rankings, strict=True):
+        expected = fed_by_hand(folder, picture)
+        assert [p.prob for p in ranking] == sorted((p.prob for p in ranking), reverse=True)
+        for prediction in ranking:
+            assert prediction.prob == pytest.approx(expected[prediction.class_id], abs=CLOSE)
+            assert prediction.name == CLASSES[prediction.class_id]
+        assert sum(p.prob for p in ranking) == pytest.approx(1, abs=1e-5)  # softmax, once
+
+
+def test_files_images_and_arrays_are_the_same_to_it(folder):
+    predictor = Predictor(folder / "export", engine="paddle_inference", device="cpu")
+    picture = folder / "pictures" / "a.png"
+    image = Image.open(picture)
+    (from_path,) = predictor(str(picture))
+    assert predictor([picture, image, np.asarray(image)]) == [from_path] * 3
+    assert len(from_path) == 5
+    assert len(predictor(picture, topk=99)[0]) == 10  # K = 10
+    with pytest.raises(UserError, match="float64"):
+        predictor(np.zeros((8, 8, 3)))
+
+
+def test_softmax_survives_large_logits_and_agrees_with_paddle():
+    logits = np.array([[1000.0, 999.0, 990.0], [0.1, 0.2, 0.3]], np.float32)
+    expected = paddle.nn.functional.softmax(paddle.to_tensor(logits)).numpy()
+    np.testing.assert_allclose(softmax(logits), expected, rtol=1e-6)  # a few roundings of float32
+
+
+def test_onnx_runs_without_paddle(folder):
+    code = (
+        "import sys; sys.modules['paddle'] = None\n"  # importing it would raise
+        "from ppcls_lite.deploy.predictor import Predictor\n"
+        "ranking, = Predictor(sys.argv[1])(sys.argv[2])\n"
+        "print(ranking[0].class_id, ranking[0].prob)"
+    )
+    picture = folder / "pictures" / "a.png"
+    process = subprocess.run(
+        [sys.executable, "-c", code, folder / "export" / "inference.onnx", picture],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    class_id, prob = process.stdout.split()
+    expected = fed_by_hand(folder, picture)
+    assert int(class_id) == expected.argmax()
+    assert float(prob) == pytest.approx(expected.max(), abs=CLOSE)
+
+
+def test_an_export_folder_takes_onnx_where_its_package_is_installed(folder, monkeypatch):
+    export = folder / "export"
+    assert find_model(export) == ("onnxruntime", export / "inference.onnx")
+    monkeypatch.setattr(predictor_module.importlib.util, "find_spec", lambda name: None)
+    assert find_model(export) == ("paddle_inference", export / "inference.pdmodel")
+
+
+def test_a_missing_engine_is_named_with_its_pip_line(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="onnxruntime") as caught:
+        Predictor(folder / "export" / "inference.onnx")
+    assert caught.value.hint == "pip install onnxruntime"
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle can use a GPU")
+@pytest.mark.parametrize("path", ["best.pdparams", "export/inference.json"])
+def test_a_gpu_that_is_not_there_is_refused(folder, path):
+    with pytest.raises(UserError, match="--device cpu"):
+        Predictor(folder / path, device="gpu")
+
+
+def test_a_replaced_file_is_refused_before_an_engine_opens_it(folder, tmp_path):
+    """Paddle Inference dies of a segmentation fault on such a .pdmodel."""
+    shutil.copytree(folder / "export", tmp_path / "export")
+    for name in ("inference.pdmodel", "inference.pdiparams"):
+        whole = (tmp_path / "export" / name).read_bytes()
+        (tmp_path / "export" / name).write_bytes(whole[:-100])
+        with pytest.raises(UserError, match=rf"{name} is not the file that inference.yml"):
+            Predictor(tmp_path / "export" / "inference.pdmodel")
+        (tmp_path / "export" / name).write_bytes(whole)
+    (tmp_path / "export" / "inference.yml").write_text("version: 1\nmodel: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"inference\.yml cannot be understood"):
+        Predictor(tmp_path / "export")
+
+
+@pytest.mark.parametrize(("source", "has_softmax"), [("export", True), ("logits", False)])
+@pytest.mark.parametrize("names", [["inference.onnx"], ["inference.json", "inference.pdiparams"]])
+def test_files_without_a_sidecar_work_on_stated_assumptions(
+    folder, tmp_path, source, has_softmax, names
+):
+    """An export of document 002's own script has no sidecar."""
+    for name in names:
+        shutil.copy(folder / source / name, tmp_path)
+    predictor = Predictor(tmp_path)
+    assert predictor.has_softmax == has_softmax
+    assert "assuming ImageNet's preprocessing" in predictor.note
+    (ranking,) = predictor(folder / "pictures" / "a.png", topk=10)
+    assert sum(p.prob for p in ranking) == pytest.approx(1, abs=1e-5)
+    assert ranking[0].name == str(ranking[0].class_id)
+
+
+def test_a_file_the_sidecar_does_not_list_borrows_its_preprocessing(folder, tmp_path):
+    """The documents' paddle2onnx command writes into an export folder after the fact."""
+    export_model(folder / "best.pdparams", tmp_path, formats=["json"])
+    shutil.copy(folder / "logits" / "inference.onnx", tmp_path)
+    predictor = Predictor(tmp_path)
+    assert (predictor.engine, predictor.has_softmax) == ("onnxruntime", False)
+    assert "does not list inference.onnx" in predictor.note
+    assert predictor.info.classes == CLASSES
+
+
+def test_bare_weights_of_document_002_need_no_json(folder, tmp_path):
+    bare = tmp_path / "bare.pdparams"
+    paddle.save(create_model("mnasnet0_5", 6).state_dict(), str(bare))
+    with pytest.raises(UserError, match="missing"):  # document 002's network is assumed
+        Predictor(bare)
+    predictor = Predictor(bare, model="mnasnet0_5")
+    assert "assuming mnasnet0_5" in predictor.note
+    assert len(predictor(np.zeros((40, 50, 3), np.uint8), topk=9)[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("path", "engine", "message", "hint"),
+    [
+        ("absent", "auto", "absent is not a model", ""),
+        ("absent.onnx", "auto", "no file or folder", "ls "),
+        ("best.json", "auto", "no weights best.pdiparams", "--pretrained .*best.pdparams"),
+        ("pictures", "auto", "holds no model", "tools/export_model.py"),
+        (".", "auto", "holds no model", "--pretrained .*best.pdparams"),
+        ("export", "dygraph", "no model for engine dygraph", ""),
+        ("best.pdparams", "onnxruntime", "engine onnxruntime cannot run", "--engine dygraph"),
+        ("export", "onnxruntim", "did you mean onnxruntime", ""),
+    ],
+)
+def test_what_cannot_be_run_is_named(folder, path, engine, message, hint):
+    with pytest.raises(UserError, match=message) as caught:
+        find_model(folder / path, engine)
+    assert re.search(hint, caught.value.hint)
+
+
+def test_text_output_has_the_line_of_document_002(folder, capsys):
+    picture = folder / "pictures" / "a.png"
+    config = PredictConfig(pretrained=str(folder / "best.pdparams"), img_path=str(picture), topk=3)
+    assert run(config) == 0
+    first, second, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert re.fullmatch(rf"{re.escape(str(picture))}  \(dygraph, [\d.]+ ms\)", first)
+    expected = fed_by_hand(folder, picture)
+    match = re.fullmatch(r"class_id: (\d+), prob: (0\.\d+)", second)
+    assert match and int(match[1]) == expected.argmax()
+    assert float(match[2]) == pytest.approx(expected.max(), abs=CLOSE)
+    assert len(rows) == 3
+    assert CLASSES[expected.argmax()] in rows[0]
+    assert f"{100 * expected.max():.2f} %" in rows[0]
+
+
+def predict_in_a_process(*flags: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "import sys; from ppcls_lite import cli\n"
+        "from ppcls_lite.commands.predict import PredictConfig, run\n"
+        "sys.exit(run(cli.parse(PredictConfig, sys.argv[1:], 'predict')))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("path", ["best.pdparams", "export"])
+def test_json_output_is_one_object_a_line_and_nothing_else(folder, tmp_path, path):
+    for picture in (folder / "pictures").iterdir():
+        shutil.copy(picture, tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    flags = [f"--pretrained={folder / path}", f"--img-path={tmp_path}", "--json", "--topk=2"]
+    process = predict_in_a_process(*flags, "--batch-size=3", "--device=cpu")
+    assert process.returncode == 1
+    assert "broken.jpg: is not a picture" in process.stderr
+    assert "1 of 4 pictures failed" in process.stderr
+    answers = [json.loads(line) for line in process.stdout.splitlines()]
+    files = [Path(answer["file"]).name for answer in answers]
+    assert files == ["a.png", "b.png", "broken.jpg", "c.png"]
+    assert set(answers[2]) == {"file", "error"}
+    for answer in (answers[0], answers[1], answers[3]):
+        assert set(answer) == {"file", "engine", "topk"}
+        expected = fed_by_hand(folder, Path(answer["file"]))
+        assert [row["class_id"] for row in answer["topk"]] == list(np.argsort(-expected)[:2])
+        for row in answer["topk"]:
+            assert row["prob"] == pytest.approx(expected[row["class_id"]], abs=CLOSE)
+            assert row["name"] == CLASSES[row["class_id"]]
+
+
+def test_saved_pictures_show_bars_and_never_replace_each_other(folder, tmp_path):
+    for name, colour in (("one", (255, 0, 0)), ("two", (0, 255, 0))):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.new("RGB", (600, 300), colour).save(tmp_path / "in" / name / "same.png")
+    out = tmp_path / "out"
+    config = PredictConfig(
+        pretrained=str(folder / "export"), img_path=str(tmp_path / "in"), save_vis=str(out)
+    )
+    assert run(config) == 0
+    assert run(config) == 0  # a second run renews its own files
+    assert sorted(p.name for p in out.iterdir()) == ["same_pred.jpg", "same_pred_2.jpg"]
+    (ranking,) = Predictor(folder / "export")(tmp_path / "in" / "one" / "same.png")
+    drawn = np.asarray(Image.open(out / "same_pred.jpg")).astype(int)  # [H, W, 3]
+    assert drawn.shape[1] == 600 and drawn.shape[0] > 300
+    # JPEG changes colours a little.
+    assert np.abs(drawn[100, 100] - (255, 0, 0)).max() < 10
+    below = drawn[305:]
+    blue = (below[..., 2] - below[..., 0] > 120).sum(axis=1).max()  # width of the first bar
+    grey = (np.abs(below - (232, 235, 240)).max(axis=2) < 4).sum(axis=1)
+    track = blue + grey[(below[..., 2] - below[..., 0] > 120).any(axis=1)].max()
+    # Rounded corners and JPEG blur cost a few of about 250 pixels.
+    assert blue / track == pytest.approx(ranking[0].prob, abs=0.05)
