@@ -1,6 +1,5 @@
 """Weights in: files are read without running code from them, and every mismatch is named."""
 
-import hashlib
 import io
 import pickle
 from collections.abc import Mapping
@@ -72,11 +71,6 @@ def _damaged(path: Path, size: int) -> UserError:
 def load_params(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the named arrays of a .pdparams file (see `read_arrays` for the errors raised)."""
     return {k: v for k, v in read_arrays(path).items() if isinstance(v, np.ndarray)}
-
-
-def file_sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file, as 64 hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

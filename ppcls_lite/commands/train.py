@@ -23,6 +23,7 @@ from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.train import Diverged, Run, fit
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import write_atomically
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
@@ -131,7 +132,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
                 log.line(line)
             return 0
         if world.is_main:
-            checkpoint.write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
+            write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
             if resumed and resumed.metrics.get("top1") == progress.best_top1:
                 # A kill between saving the best epoch and naming it so must not lose the name.
                 checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")

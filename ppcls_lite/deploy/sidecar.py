@@ -3,7 +3,6 @@
 Needs neither Paddle nor ONNX, so a server can read it.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256
 from ppcls_lite.model_info import ModelInfo
 
 SIDECAR = "inference.yml"
@@ -56,11 +56,6 @@ class Sidecar:
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
                 "run tools/export_model.py again; a file made in another way needs its own folder",
             )
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, as 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

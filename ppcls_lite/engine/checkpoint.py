@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.weights import file_sha256, load_params, read_arrays
+from ppcls_lite.arch.weights import load_params, read_arrays
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
 
 PARTS = (".pdparams", ".pdopt", ".json")
@@ -58,16 +59,6 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     metrics: dict[str, float]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Puts a file in place in one step: whoever reads it sees the old bytes or the new ones."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def save_checkpoint(

@@ -7,7 +7,8 @@ import types
 class StopRequest:
     """Remembers that the user or the system asked the run to stop.
 
-    A second signal of the same kind ends the process at once.
+    A second Ctrl-C ends the process at once. A second SIGTERM does not: paddle.distributed.launch
+    sends three in a row.
     """
 
     def __init__(self) -> None:
@@ -15,7 +16,7 @@ class StopRequest:
         self._before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def _receive(self, number: int, frame: types.FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
 
