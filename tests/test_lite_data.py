@@ -12,7 +12,8 @@ from PIL import Image
 from ppcls_lite.commands.make_lite_data import CLASSES, MakeLiteDataConfig, run
 from ppcls_lite.errors import UserError
 
-LITE_DATA = Path(__file__).parents[1] / "test_images" / "lite_data.tar"
+TEST_IMAGES = Path(__file__).parents[1] / "test_images"
+LITE_DATA = TEST_IMAGES / "lite_data.tar"
 
 
 def read_tar(path: Path) -> dict[str, bytes]:
@@ -120,3 +121,33 @@ def test_more_pictures_than_the_package_holds_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="4 pictures of t-shirt_top, 5 are asked for"):
         build(package_root, tmp_path / "out.tar", train_per_class=5)
+
+
+def test_imagenet_labels_are_in_the_order_of_the_class_ids() -> None:
+    labels = (TEST_IMAGES / "imagenet_labels.txt").read_text().splitlines()
+    assert len(labels) == len(set(labels)) == 1000
+    known = {
+        0: "tench",
+        207: "golden retriever",
+        281: "tabby",
+        504: "coffee mug",
+        999: "toilet tissue",
+    }
+    assert {class_id: labels[class_id] for class_id in known} == known
+
+
+def test_every_shipped_file_is_credited() -> None:
+    credits = (TEST_IMAGES / "CREDITS.md").read_text()
+    files = {file.name for file in TEST_IMAGES.iterdir() if file.is_file()} - {"CREDITS.md"}
+    assert {"coffee.jpg", "chelsea.jpg", "lite_data.tar"} <= files
+    assert not {name for name in files if f"| `{name}` |" not in credits}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("coffee.jpg", (600, 400)), ("chelsea.jpg", (451, 300))]
+)
+def test_demo_pictures_are_small_rgb_photographs(name: str, size: tuple[int, int]) -> None:
+    image = Image.open(TEST_IMAGES / name)
+    image.load()
+    assert (image.mode, image.size) == ("RGB", size)
+    assert (TEST_IMAGES / name).stat().st_size < 100_000
