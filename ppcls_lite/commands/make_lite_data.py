@@ -1,0 +1,159 @@
+"""`tools/make_lite_data.py`: the small data set of real pictures that ships with the repository."""
+
+import gzip
+import io
+import math
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.errors import UserError
+
+# Position = label in the archives.
+CLASSES = (
+    "t-shirt_top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle_boot",
+)
+ARCHIVES = {"train": "train", "val": "t10k"}  # split -> file prefix
+HINT = (
+    "apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb fashion"
+    " && python tools/make_lite_data.py --package-root fashion"
+)
+README = """\
+lite_data: {train} training and {val} validation pictures of ten kinds of clothing, 28 x 28, grey.
+
+Origin:  Fashion-MNIST, Copyright 2017 Zalando SE, as in Debian's package dataset-fashion-mnist
+Licence: MIT (the package calls it Expat); see LICENSE
+Made by: python tools/make_lite_data.py. Of every class the first {train_per_class} pictures of the
+         training archive and the first {val_per_class} of the test archive, pixels unchanged.
+Layout:  SPLIT/CLASS/ID.png, where ID is the picture's position in its archive
+"""
+
+
+@dataclass(frozen=True)
+class MakeLiteDataConfig:
+    """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
+
+    package_root: str = "/"
+    """Folder that dataset-fashion-mnist was unpacked into; / when it is installed."""
+    out: str = "test_images/lite_data.tar"
+    """Tar to write."""
+    train_per_class: int = 300
+    """Training pictures of each class."""
+    val_per_class: int = 80
+    """Validation pictures of each class."""
+
+
+def run(config: MakeLiteDataConfig) -> int:
+    """Writes the tar; the same package gives the same bytes.
+
+    Raises:
+        UserError: when the package's files are missing, broken, or hold too few pictures.
+    """
+    share = Path(config.package_root, "usr/share")
+    per_class = {"train": config.train_per_class, "val": config.val_per_class}
+    readme = README.format(
+        train=len(CLASSES) * config.train_per_class,
+        val=len(CLASSES) * config.val_per_class,
+        train_per_class=config.train_per_class,
+        val_per_class=config.val_per_class,
+    )
+    files = {
+        "lite_data/LICENSE": _read(share / "doc/dataset-fashion-mnist/copyright"),
+        "lite_data/README": readme.encode(),
+    }
+    for split, prefix in ARCHIVES.items():
+        pixels, labels = read_archive(share / "datasets/fashion-mnist", prefix)
+        for label, name in enumerate(CLASSES):
+            chosen = np.flatnonzero(labels == label)[: per_class[split]]
+            if len(chosen) < per_class[split]:
+                raise UserError(
+                    f"{prefix}: {len(chosen)} pictures of {name}, {per_class[split]} are asked for",
+                    HINT,
+                )
+            for index in chosen:
+                files[f"lite_data/{split}/{name}/{index:05d}.png"] = _png(pixels[index])
+    _write_tar(Path(config.out), files)
+    print(f"wrote {config.out}: {len(files) - 2} pictures, {Path(config.out).stat().st_size} bytes")
+    return 0
+
+
+def read_archive(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the pictures of one archive, uint8 [N, H, W], and their labels, uint8 [N].
+
+    Raises:
+        UserError: when a file is missing or broken, or the two do not belong together.
+    """
+    pixels = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", ndim=3)
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", ndim=1)
+    if len(pixels) != len(labels):
+        raise UserError(
+            f"{folder}: {prefix} has {len(pixels)} pictures but {len(labels)} labels", HINT
+        )
+    return pixels, labels
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """Reads a gzipped IDX file of uint8 with `ndim` dimensions.
+
+    Raises:
+        UserError: when the file is missing, damaged, of another type or shorter than it says.
+    """
+    packed = _read(path)
+    try:
+        data = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error})", HINT) from error
+    start = 4 + 4 * ndim
+    magic = bytes([0, 0, 8, ndim])  # 8 is IDX's code of uint8
+    if len(data) < start or data[:4] != magic:
+        raise UserError(
+            f"{path}: starts with {data[:4].hex() or 'nothing'}, an IDX file of uint8 with"
+            f" {ndim} dimension(s) with {magic.hex()}",
+            HINT,
+        )
+    shape = np.frombuffer(data, ">u4", ndim, offset=4).tolist()
+    if math.prod(shape) != len(data) - start:
+        raise UserError(
+            f"{path}: its header says {math.prod(shape)} bytes {shape}, it has {len(data) - start}",
+            HINT,
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", HINT) from error
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Encodes grey pixels, uint8 [H, W], without loss."""
+    buffer = io.BytesIO()
+    # Not deflated: zlib builds differ in what they write, and tar's 512-byte blocks and git's own
+    # compression leave nothing to gain.
+    Image.fromarray(pixels).save(buffer, "png", compress_level=0)
+    return buffer.getvalue()
+
+
+def _write_tar(out: Path, files: dict[str, bytes]) -> None:
+    """Writes the files in name order; a TarInfo's own owner, mode and time are constants."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(out, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
