@@ -83,7 +83,6 @@ def _is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
-@functools.cache
 def flags(config: type[Settings]) -> dict[str, Flag]:
     """Returns the flags of a settings class by field name, in the order of its groups."""
     kinds = typing.get_type_hints(config, include_extras=True)

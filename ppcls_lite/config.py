@@ -33,6 +33,12 @@ class Settings:
         """Tells whether the user set this field, by flag or by YAML."""
         return name in self.sources
 
+    def require(self, *names: str) -> None:
+        """Raises UserError when a field that has no sensible default was left empty."""
+        for name in names:
+            if not getattr(self, name):
+                raise UserError(f"--{name.replace('_', '-')} is missing", "--help explains it")
+
 
 @dataclass(frozen=True)
 class Essentials(Settings):
@@ -218,3 +224,90 @@ class CompletionConfig(Settings):
 
     shell: Literal["bash", "zsh", "tcsh"] = "bash"
     """Shell to complete in."""
+
+
+@dataclass(frozen=True)
+class PredictConfig(Settings):
+    """Name what is on a picture, or on all pictures of a folder.
+
+    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
+    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
+    """
+
+    pretrained: str = ""
+    """A checkpoint (.pdparams), an export folder, or a model file in one."""
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""
+    topk: Count = 5
+    """Classes to list per picture."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    engine: Literal["auto", "dygraph", "paddle_inference", "onnxruntime"] = "auto"
+    """What runs the network; auto follows the file, and takes ONNX first in a folder."""
+    batch_size: Count = 1
+    """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
+    json: bool = False
+    """One JSON object per picture and line on stdout, and nothing else there."""
+    save_vis: str | None = None
+    """Folder for copies of the pictures with the five best classes drawn beneath."""
+    model: str = "mobilenet_v3_small"
+    """Network of weights that have no .json beside them; others know their own."""
+    num_classes: Count | None = None
+    """Classes of such weights; null takes the length of their last bias."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(Settings):
+    """Write a checkpoint as an inference model and compare it with the trained network.
+
+    python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
+    """
+
+    pretrained: str = ""
+    """The weights (.pdparams)."""
+    save_inference_dir: str = ""
+    """Folder to write to; one folder holds one network."""
+    format: str = "pdmodel,json,onnx"
+    """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
+    opset_version: Annotated[int, Meta(ge=7, le=21)] = 10
+    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
+    img_size: Pixels | None = None
+    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    softmax: bool = True
+    """Append a softmax, so that the outputs are probabilities."""
+    logits: bool = False
+    """The same as --no-softmax."""
+    model: str = "mobilenet_v3_small"
+    """Network of weights that have no .json beside them; others know their own."""
+    num_classes: Count | None = None
+    """Classes of such weights; null takes the length of their last bias."""
+
+    def __post_init__(self) -> None:
+        if self.logits and self.softmax and self.given("softmax"):
+            raise UserError("--softmax and --logits exclude each other", "give one of them")
+
+
+@dataclass(frozen=True)
+class CheckDataConfig(Settings):
+    """Look through a data folder: counts, broken pictures, doubles between train and val."""
+
+    data_path: str = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that decode pictures; 0 decodes in the main one."""
+    json: bool = False
+    """Print one JSON object instead of the tables."""
+
+
+@dataclass(frozen=True)
+class MakeLiteDataConfig:
+    """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
+
+    package_root: str = "/"
+    """Folder that dataset-fashion-mnist was unpacked into; / when it is installed."""
+    out: str = "test_images/lite_data.tar"
+    """Tar to write."""
+    train_per_class: Count = 300
+    """Training pictures of each class."""
+    val_per_class: Count = 80
+    """Validation pictures of each class."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from golden.data_images import make_image
 
-from ppcls_lite.commands.check_data import CheckDataConfig, run
+from ppcls_lite.commands.check_data import run
+from ppcls_lite.config import CheckDataConfig
 
 
 @pytest.fixture

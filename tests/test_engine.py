@@ -1,14 +1,19 @@
-"""The optimizer step against arithmetic, two processes against one, evaluation against a wrong graph."""
+"""The optimizer step against arithmetic, two processes against one, wrong exported graphs."""
 
+import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, run_tool, train
+from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
 
 from ppcls_lite.arch import create_model
 from ppcls_lite.config import TrainConfig
@@ -62,7 +67,9 @@ def frozen_network():
 
 def joined(parts):
     parts = list(parts)
-    return Batch(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("images", "labels", "indices")))
+    return Batch(
+        *(np.concatenate([getattr(p, f) for p in parts]) for f in ("images", "labels", "indices"))
+    )
 
 
 def weights(model):
@@ -162,9 +169,7 @@ def test_two_processes_average_to_one_with_the_double_batch(tmp_path):
 
 def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tmp_path):
     flags = (
-        f"--data-path={pictures}", f"--output-dir={tmp_path}/out", "--train-crop-size=32", "--seed=1",
-        "--val-resize-size=36", "--val-crop-size=32", "--width=0.5", "--batch-size=4", "--no-visualdl",
-        "--device=cpu", "--workers=1",
+        f"--data-path={pictures}", f"--output-dir={tmp_path}/out", *TINY_FLAGS, "--batch-size=4",
     )  # fmt: skip
     done = launch(str(ROOT / "train.py"), *flags, "--epochs=2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -182,13 +187,6 @@ def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tm
 
 
 def test_a_launched_training_stops_on_sigterm_with_a_checkpoint(pictures, tmp_path):
-    import json
-    import re
-    import signal
-    import time
-
-    from conftest import TINY_FLAGS, workers_of
-
     command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2",
                str(ROOT / "train.py"), f"--data-path={pictures}", f"--output-dir={tmp_path}/out",
                *TINY_FLAGS, "--epochs=200"]  # fmt: skip
@@ -225,8 +223,6 @@ def test_an_exported_graph_that_answers_differently_is_not_used(capsys):
 
 
 def test_broken_pictures_stop_or_are_skipped_counted_and_listed(pictures, tmp_path):
-    import shutil
-
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
     (data / "train/red/bad.png").write_bytes(b"no picture")

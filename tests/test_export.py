@@ -12,12 +12,14 @@ import onnxruntime
 import paddle
 import pytest
 import yaml
+from conftest import run_tool
 from paddle import inference
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 
 from ppcls_lite.arch import create_model
-from ppcls_lite.commands.export_model import ExportConfig, run
+from ppcls_lite.commands.export_model import run
+from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy import export
 from ppcls_lite.deploy.export import export_model, save_static
 from ppcls_lite.errors import UserError
@@ -245,16 +247,10 @@ def test_weights_without_a_json_need_only_the_name_of_the_network(exported, tmp_
 
 def test_the_command_prints_only_its_report(exported, tmp_path):
     """paddle2onnx and Paddle write on the terminal from C++: a real process shows it."""
-    code = (
-        "import sys; from ppcls_lite.commands.export_model import ExportConfig, run;"
-        "sys.exit(run(ExportConfig(pretrained=sys.argv[1], save_inference_dir=sys.argv[2])))"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", code, exported.parent / "best.pdparams", tmp_path],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-    )
+    process = run_tool(
+        "tools/export_model.py", "--pretrained", exported.parent / "best.pdparams",
+        "--save-inference-dir", tmp_path,
+    )  # fmt: skip
     assert process.returncode == 0
     assert process.stderr == ""
     first, *_ = process.stdout.splitlines()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite.commands.make_lite_data import CLASSES, MakeLiteDataConfig, run
+from ppcls_lite.commands.make_lite_data import CLASSES, run
+from ppcls_lite.config import MakeLiteDataConfig
 from ppcls_lite.errors import UserError
 
 TEST_IMAGES = Path(__file__).parents[1] / "test_images"

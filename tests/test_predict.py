@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from conftest import run_tool
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 
 from ppcls_lite.arch import create_model
-from ppcls_lite.commands.predict import PredictConfig, run
+from ppcls_lite.commands.predict import run
+from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy import predictor as predictor_module
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import Predictor, find_model, softmax
@@ -227,14 +229,7 @@ def test_text_output_has_the_line_of_document_002(folder, capsys):
 
 
 def predict_in_a_process(*flags: str) -> subprocess.CompletedProcess[str]:
-    code = (
-        "import sys; from ppcls_lite import cli\n"
-        "from ppcls_lite.commands.predict import PredictConfig, run\n"
-        "sys.exit(run(cli.parse(PredictConfig, sys.argv[1:], 'predict')))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True
-    )
+    return run_tool("tools/predict.py", *flags)
 
 
 @pytest.mark.parametrize("path", ["best.pdparams", "export"])

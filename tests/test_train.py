@@ -120,11 +120,15 @@ def test_more_workers_change_nothing(straight, pictures, tmp_path):
 
 def start(pictures, out, *flags):
     """Starts a training in a process session of its own."""
+    command = [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}"]
     return subprocess.Popen(
-        [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}", "--seed=1",
-         *TINY_FLAGS, *flags],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        [*command, "--seed=1", *TINY_FLAGS, *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(process, text):

@@ -1,6 +1,5 @@
 """Scans a data root before it is trained on: counts, broken pictures, pictures in both splits."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppcls_lite.config import CheckDataConfig
 from ppcls_lite.data.dataset import (
     ImageDataset,
     check_same_classes,
@@ -22,21 +22,6 @@ from ppcls_lite.data.dataset import (
 from ppcls_lite.data.loader import dead_worker, worker_pool
 from ppcls_lite.data.preprocess import ImageError, image_files, load_image
 from ppcls_lite.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckDataConfig:
-    """What to scan.
-
-    Args:
-        data_path: the data root.
-        workers: processes that decode; 0 decodes in this process.
-        json: print one JSON object instead of the tables.
-    """
-
-    data_path: str
-    workers: int = 2
-    json: bool = False
 
 
 class Inspection(NamedTuple):

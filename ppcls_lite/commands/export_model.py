@@ -2,50 +2,11 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from msgspec import Meta
-
-from ppcls_lite.config import Count, Pixels, Settings
+from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
-from ppcls_lite.errors import UserError
-
-
-@dataclass(frozen=True)
-class ExportConfig(Settings):
-    """Write a checkpoint as an inference model and compare it with the trained network.
-
-    python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
-    """
-
-    pretrained: str = ""
-    """The weights (.pdparams)."""
-    save_inference_dir: str = ""
-    """Folder to write to; one folder holds one network."""
-    format: str = "pdmodel,json,onnx"
-    """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
-    opset_version: Annotated[int, Meta(ge=7, le=21)] = 10
-    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
-    img_size: Pixels | None = None
-    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
-    softmax: bool = True
-    """Append a softmax, so that the outputs are probabilities."""
-    logits: bool = False
-    """The same as --no-softmax."""
-    model: str = "mobilenet_v3_small"
-    """Network of weights that have no .json beside them; others know their own."""
-    num_classes: Count | None = None
-    """Classes of such weights; null takes the length of their last bias."""
-
-    def __post_init__(self) -> None:
-        for flag in ("pretrained", "save_inference_dir"):
-            if not getattr(self, flag):
-                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
-        if self.logits and self.softmax and self.given("softmax"):
-            raise UserError("--softmax and --logits exclude each other", "give one of them")
 
 
 def run(config: ExportConfig) -> int:
@@ -54,6 +15,7 @@ def run(config: ExportConfig) -> int:
     Returns:
         1 when a file disagrees with the trained network, else 0.
     """
+    config.require("pretrained", "save_inference_dir")
     folder = Path(config.save_inference_dir)
     sidecar = export_model(
         Path(config.pretrained),

@@ -5,12 +5,12 @@ import io
 import math
 import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.config import MakeLiteDataConfig
 from ppcls_lite.errors import UserError
 
 # Position = label in the archives.
@@ -40,20 +40,6 @@ Made by: python tools/make_lite_data.py. Of every class the first {train_per_cla
          training archive and the first {val_per_class} of the test archive, pixels unchanged.
 Layout:  SPLIT/CLASS/ID.png, where ID is the picture's position in its archive
 """
-
-
-@dataclass(frozen=True)
-class MakeLiteDataConfig:
-    """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
-
-    package_root: str = "/"
-    """Folder that dataset-fashion-mnist was unpacked into; / when it is installed."""
-    out: str = "test_images/lite_data.tar"
-    """Tar to write."""
-    train_per_class: int = 300
-    """Training pictures of each class."""
-    val_per_class: int = 80
-    """Validation pictures of each class."""
 
 
 def run(config: MakeLiteDataConfig) -> int:

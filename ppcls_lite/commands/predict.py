@@ -6,53 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.config import Count, Device, Settings
+from ppcls_lite.config import PredictConfig
 from ppcls_lite.data.preprocess import ImageError, find_images, load_image
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.predictor import Prediction, Predictor
-from ppcls_lite.errors import UserError
 
 BAR_WIDTH = 24
-
-
-@dataclass(frozen=True)
-class PredictConfig(Settings):
-    """Name what is on a picture, or on all pictures of a folder.
-
-    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
-    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
-    """
-
-    pretrained: str = ""
-    """A checkpoint (.pdparams), an export folder, or a model file in one."""
-    img_path: str = ""
-    """A picture, a folder (searched recursively), or a quoted pattern."""
-    topk: Count = 5
-    """Classes to list per picture."""
-    device: Device = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
-    engine: Literal["auto", "dygraph", "paddle_inference", "onnxruntime"] = "auto"
-    """What runs the network; auto follows the file, and takes ONNX first in a folder."""
-    batch_size: Count = 1
-    """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
-    json: bool = False
-    """One JSON object per picture and line on stdout, and nothing else there."""
-    save_vis: str | None = None
-    """Folder for copies of the pictures with the five best classes drawn beneath."""
-    model: str = "mobilenet_v3_small"
-    """Network of weights that have no .json beside them; others know their own."""
-    num_classes: Count | None = None
-    """Classes of such weights; null takes the length of their last bias."""
-
-    def __post_init__(self) -> None:
-        for flag in ("pretrained", "img_path"):
-            if not getattr(self, flag):
-                raise UserError(f"--{flag.replace('_', '-')} is missing", "--help explains it")
 
 
 @dataclass(frozen=True)
@@ -72,6 +35,7 @@ def run(config: PredictConfig) -> int:
     Returns:
         1 when a picture could not be read, else 0.
     """
+    config.require("pretrained", "img_path")
     files = find_images(config.img_path)
     predictor = Predictor(
         config.pretrained,

@@ -324,8 +324,8 @@ def test(config: TrainConfig, world: World) -> int:
         log.line(f"skipped broken picture {path}: {cause}")
     if config.confusion_matrix and world.is_main:
         folder = Path(config.output_dir) if config.given("output_dir") else weights.parent
-        for path in write_confusion_matrix(folder, accuracy, info):
-            log.line(f"wrote {path}")
+        for written in write_confusion_matrix(folder, accuracy, info):
+            log.line(f"wrote {written}")
     return 0
 
 

@@ -22,9 +22,10 @@ from PIL import Image
 import ppcls_lite
 from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
 from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
-from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, file_sha256, write_sidecar
+from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.files import file_sha256
 from ppcls_lite.model_info import ModelInfo
 
 if TYPE_CHECKING:
