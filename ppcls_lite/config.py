@@ -300,7 +300,7 @@ class CheckDataConfig(Settings):
 
 
 @dataclass(frozen=True)
-class MakeLiteDataConfig:
+class MakeLiteDataConfig(Settings):
     """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
 
     package_root: str = "/"
@@ -311,3 +311,19 @@ class MakeLiteDataConfig:
     """Training pictures of each class."""
     val_per_class: Count = 80
     """Validation pictures of each class."""
+
+
+@dataclass(frozen=True)
+class CompareConfig(Settings):
+    """Compare a checkpoint with every file exported from it: answers, largest difference, sizes.
+
+    python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\
+        --img-path pictures/
+    """
+
+    pretrained: str = ""
+    """The checkpoint (.pdparams)."""
+    exported: str = ""
+    """Its export folder."""
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""

@@ -18,7 +18,7 @@ TINY_FLAGS = [*TINY.split(), "--device=cpu", "--workers=1", "--print-freq=2", "-
 
 def pytest_configure():
     # Before anything imports paddle, which reads this once.
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays
 
 
 def picture(class_id: int, number: int) -> Image.Image:

@@ -33,4 +33,4 @@ def exported_forward(
         try:
             yield PaddleInferenceRuntime(files[0])
         finally:
-            set_threads()
+            set_threads()  # an inference run changes them

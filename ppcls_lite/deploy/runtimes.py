@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ppcls_lite.environment import cpu_threads, load_paddle
+from ppcls_lite.environment import cpu_cores, load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 
@@ -84,7 +84,7 @@ class PaddleInferenceRuntime:
         else:
             config.disable_gpu()
         # oneDNN is on by default and gives 3.5 to 4 times the speed.
-        config.set_cpu_math_library_num_threads(threads or cpu_threads())
+        config.set_cpu_math_library_num_threads(threads or cpu_cores())
         if path.suffix == ".pdmodel":  # it raises on .json (Paddle 3.3)
             config.enable_memory_optim()
         try:
