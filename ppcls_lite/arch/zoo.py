@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
+from pathlib import Path
 
 from paddle import nn
 from paddle.nn.initializer import KaimingUniform, Normal
@@ -11,6 +12,7 @@ from paddle.nn.initializer import KaimingUniform, Normal
 from ppcls_lite.arch.layers import Flavour
 from ppcls_lite.arch.mnasnet import B1, MNASNet, MnasTable
 from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table
+from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.errors import UserError, nearest
 
 DROPOUT = 0.2
@@ -92,15 +94,21 @@ def model_spec(name: str) -> Spec:
     )
 
 
-def create_model(name: str, num_classes: int = 1000, **overrides: float) -> nn.Layer:
-    """A model with freshly initialised weights: images [N, 3, H, W] float32 to logits [N, K].
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    pretrained: str | Path | None = None,
+    **overrides: float,
+) -> nn.Layer:
+    """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
         num_classes: K, the number of logits.
+        pretrained: weights to load (.pdparams); None initialises as the source does.
         overrides: `width` and `dropout` in place of the model's own.
 
     Raises:
-        UserError: unknown name or override, or a value that is out of range.
+        UserError: unknown name or override, a value out of range, or weights that do not fit.
     """
     spec = model_spec(name)
     if not isinstance(num_classes, int) or num_classes < 1:
@@ -110,13 +118,16 @@ def create_model(name: str, num_classes: int = 1000, **overrides: float) -> nn.L
         )
     for key, value in overrides.items():
         _check_override(name, key, value)
-    return spec.family(
+    model = spec.family(
         spec.table,
         overrides.get("width", spec.width),
         num_classes,
         overrides.get("dropout", DROPOUT),
         spec.flavour,
     )
+    if pretrained is not None:
+        load_weights(model, pretrained)
+    return model
 
 
 def _check_override(model: str, key: str, value: float) -> None:

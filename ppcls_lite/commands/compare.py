@@ -115,4 +115,10 @@ def table(rows: list[Row], count: int, weights: Path) -> list[str]:
     lines.append(
         f"{count} picture(s); ms: median of {REPEATS} runs of the network alone, one picture, CPU"
     )
+    folder = rows[-1].file.parent
+    lines.append(
+        f"\nnext: python tools/predict.py --pretrained {folder} --img-path YOUR_PICTURES"
+        f"\n      python train.py --pretrained {weights} --data-path YOUR_PICTURES"
+        " --epochs 20 -b 32 --lr 0.0125\n      python tools/list_models.py"
+    )
     return lines

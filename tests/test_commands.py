@@ -1,0 +1,159 @@
+"""list_models, compare, the public API, and what a terminal sees."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    done = train(pictures, out, "--epochs=1")
+    assert done.returncode == 0, done.stderr
+    done = run_tool(
+        "tools/export_model.py", f"--pretrained={out}/best.pdparams",
+        f"--save-inference-dir={out}/inference",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_list_models_prints_the_published_sizes():
+    """Parameters and multiply-adds as torchvision documents and measures them."""
+    rows = {
+        row["name"]: row for row in json.loads(run_tool("tools/list_models.py", "--json").stdout)
+    }
+    small = rows["mobilenet_v3_small"]
+    assert (small["params"], small["macs"]) == (2_542_856, 56_510_400)
+    assert small["params_with_bn_stats"] == 2_554_968
+    assert {"name", "source", "input_size", "weights"} <= small.keys()
+    table = run_tool("tools/list_models.py", "--pattern", "mnas*").stdout
+    assert "mnasnet1_0" in table and "mobilenet" not in table
+
+
+def test_list_models_without_a_match_is_a_mistake():
+    done = run_tool("tools/list_models.py", "--pattern", "resnet*")
+    assert done.returncode == 2 and "no model matches 'resnet*'" in done.stderr
+
+
+def test_compare_shows_every_runtime_and_agrees(trained, pictures):
+    done = run_tool(
+        "tools/compare.py", f"--pretrained={trained}/best.pdparams",
+        f"--exported={trained}/inference", f"--img-path={pictures}/val",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    line = r"^(\S+\.\w+) +(dygraph|paddle_inference|onnxruntime) "
+    assert re.findall(line, done.stdout, re.M) == [
+        ("best.pdparams", "dygraph"),
+        ("inference.pdmodel", "paddle_inference"),
+        ("inference.json", "paddle_inference"),
+        ("inference.onnx", "onnxruntime"),
+    ]
+    assert "21 picture(s)" in done.stdout
+
+
+def test_public_api_from_anywhere(trained, pictures, tmp_path):
+    """Three lines of Python, in another folder, as a user of the package would write them."""
+    picture(1, 900).save(tmp_path / "green.png")
+    code = (
+        "from ppcls_lite import Predictor, create_model, list_models, load_weights\n"
+        f"weights = {str(trained / 'best.pdparams')!r}\n"
+        "model = create_model('mobilenet_v3_small', 3, pretrained=weights, width=0.5)\n"
+        "report = load_weights(model, weights)\n"
+        "assert len(report.loaded) == len(model.state_dict()) and not report.reinitialised\n"
+        "assert 'mnasnet1_0' in list_models('mnas*')\n"
+        f"(answer,) = Predictor({str(trained / 'inference')!r})('green.png', topk=2)\n"
+        "print(len(answer), sum(p.prob for p in answer) <= 1, answer[0].name)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"2 True (blue|green|red)\n", done.stdout)
+
+
+def on_a_terminal(command, **environment):
+    """Runs a command with a real pseudo-terminal for its output; returns what it wrote."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=follower, stderr=follower, env=os.environ | environment
+    )
+    os.close(follower)
+    data = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+        if not chunk:
+            break
+        data += chunk
+    os.close(leader)
+    assert process.wait() == 0, data.decode()
+    return data.decode()
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_gets_a_bar_and_no_colour_where_none_is_wanted(pictures, tmp_path, no_color):
+    command = [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={tmp_path}",
+               *TINY_FLAGS, "--epochs=1"]  # fmt: skip
+    environment = {"TERM": "xterm-256color", "COLUMNS": "100"}
+    if no_color:
+        environment["NO_COLOR"] = no_color
+    text = on_a_terminal(command, **environment)
+    assert "━" in text and re.search(r"\d/6", text)  # the bar and its count
+    assert "[Epoch 0, iter: 1] top1:" in text  # the lines are there as well
+    colours = re.findall(r"\x1b\[(?:\d+;)*3[0-8](?:;\d+)*m", text)
+    assert bool(colours) is not bool(no_color)
+    log = (tmp_path / "train.log").read_text()
+    assert "\x1b" not in log and "[Epoch 0, iter: 5]" in log
+
+
+def test_check_data_and_training_read_list_files(pictures, tmp_path):
+    rows = {"train": [], "val": []}
+    for split, lines in rows.items():
+        for label, name in enumerate(("blue", "green", "red")):
+            lines += [f"{p} {label}" for p in sorted((pictures / split / name).iterdir())]
+        (tmp_path / f"{split}_list.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "labels.txt").write_text("blue\ngreen\nred\n")
+    checked = run_tool("tools/check_data.py", f"--data-path={tmp_path}", "--json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    done = train(tmp_path, tmp_path / "out", "--epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "42 train, 21 val pictures" in done.stdout
+    state = json.loads((tmp_path / "out/latest.json").read_text())
+    assert state["classes"] == ["blue", "green", "red"]
+
+
+CLOTHING10 = ROOT.parent / "shared/data/clothing10"
+
+
+@pytest.mark.skipif(not CLOTHING10.is_dir(), reason="clothing10 is not beside the checkout")
+def test_real_photographs_train_without_another_flag(tmp_path):
+    """A slice of the real pictures, at full size, with nothing known but the path."""
+    for split, count in (("train", 4), ("val", 2)):
+        for folder in (CLOTHING10 / split).iterdir():
+            (tmp_path / split / folder.name).mkdir(parents=True)
+            for photo in sorted(folder.iterdir())[:count]:
+                (tmp_path / split / folder.name / photo.name).symlink_to(photo)
+    out = tmp_path / "out"
+    done = run_tool(
+        "train.py", "--data-path", tmp_path, "--epochs", "1", "--batch-size", "8", "--lr", "0.05",
+        "--device", "cpu", "--output-dir", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = run_tool(
+        "tools/predict.py", "--pretrained", out / "best.pdparams", "--json",
+        "--img-path", CLOTHING10 / "val/shoes",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    rows = [json.loads(line)["topk"] for line in answer.stdout.splitlines()]
+    names = {folder.name for folder in (CLOTHING10 / "train").iterdir()}
+    assert all({row["name"] for row in topk} <= names and len(topk) == 5 for topk in rows)
