@@ -15,7 +15,7 @@ from golden import formula
 
 from ppcls_lite.arch import count_macs, count_parameters, create_model, list_models
 from ppcls_lite.arch.count import count_parameters_with_bn_stats
-from ppcls_lite.arch.layers import make_divisible
+from ppcls_lite.arch.layers import SqueezeExcite, make_divisible
 from ppcls_lite.errors import UserError
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden/arch.npz"))
@@ -61,9 +61,10 @@ def test_keys_shapes_and_counts_equal_torchvision(name: str) -> None:
     check_layout(create_model(name), name)
 
 
+@pytest.mark.parametrize("width", [0.35, 0.75])
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v3_large"])
-def test_width_scales_as_in_torchvision(name: str) -> None:
-    check_layout(create_model(name, width=0.75), f"{name}@0.75")
+def test_width_scales_as_in_torchvision(name: str, width: float) -> None:
+    check_layout(create_model(name, width=width), f"{name}@{width}")
 
 
 def check_layout(model: paddle.nn.Layer, golden: str) -> None:
@@ -157,6 +158,17 @@ def check_first_step(
     assert fingerprint_error(moves, GOLDEN[f"{name}/statistics"]) < 2e-4
 
 
+def test_squeeze_excite_gates_with_a_sixth_of_relu6() -> None:
+    gate = SqueezeExcite(1, 1).to(dtype="float64")
+    gate.fc1.weight.set_value(np.ones([1, 1, 1, 1]))
+    gate.fc2.weight.set_value(np.ones([1, 1, 1, 1]))
+    for x in np.linspace(-3.5, 3.5, 15):
+        gate.fc2.bias.set_value(np.array([x - 1]))
+        scaled = gate(paddle.ones([1, 1, 2, 2], dtype="float64")).numpy()
+        # Paddle keeps the slope as float32: seen 1.5e-8. Its default slope is off by 1e-7.
+        assert np.abs(scaled - np.clip(x + 3, 0, 6) / 6).max() < 3e-8
+
+
 @pytest.mark.parametrize(("overrides", "rate"), [({}, 0.2), ({"dropout": 0.5}, 0.5)])
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
 def test_dropout_keeps_the_mean_and_rests_in_eval_mode(
@@ -181,6 +193,7 @@ def test_counting_macs_leaves_the_model_as_it_was() -> None:
     before = to_numpy(model)
     assert count_macs(model, image_size=32) == count_macs(model, image_size=32)
     assert model.training and model.classifier.training and not frozen[1].training
+    assert not any(layer._forward_post_hooks for layer in model.sublayers())
     assert all((values == before[key]).all() for key, values in to_numpy(model).items())
 
 
