@@ -59,8 +59,8 @@ class MNASNet(nn.Layer):
     ) -> None:
         super().__init__()
         stem = make_divisible(table.stem * width)
-        channels = make_divisible(table.separable * width)
-        stages = []
+        separable = make_divisible(table.separable * width)
+        stages, channels = [], separable
         for row in table.stages:
             out = make_divisible(row.out * width)
             stages.append(_stage(row, channels, out, flavour))
@@ -68,7 +68,7 @@ class MNASNet(nn.Layer):
         self.layers = nn.Sequential(
             *conv_norm_act(3, stem, 3, flavour, stride=2, act="RE"),
             *conv_norm_act(stem, stem, 3, flavour, groups=stem, act="RE"),
-            *conv_norm_act(stem, make_divisible(table.separable * width), 1, flavour),
+            *conv_norm_act(stem, separable, 1, flavour),
             *stages,
             *conv_norm_act(channels, HEAD, 1, flavour, act="RE"),
         )
