@@ -35,6 +35,7 @@ lite_data: test_images/lite_data.tar
 # The folder exists for both; each stamp is newer than the list of packages it was made from.
 $(VENV)/.run: requirements.txt
 	test -x $(PYTHON) || python3 -m venv $(VENV)
+	@echo "Installing requirements.txt into $(VENV): about 1.3 GB, a minute or two."
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

@@ -334,12 +334,15 @@ def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> Mode
     info = checkpoint.read_model_info(weights, config.model, config.num_classes)
     if config.given("model") and config.model != info.name:
         raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
-    if info.classes and tuple(data.classes) != info.classes:
-        raise UserError(
-            f"{config.data_path} has other classes than {weights} was trained on:"
-            f"\n  data {data.classes}\n  weights {list(info.classes)}",
-            "evaluate on the data set of the training",
-        )
+    if info.classes:
+        try:
+            check_same_classes(info.classes, data.classes)
+        except UserError as error:
+            raise UserError(
+                f"{config.data_path} has other classes than {weights} was trained on:"
+                f" {error.message}",
+                "evaluate on the data set of the training",
+            ) from None
     if len(data.classes) > info.num_classes:
         raise UserError(
             f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
