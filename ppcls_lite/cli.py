@@ -61,7 +61,7 @@ class Flag:
         """
         given = value
         is_text = isinstance(value, str)
-        if is_text and value.lower() in _WORDS and not self.choices:
+        if is_text and value.lower() in _WORDS:
             word = _WORDS[value.lower()]
             value = word if self.accepts(type(word) if word is not None else None) else value
         if isinstance(value, str) and typing.get_origin(self.plain) is tuple:

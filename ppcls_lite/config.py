@@ -84,6 +84,8 @@ class DataSettings(Settings):
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Share of the picture's area that a training crop covers, smallest and largest."""
+    auto_augment: Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide"] | None = None
+    """Distorts training pictures: AutoAugment (first three), RandAugment, TrivialAugment, none."""
     random_erase: Fraction = 0.0
     """Probability of erasing a random rectangle of a training picture."""
     val_resize_size: Pixels = 256

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden.data_images import make_image, uniform_stream
+from golden.data_images import StreamDraws, make_image
 from PIL import Image, ImageOps
 
 from ppcls_lite.data.preprocess import ImageError, Preprocess, find_images, load_image
@@ -26,22 +26,6 @@ GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
 )
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = Path(os.environ.get("PPCLS_LITE_PHOTOS", ROOT.parent / "shared" / "data" / "clothing10"))
-
-
-class StreamDraws:
-    """Stands in for np.random.Generator with the draws the golden script gave to torch."""
-
-    def __init__(self, seed: int) -> None:
-        self.draws = uniform_stream(seed)
-
-    def random(self) -> float:
-        return next(self.draws)
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * next(self.draws)
-
-    def integers(self, low: int, high: int) -> int:
-        return low + int(next(self.draws) * (high - low))
 
 
 def check_pixels(pixels: np.ndarray, case: dict[str, Any]) -> None:

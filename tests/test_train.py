@@ -118,6 +118,18 @@ def test_more_workers_change_nothing(straight, pictures, tmp_path):
     assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
 
 
+def test_augmented_training_is_the_same_with_any_number_of_workers(straight, pictures, tmp_path):
+    out, _ = straight
+    for workers in (0, 2):
+        flags = ("--epochs=1", "--auto-augment=imagenet", "--random-erase=0.5")
+        done = train(pictures, tmp_path / str(workers), *flags, f"--workers={workers}")
+        assert done.returncode == 0, done.stderr
+    assert same_weights(tmp_path / "0/model_0.pdparams", tmp_path / "2/model_0.pdparams")
+    plain = load_params(out / "model_0.pdparams")
+    augmented = load_params(tmp_path / "0/model_0.pdparams")
+    assert any(not np.array_equal(plain[name], augmented[name]) for name in plain)
+
+
 def start(pictures, out, *flags):
     """Starts a training in a process session of its own."""
     command = [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}"]

@@ -220,6 +220,8 @@ def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: Worl
         crop_size=config.train_crop_size,
         interpolation=config.interpolation,
         scale=config.crop_scale,
+        auto_augment=config.auto_augment,
+        erase_prob=config.random_erase,
     )
     return Loader(
         data,

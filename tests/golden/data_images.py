@@ -21,3 +21,19 @@ def uniform_stream(seed: int) -> Iterator[float]:
     random = np.random.RandomState(seed)
     while True:
         yield random.random_sample()
+
+
+class StreamDraws:
+    """Stands in for np.random.Generator with the draws the golden script gave to torch."""
+
+    def __init__(self, seed: int) -> None:
+        self.draws = uniform_stream(seed)
+
+    def random(self) -> float:
+        return next(self.draws)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * next(self.draws)
+
+    def integers(self, low: int, high: int) -> int:
+        return low + int(next(self.draws) * (high - low))
