@@ -177,6 +177,9 @@ def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tm
     # 21 pictures a rank: five batches of four; one alone has no batch statistics and is left out.
     assert "4 per device x 2 x 1 accumulated = 8; 5 steps per epoch" in logs[0]
     assert "[Epoch" not in logs[1], "only rank 0 speaks"
+    # No --seed was given: both ranks must have drawn the same one, or they would not share data.
+    seed = json.loads((tmp_path / "out/latest.json").read_text())["progress"]["seed"]
+    assert seed == json.loads((tmp_path / "out/latest.json").read_text())["config"]["seed"] > 0
     printed = [line for line in logs[0].splitlines() if line.startswith(" * Acc@1")]
     # The same weights on one process: 21 pictures do not divide by two, yet each counts once.
     single = run_tool(

@@ -42,7 +42,8 @@ def run(config: ExportConfig) -> int:
     if "inference.pdmodel" in sidecar.files:
         print(
             f"      paddle2onnx --model_dir {folder} --model_filename inference.pdmodel"
-            " --params_filename inference.pdiparams --save_file model.onnx --opset_version 10 --optimize_tool None"
+            " --params_filename inference.pdiparams --save_file model.onnx --opset_version 10"
+            " --optimize_tool None"
         )
     return 0
 

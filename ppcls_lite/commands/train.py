@@ -4,82 +4,39 @@ import dataclasses
 import secrets
 from pathlib import Path
 
+import numpy as np
 import paddle
 
 from ppcls_lite import cli
 from ppcls_lite.arch import create_model
 from ppcls_lite.arch.weights import LoadReport, load_weights
+from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.deploy.evaluation import exported_forward
+from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
-from ppcls_lite.engine.distributed import World, pick_device, start_world
-from ppcls_lite.engine.evaluate import checked, dygraph_forward, evaluate
+from ppcls_lite.engine.distributed import World, pick_device, start_world, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.resume import check_same_model, resume
 from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.train import Diverged, Run, fit
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
-from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
-from ppcls_lite.report import write_confusion_matrix
-
-# What a resumed run takes from its command line alone, never from the checkpoint.
-_NOT_RESUMED = {
-    "resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu", "seed",
-}  # fmt: skip
 
 
 def run(config: TrainConfig) -> int:
     """Trains or, with `test_only`, evaluates; returns the exit status."""
     world = start_world(pick_device(config.device, config.use_gpu))
     if config.test_only:
-        return test(config, world)
+        return test_only.run(config, world)
     config, resumed = resume(config, world)
     return train(config, resumed, world)
-
-
-def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint | None]:
-    """Finds the checkpoint to go on from, and completes the settings with those of its run."""
-    if config.resume is None:
-        return config, None
-    if config.resume == "auto":
-        found, passed_over = checkpoint.newest_checkpoint(Path(config.output_dir))
-        log = RunLog(None, enabled=world.is_main)
-        for message in passed_over:
-            log.line(f"resume: passed over: {message}")
-        if found is None:
-            log.line(f"resume: no checkpoint in {config.output_dir}; starting from the beginning")
-            return config, None
-    else:
-        found = checkpoint.load_checkpoint(config.resume)
-        if not config.given("output_dir"):
-            config = dataclasses.replace(config, output_dir=str(found.path.parent))
-    known = cli.flags(TrainConfig)
-    kept = {
-        name: known[name].check(value, f"{found.path.stem}.json: {name}")
-        for name, value in found.config.items()
-        if name in known and name not in _NOT_RESUMED and not config.given(name)
-    }
-    if config.given("seed") and config.seed != found.progress.seed:
-        raise UserError(
-            f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",
-            "leave --seed out",
-        )
-    sources = dict(config.sources) | dict.fromkeys(kept, found.path.name)
-    config = dataclasses.replace(config, **kept, seed=found.progress.seed, sources=sources)
-    if found.progress.batch and config.batch_size != found.config["batch_size"]:
-        raise UserError(
-            f"--batch-size {config.batch_size}: the run stopped in the middle of an epoch of"
-            f" batches of {found.config['batch_size']}",
-            "keep the batch size, or resume from a model_<epoch>.pdparams",
-        )
-    return config, found
 
 
 def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
@@ -95,7 +52,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         progress = resumed.progress
         check_same_model(resumed, info)
     else:
-        seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+        seed = config.seed if config.seed is not None else common_seed(world)
         progress = Progress(epoch=config.start_epoch, seed=seed)
         config = dataclasses.replace(config, seed=seed)
     model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
@@ -143,6 +100,12 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         log.close()
 
 
+def common_seed(world: World) -> int:
+    """Returns a random seed, the same on every rank."""
+    drawn = secrets.randbelow(2**31) if world.is_main else 0
+    return int(sum_over_ranks(np.array([drawn]), world)[0])
+
+
 def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
     """Returns the network that settings and data ask for."""
     overrides = {"width": config.width, "dropout": config.dropout}
@@ -168,17 +131,6 @@ def class_count(config: TrainConfig, data: ImageDataset) -> int:
             "leave --num-classes out to take the number from the data",
         )
     return config.num_classes or found
-
-
-def check_same_model(resumed: Checkpoint, info: ModelInfo) -> None:
-    """Raises UserError when the checkpoint holds another network than the settings describe."""
-    before, now = resumed.info.to_dict(), info.to_dict()
-    rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
-    if rows:
-        raise UserError(
-            "\n".join([f"{resumed.path} was trained with other settings:", *rows]),
-            f"--pretrained {resumed.path} starts a new run from its weights",
-        )
 
 
 def build_network(
@@ -236,42 +188,6 @@ def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: Worl
     )
 
 
-def eval_loader(
-    data: ImageDataset, preprocess: Preprocess, config: TrainConfig, world: World
-) -> Loader:
-    """Returns the validation batches of this process, every picture once over all processes."""
-    return Loader(
-        data,
-        preprocess,
-        config.batch_size,
-        training=False,
-        workers=config.workers,
-        rank=world.rank,
-        world_size=world.size,
-        on_error=config.on_error,
-    )
-
-
-def run_evaluation(
-    model: paddle.nn.Layer,
-    loader: Loader,
-    info: ModelInfo,
-    config: TrainConfig,
-    world: World,
-    log: RunLog,
-    stop: StopRequest | None,
-) -> Accuracy:
-    """Counts hits over a loader; on a CPU through the exported graph, which is several times
-    as fast as dygraph."""
-    forward = dygraph_forward(model)
-    arguments = (loader, info.preprocess, info.num_classes, world, log)
-    freq = 10 * config.print_freq
-    if world.device == "gpu" or config.eval_engine == "dygraph":
-        return evaluate(forward, *arguments, freq, stop)
-    with exported_forward(model, info.preprocess.crop_size) as fast:
-        return evaluate(checked(fast, forward, log), *arguments, freq, stop)
-
-
 def fit_and_report(run: Run, val_loader: Loader) -> int:
     """Fits, then says how to go on, whatever the end was; returns the exit status."""
     latest = run.folder / "latest.pdparams"
@@ -301,56 +217,3 @@ def fit_and_report(run: Run, val_loader: Loader) -> int:
         f"\n        python tools/plot_run.py --run {run.folder}"
     )
     return 0
-
-
-def test(config: TrainConfig, world: World) -> int:
-    """Evaluates weights on the validation pictures; returns the exit status."""
-    weights = Path(config.pretrained or config.resume or "")
-    if config.resume == "auto":
-        weights = Path(config.output_dir) / "latest.pdparams"
-    data = open_split(config.data_path, "val", config.val_list)
-    info = tested_model(config, weights, data)
-    model = create_model(info.name, info.num_classes, **info.overrides)
-    load_weights(model, weights)
-    log = RunLog(None, world.is_main)
-    log.line(
-        f"{weights}: {info.name}, {info.num_classes} classes; {len(data)} pictures of"
-        f" {config.data_path}; {info.preprocess}"
-    )
-    loader = eval_loader(data, info.preprocess, config, world)
-    try:
-        accuracy = run_evaluation(model, loader, info, config, world, log, stop=None)
-    finally:
-        loader.close()
-    for path, cause in loader.broken.items():
-        log.line(f"skipped broken picture {path}: {cause}")
-    if config.confusion_matrix and world.is_main:
-        folder = Path(config.output_dir) if config.given("output_dir") else weights.parent
-        for written in write_confusion_matrix(folder, accuracy, info):
-            log.line(f"wrote {written}")
-    return 0
-
-
-def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
-    """Returns what the weights say of themselves, with the user's own flags on top."""
-    info = checkpoint.read_model_info(weights, config.model, config.num_classes)
-    if config.given("model") and config.model != info.name:
-        raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
-    if info.classes:
-        try:
-            check_same_classes(info.classes, data.classes)
-        except UserError as error:
-            raise UserError(
-                f"{config.data_path} has other classes than {weights} was trained on:"
-                f" {error.message}",
-                "evaluate on the data set of the training",
-            ) from None
-    if len(data.classes) > info.num_classes:
-        raise UserError(
-            f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
-            "--pretrained without --test-only fine-tunes the weights to new classes",
-        )
-    sizes = {"resize_size": "val_resize_size", "crop_size": "val_crop_size"}
-    flags = sizes | {"interpolation": "interpolation"}
-    own = {key: getattr(config, flag) for key, flag in flags.items() if config.given(flag)}
-    return dataclasses.replace(info, preprocess=dataclasses.replace(info.preprocess, **own))

@@ -1,4 +1,4 @@
-"""Evaluating a live network through its own exported graph."""
+"""Evaluating a live network, on a CPU through its own exported graph."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.export import save_static
 from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.evaluate import checked, dygraph_forward, evaluate
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.environment import set_threads
+from ppcls_lite.metric import Accuracy
+from ppcls_lite.model_info import ModelInfo
 
 
 @contextmanager
@@ -34,3 +44,39 @@ def exported_forward(
             yield PaddleInferenceRuntime(files[0])
         finally:
             set_threads()  # an inference run changes them
+
+
+def eval_loader(
+    data: ImageDataset, preprocess: Preprocess, config: TrainConfig, world: World
+) -> Loader:
+    """Returns the validation batches of this process, every picture once over all processes."""
+    return Loader(
+        data,
+        preprocess,
+        config.batch_size,
+        training=False,
+        workers=config.workers,
+        rank=world.rank,
+        world_size=world.size,
+        on_error=config.on_error,
+    )
+
+
+def run_evaluation(
+    model: paddle.nn.Layer,
+    loader: Loader,
+    info: ModelInfo,
+    config: TrainConfig,
+    world: World,
+    log: RunLog,
+    stop: StopRequest | None,
+) -> Accuracy:
+    """Counts hits over a loader; on a CPU through the exported graph, which is several times
+    as fast as dygraph."""
+    forward = dygraph_forward(model)
+    arguments = (loader, info.preprocess, info.num_classes, world, log)
+    freq = 10 * config.print_freq
+    if world.device == "gpu" or config.eval_engine == "dygraph":
+        return evaluate(forward, *arguments, freq, stop)
+    with exported_forward(model, info.preprocess.crop_size) as fast:
+        return evaluate(checked(fast, forward, log), *arguments, freq, stop)

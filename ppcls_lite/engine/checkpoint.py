@@ -95,6 +95,8 @@ def save_checkpoint(
 
 def link_checkpoint(source: Path, target: Path) -> None:
     """Gives a checkpoint a second name without a second copy (a copy where links do not work)."""
+    if source.resolve() == target.resolve():
+        return
     target.with_suffix(".json").unlink(missing_ok=True)
     for suffix in PARTS:
         part = target.with_name(f".{target.stem}{suffix}.part")

@@ -1,0 +1,69 @@
+"""`train.py --test-only`: weights against the validation pictures."""
+
+import dataclasses
+from pathlib import Path
+
+from ppcls_lite.arch import create_model
+from ppcls_lite.arch.weights import load_weights
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.report import write_confusion_matrix
+
+
+def run(config: TrainConfig, world: World) -> int:
+    """Evaluates weights on the validation pictures; returns the exit status."""
+    weights = Path(config.pretrained or config.resume or "")
+    if config.resume == "auto":
+        weights = Path(config.output_dir) / "latest.pdparams"
+    data = open_split(config.data_path, "val", config.val_list)
+    info = tested_model(config, weights, data)
+    model = create_model(info.name, info.num_classes, **info.overrides)
+    load_weights(model, weights)
+    log = RunLog(None, world.is_main)
+    log.line(
+        f"{weights}: {info.name}, {info.num_classes} classes; {len(data)} pictures of"
+        f" {config.data_path}; {info.preprocess}"
+    )
+    loader = eval_loader(data, info.preprocess, config, world)
+    try:
+        accuracy = run_evaluation(model, loader, info, config, world, log, stop=None)
+    finally:
+        loader.close()
+    for path, cause in loader.broken.items():
+        log.line(f"skipped broken picture {path}: {cause}")
+    if config.confusion_matrix and world.is_main:
+        folder = Path(config.output_dir) if config.given("output_dir") else weights.parent
+        for written in write_confusion_matrix(folder, accuracy, info):
+            log.line(f"wrote {written}")
+    return 0
+
+
+def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
+    """Returns what the weights say of themselves, with the user's own flags on top."""
+    info = checkpoint.read_model_info(weights, config.model, config.num_classes)
+    if config.given("model") and config.model != info.name:
+        raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
+    if info.classes:
+        try:
+            check_same_classes(info.classes, data.classes)
+        except UserError as error:
+            raise UserError(
+                f"{config.data_path} has other classes than {weights} was trained on:"
+                f" {error.message}",
+                "evaluate on the data set of the training",
+            ) from None
+    if len(data.classes) > info.num_classes:
+        raise UserError(
+            f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
+            "--pretrained without --test-only fine-tunes the weights to new classes",
+        )
+    sizes = {"resize_size": "val_resize_size", "crop_size": "val_crop_size"}
+    flags = sizes | {"interpolation": "interpolation"}
+    own = {key: getattr(config, flag) for key, flag in flags.items() if config.given(flag)}
+    return dataclasses.replace(info, preprocess=dataclasses.replace(info.preprocess, **own))

@@ -1,0 +1,67 @@
+"""Finding where to go on, and with which settings."""
+
+import dataclasses
+from pathlib import Path
+
+from ppcls_lite import cli
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.checkpoint import Checkpoint
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+# What a resumed run takes from its command line alone, never from the checkpoint.
+NOT_RESUMED = {
+    "resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu", "seed",
+}  # fmt: skip
+
+
+def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint | None]:
+    """Finds the checkpoint to go on from, and completes the settings with those of its run."""
+    if config.resume is None:
+        return config, None
+    if config.resume == "auto":
+        found, passed_over = checkpoint.newest_checkpoint(Path(config.output_dir))
+        log = RunLog(None, enabled=world.is_main)
+        for message in passed_over:
+            log.line(f"resume: passed over: {message}")
+        if found is None:
+            log.line(f"resume: no checkpoint in {config.output_dir}; starting from the beginning")
+            return config, None
+    else:
+        found = checkpoint.load_checkpoint(config.resume)
+        if not config.given("output_dir"):
+            config = dataclasses.replace(config, output_dir=str(found.path.parent))
+    known = cli.flags(TrainConfig)
+    kept = {
+        name: known[name].check(value, f"{found.path.stem}.json: {name}")
+        for name, value in found.config.items()
+        if name in known and name not in NOT_RESUMED and not config.given(name)
+    }
+    if config.given("seed") and config.seed != found.progress.seed:
+        raise UserError(
+            f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",
+            "leave --seed out",
+        )
+    sources = dict(config.sources) | dict.fromkeys(kept, found.path.name)
+    config = dataclasses.replace(config, **kept, seed=found.progress.seed, sources=sources)
+    if found.progress.batch and config.batch_size != found.config["batch_size"]:
+        raise UserError(
+            f"--batch-size {config.batch_size}: the run stopped in the middle of an epoch of"
+            f" batches of {found.config['batch_size']}",
+            "keep the batch size, or resume from a model_<epoch>.pdparams",
+        )
+    return config, found
+
+
+def check_same_model(resumed: Checkpoint, info: ModelInfo) -> None:
+    """Raises UserError when the checkpoint holds another network than the settings describe."""
+    before, now = resumed.info.to_dict(), info.to_dict()
+    rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+    if rows:
+        raise UserError(
+            "\n".join([f"{resumed.path} was trained with other settings:", *rows]),
+            f"--pretrained {resumed.path} starts a new run from its weights",
+        )

@@ -1,0 +1,74 @@
+"""What the documents tell people to type exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ppcls_lite import cli
+from ppcls_lite.__main__ import COMMANDS
+from ppcls_lite.config import TrainConfig
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")]
+
+
+def commands():
+    found = set()
+    for path in DOCUMENTS:
+        for match in re.finditer(
+            r"python (?:-m paddle\S+ (?:--\S+ )*)?((?:train|tools/\w+)\.py[^`\n|>;)]*)",
+            path.read_text(),
+        ):
+            found.add((path.name, match.group(1).split("  ")[0].replace("…", "").strip()))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("document", "command"), commands())
+def test_documented_commands_parse(document, command):
+    program, *flags = shlex.split(command.rstrip(",."))
+    verb = Path(program).stem
+    assert (ROOT / program).is_file()
+    if flags and flags[-1] == "--print-config":
+        flags = flags[:-1]
+    flags = [f for f in flags if not f.endswith("my.yaml")] if "my.yaml" in command else flags
+    flags = flags[:-1] if flags and flags[-1] == "-c" else flags
+    if "--help" not in flags:
+        cli.parse(COMMANDS[verb].settings, flags, program)
+
+
+def test_there_are_documented_commands():
+    assert len(commands()) > 20
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_between_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_the_first_command_is_on_the_readmes_first_screen():
+    for name in ("README.md", "README_cn.md"):
+        lines = (ROOT / name).read_text().splitlines()
+        assert next(i for i, line in enumerate(lines) if line.startswith("```")) < 15
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_recipes_are_valid_and_hold_only_what_differs(path):
+    settings, defaults = cli.parse(TrainConfig, ["-c", str(path)], "train.py"), TrainConfig()
+    for name in settings.sources:
+        assert getattr(settings, name) != getattr(defaults, name), f"{name} is the default"
+    head = path.read_text().split("\n\n")[0]
+    assert all(word in path.read_text() for word in ("# Source:", "# Command:", "# Result:")), head
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    text = (ROOT / "README.md").read_text()
+    tools = re.search(r"^tools/ +one command a file: (.*)$", text, re.M).group(1)
+    assert set(tools.split(", ")) == {p.stem for p in (ROOT / "tools").glob("*.py")} - {
+        "_bootstrap"
+    }
+    for name in re.findall(r"^  (\w+/|\w+\.py) ", text, re.M):
+        assert (ROOT / "ppcls_lite" / name).exists(), name

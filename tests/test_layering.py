@@ -1,0 +1,86 @@
+"""The structure that docs/architecture.md promises, read from the code."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "ppcls_lite"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Lowest first; a module may import its own layer and those below.
+LAYERS = {
+    "errors": 0, "files": 0, "environment": 0, "metric": 0, "config": 1, "cli": 2,
+    "data": 1, "model_info": 2, "report": 3, "arch": 3, "optimizer": 3,
+    "engine": 4, "deploy": 5, "commands": 6, "__main__": 7, "__init__": 7,
+}  # fmt: skip
+
+
+def part(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_parts(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ppcls_lite."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.ImportFrom) and node.module == "ppcls_lite":
+            yield from (alias.name for alias in node.names if alias.name in LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_imports_from_a_layer_above(path):
+    if part(path) == "__init__":
+        return
+    if path.name == "completion.py":
+        return  # it describes the whole command line, so it has to know it
+    above = {p for p in imported_parts(path) if LAYERS[p] > LAYERS[part(path)]}
+    assert not above
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["config", "cli", "data.preprocess", "data.dataset", "data.loader", "model_info", "metric",
+     "deploy.sidecar", "deploy.predictor", "commands.predict", "commands.check_data", "report"],
+)  # fmt: skip
+def test_these_work_without_importing_paddle(module):
+    code = f"import sys, ppcls_lite.{module}; sys.exit('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_nothing_dangerous_or_hidden_in_the_package():
+    """No code from text, no module-wide state, no path surgery, no catch-all."""
+    for path in [*FILES, ROOT / "train.py", *(ROOT / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            call = (
+                node.func.id
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+                else ""
+            )
+            assert call not in ("eval", "exec"), path
+            assert not isinstance(node, ast.Global | ast.Assert), path
+            assert not (isinstance(node, ast.ExceptHandler) and node.type is None), path
+            assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), path
+        if path.name != "_bootstrap.py":
+            assert "sys.path" not in path.read_text(), path
+
+
+def test_functions_and_files_stay_readable():
+    for path in FILES:
+        text = path.read_text()
+        if path.name != "config.py":  # a table
+            assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 70, f"{path}: {node.name}"
+
+
+def test_every_public_function_and_class_is_explained():
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith(
+                "_"
+            )
+            assert not public or ast.get_docstring(node), f"{path}: {node.name}"
