@@ -35,7 +35,7 @@ def dygraph_forward(model: paddle.nn.Layer) -> Forward:
 
 
 def checked(fast: Forward, reference: Forward, log: RunLog) -> Forward:
-    """Returns `fast`, held against `reference` on its first pictures and replaced by it if wrong."""
+    """Returns `fast`, held against `reference` on its first pictures and replaced if wrong."""
     chosen: list[Forward] = []
 
     def forward(images: np.ndarray) -> np.ndarray:
