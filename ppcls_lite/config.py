@@ -61,7 +61,7 @@ class Essentials(Settings):
     output_dir: str = "output"
     """Run folder: checkpoints, config, metrics; an earlier run in it is moved to previous-N/."""
     resume: str | None = None
-    """Go on with a run: auto (newest checkpoint of --output-dir, if any) or a .pdparams path."""
+    """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir, if any."""
     test_only: bool = False
     """Evaluate --pretrained (or --resume) on the validation pictures and stop."""
 
@@ -179,8 +179,8 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
         problems = []
         if self.resume and self.start_epoch:
             problems.append("--start-epoch goes with --pretrained; --resume reads the epoch itself")
-        if self.resume and self.pretrained and not self.test_only:
-            problems.append("--resume and --pretrained both name weights to start from; give one")
+        if self.resume not in (None, "auto") and self.pretrained:
+            problems.append("--resume FILE and --pretrained both name weights; give one of them")
         if self.test_only and not (self.pretrained or self.resume):
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:

@@ -79,6 +79,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         log=log,
         stop=stop,
         folder=folder,
+        resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
     for line in plan.lines(run, len(val_set), report):

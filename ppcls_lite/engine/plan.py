@@ -68,7 +68,7 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         "  ".join(f"{name} {version}" for name, version in versions().items()),
         f"model     {info.name}, {info.num_classes} classes, {count_parameters(run.model):,}"
         f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
-        f"weights   {weights_line(config, report)}",
+        f"weights   {weights_line(run, report)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
         f"device    {world.device} x {world.size}",
         f"batch     {config.batch_size} per device x {world.size} x"
@@ -90,14 +90,16 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     return plan
 
 
-def weights_line(config: TrainConfig, report: LoadReport) -> str:
+def weights_line(run: Run, report: LoadReport) -> str:
     """Says where the weights come from."""
     if not report.loaded:
         return "initialised"
-    source = config.pretrained or f"resumed ({config.resume})"
+    if run.resumed_from:
+        return f"{run.resumed_from}, at epoch {run.progress.epoch}, batch {run.progress.batch}"
     if report.reinitialised:
-        return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
-    return source
+        fresh = ", ".join(report.reinitialised)
+        return f"{run.config.pretrained}; the last layer starts fresh: {fresh}"
+    return str(run.config.pretrained)
 
 
 def dry_run(run: Run) -> list[str]:

@@ -38,6 +38,7 @@ class Run:
     Attributes:
         model: the network; `parallel` wraps it when there are several processes.
         evaluate: runs the validation set through the model.
+        resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
 
@@ -54,6 +55,7 @@ class Run:
     log: RunLog
     stop: StopRequest
     folder: Path
+    resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
 
