@@ -61,7 +61,7 @@ class Essentials(Settings):
     output_dir: str = "output"
     """Run folder: checkpoints, config, metrics; an earlier run in it is moved to previous-N/."""
     resume: str | None = None
-    """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir, if any."""
+    """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir."""
     test_only: bool = False
     """Evaluate --pretrained (or --resume) on the validation pictures and stop."""
 
