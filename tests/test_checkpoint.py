@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.arch.weights import load_params, load_weights
+from ppcls_lite.arch.weights import load_params, load_weights, read_arrays
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError
@@ -145,6 +145,42 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path, suffix):
     # The attack is real: Paddle's own loader runs it.
     paddle.load(str(path))
     assert (tmp_path / "owned").exists()
+
+
+class ObjectDtype:
+    """A dtype whose state drops the mark that its values are Python objects."""
+
+    def __reduce__(self):
+        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
+
+
+class PointerArray:
+    def __reduce__(self):
+        reconstruct = np._core.multiarray._reconstruct
+        return reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), ObjectDtype(), False, b"AAAAAAAA")
+
+
+def test_bytes_cannot_become_object_pointers(tmp_path):
+    """With numpy's own dtype this file loads, and touching its element reads memory at will."""
+    path = tmp_path / "evil.pdparams"
+    path.write_bytes(pickle.dumps({"w": PointerArray()}, 4))
+    with pytest.raises(UserError, match="refused: it holds values of type O8"):
+        load_params(path)
+
+
+def test_flipped_bytes_never_do_more_than_be_refused(tmp_path):
+    save(tmp_path, 0, 1.0)
+    good = bytearray((tmp_path / "model_0.pdopt").read_bytes())
+    draws, path = np.random.RandomState(0), tmp_path / "flipped.pdopt"
+    for _ in range(300):
+        data = bytearray(good)
+        for place in draws.randint(0, len(good), 3):
+            data[place] = draws.randint(256)
+        path.write_bytes(data)
+        try:
+            assert isinstance(read_arrays(path), dict)
+        except UserError as error:
+            assert "flipped.pdopt" in str(error)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", pickle.dumps([1, 2]), pickle.dumps({"w": 1})[:9]])

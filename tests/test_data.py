@@ -426,3 +426,19 @@ def test_sigterm_to_the_group_lets_the_main_process_finish(training: Any) -> Non
     output, _ = process.communicate(timeout=30)
     assert (process.returncode, output.strip()) == (0, "finished the epoch")
     assert_all_end(workers)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_number_of_batches_is_what_an_epoch_yields(training):
+    for count in (1, 2, 7, 8, 9, 16, 17, 25):
+        for world, batch in ((1, 1), (1, 8), (2, 4), (3, 2)):
+            for rank in range(min(world, count)):
+                loader = Loader(
+                    range(count),
+                    Preprocess(),
+                    batch,
+                    training=training,
+                    rank=rank,
+                    world_size=world,
+                )
+                assert len(loader) == len(loader._index_batches(epoch=3))

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +15,53 @@ from ppcls_lite.errors import UserError, nearest
 if TYPE_CHECKING:
     import paddle
 
-# All that `paddle.save` puts into a file of arrays; anything else in a pickle is a call that
-# we refuse to make. Under numpy 1 the core was `numpy.core`: such files are read as well.
-_HARMLESS = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("collections", "OrderedDict"),
+# numpy's own classes are never handed to a pickle: setting the state of a real `dtype` can turn raw
+# bytes into object pointers. These stand-ins take numbers and nothing else.
+
+
+class _Dtype:
+    """What a pickle says of a `numpy.dtype`."""
+
+    def __init__(self, code: str, *_: bool) -> None:
+        if not re.fullmatch(r"[fiu][1248]|b1", str(code)):
+            raise pickle.UnpicklingError(f"it holds values of type {code}")
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] == ">":
+            raise pickle.UnpicklingError("it was written on a big-endian machine")
+
+    def plain(self) -> np.dtype:
+        return np.dtype(self.code)
+
+
+class _Array:
+    """What a pickle says of a `numpy.ndarray`."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, data = state
+        flat = np.frombuffer(data, dtype.plain())
+        self.value = flat.reshape(shape, order="F" if is_fortran else "C").copy()
+
+
+# All that `paddle.save` writes into a file of arrays; anything else is a call we refuse to make.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.multiarray", "scalar"): lambda dtype, data: np.frombuffer(data, dtype.plain())[0],
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("collections", "OrderedDict"): dict,
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")
-        if (module, name) not in _HARMLESS:
+        module = module.replace("numpy.core", "numpy._core")  # its name under numpy 1
+        if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks to run {module}.{name}")
-        return super().find_class(module, name)
+        return _ALLOWED[module, name]
 
 
 def read_arrays(path: str | Path) -> dict[str, Any]:
@@ -48,17 +77,19 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
     try:
         content = _ArrayUnpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError as error:
-        if "asks to run" in str(error):
+        if str(error).startswith("it "):
             raise UserError(
-                f"{path} is refused: {error}, and a weights file may hold nothing but arrays",
+                f"{path} is refused: {error}, and a weights file may hold nothing but arrays of"
+                " numbers",
                 "get the file again from a source you trust",
             ) from None
         raise _damaged(path, len(data)) from None
-    except (EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError,
+            TypeError, ValueError) as error:  # fmt: skip
         raise _damaged(path, len(data)) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
-    return content
+    return {name: getattr(value, "value", value) for name, value in content.items()}
 
 
 def _damaged(path: Path, size: int) -> UserError:

@@ -97,7 +97,12 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
-        return len(self._index_batches(epoch=0))
+        samples = -(-(len(self.dataset) - self.rank) // self.world_size)
+        if self.training:
+            samples = -(-len(self.dataset) // self.world_size)
+        batches, rest = divmod(samples, self.batch_size)
+        lone = self.training and rest == 1 and batches > 0  # see the class
+        return batches + (rest > 0 and not lone)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of one epoch from `start_batch` on; those before are not decoded.
