@@ -154,10 +154,10 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
-    eval_engine: Literal["auto", "dygraph"] = "auto"
-    """Evaluation on a CPU: auto uses the exported graph where its answers agree with dygraph's."""
+    eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
+    """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
-    """Write confusion_matrix.png/.csv and per_class.csv at the end of an evaluation."""
+    """Write confusion_matrix.png/.csv and per_class.csv, in training of the best epoch."""
     visualdl: bool = True
     """Write VisualDL records to the run folder."""
     dry_run: bool = False
@@ -181,6 +181,10 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append("--start-epoch goes with --pretrained; --resume reads the epoch itself")
         if self.resume not in (None, "auto") and self.pretrained:
             problems.append("--resume FILE and --pretrained both name weights; give one of them")
+        if self.test_only and self.resume and self.pretrained:
+            problems.append("--test-only tests one file: --pretrained or --resume, not both")
+        if self.start_epoch >= self.epochs:
+            problems.append(f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before")
         if self.test_only and not (self.pretrained or self.resume):
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:

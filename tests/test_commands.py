@@ -116,6 +116,24 @@ def test_a_terminal_gets_a_bar_and_no_colour_where_none_is_wanted(pictures, tmp_
     assert "\x1b" not in log and "[Epoch 0, iter: 5]" in log
 
 
+def test_lines_for_a_file_go_there_while_a_terminal_shows_the_bar(pictures, tmp_path):
+    """`python train.py > log.txt`: standard output is a file, standard error the terminal."""
+    leader, follower = pty.openpty()
+    with (tmp_path / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={tmp_path}/out",
+             *TINY_FLAGS, "--epochs=1"],
+            cwd=ROOT, stdout=log, stderr=follower, env=os.environ | {"TERM": "xterm"},
+        )  # fmt: skip
+    os.close(follower)
+    assert process.wait() == 0
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    text = (tmp_path / "log.txt").read_text()
+    assert text.count("[Epoch 0, iter:") == 3 and "\x1b" not in text
+    assert "[Epoch 0, iter:" not in shown and "━" in shown
+
+
 def test_check_data_and_training_read_list_files(pictures, tmp_path):
     rows = {"train": [], "val": []}
     for split, lines in rows.items():

@@ -23,7 +23,8 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import checked
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.train import Run, train_batch
+from ppcls_lite.engine.train import Diverged, Run, finish_epoch, train_batch, train_one_epoch
+from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer
 
@@ -116,6 +117,51 @@ def test_the_norm_of_the_whole_gradient_is_clipped():
     assert np.sqrt(sum(moved)) == pytest.approx(limit, rel=1e-3)  # differences of float32 weights
 
 
+class Batches:
+    """A loader over batches that are already there."""
+
+    def __init__(self, batches):
+        self.batches = list(batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, epoch, start_batch=0):
+        return iter(self.batches[start_batch:])
+
+
+def test_a_stop_does_not_save_weights_that_are_no_numbers():
+    """The log line that would notice is far away; the stop has to look for itself."""
+    model = frozen_network()
+    run = make_run(model, 4, lr=1e30, print_freq=1000)
+    run.loader, run.log = Batches(batches(4, 2)), RunLog(None)
+    run.stop = StopAfter(3)
+    with pytest.raises(Diverged):
+        train_one_epoch(run)
+
+
+class StopAfter:
+    """A stop request that comes after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def signal(self):
+        self.left -= 1
+        return signal.SIGTERM if self.left <= 0 else None
+
+
+def test_an_evaluation_that_is_no_number_is_neither_best_nor_saved(tmp_path):
+    run = make_run(frozen_network(), 1)
+    run.folder, run.log = tmp_path, RunLog(None)
+    accuracy = Accuracy(5)
+    accuracy.add(np.full((2, 5), np.nan), np.array([0, 1]))
+    with pytest.raises(Diverged, match="validation loss nan after epoch 0"):
+        finish_epoch(run, accuracy)
+    assert not list(tmp_path.iterdir()) and run.progress.best_top1 == -1
+
+
 def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
     model = frozen_network()
     batch = next(batches(1, 4))
@@ -167,7 +213,7 @@ def test_two_processes_average_to_one_with_the_double_batch(tmp_path):
     assert_close(dict(np.load(out)), weights(one))
 
 
-def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tmp_path):
+def test_launched_training_evaluates_every_picture_once(pictures, tmp_path):
     flags = (
         f"--data-path={pictures}", f"--output-dir={tmp_path}/out", *TINY_FLAGS, "--batch-size=4",
     )  # fmt: skip
@@ -177,9 +223,6 @@ def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tm
     # 21 pictures a rank: five batches of four; one alone has no batch statistics and is left out.
     assert "4 per device x 2 x 1 accumulated = 8; 5 steps per epoch" in logs[0]
     assert "[Epoch" not in logs[1], "only rank 0 speaks"
-    # No --seed was given: both ranks must have drawn the same one, or they would not share data.
-    seed = json.loads((tmp_path / "out/latest.json").read_text())["progress"]["seed"]
-    assert seed == json.loads((tmp_path / "out/latest.json").read_text())["config"]["seed"] > 0
     printed = [line for line in logs[0].splitlines() if line.startswith(" * Acc@1")]
     # The same weights on one process: 21 pictures do not divide by two, yet each counts once.
     single = run_tool(
@@ -192,7 +235,7 @@ def test_launched_training_evaluates_every_picture_once_and_resumes(pictures, tm
 def test_a_launched_training_stops_on_sigterm_with_a_checkpoint(pictures, tmp_path):
     command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2",
                str(ROOT / "train.py"), f"--data-path={pictures}", f"--output-dir={tmp_path}/out",
-               *TINY_FLAGS, "--epochs=200"]  # fmt: skip
+               *TINY_FLAGS, "--epochs=200", "--print-freq=1000"]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     log = tmp_path / "log/workerlog.0"
@@ -209,6 +252,29 @@ def test_a_launched_training_stops_on_sigterm_with_a_checkpoint(pictures, tmp_pa
     assert not workers_of(process.pid)
     assert re.search(r"stopped by SIGTERM; saved \S+latest\.pdparams", log.read_text())
     assert json.loads((tmp_path / "out/latest.json").read_text())["progress"]["epoch"] >= 1
+
+
+COMMON_SEED = """
+import sys
+sys.path[:0] = [{root!r}]
+from ppcls_lite.environment import load_paddle
+load_paddle()
+from ppcls_lite.commands.train import common_seed
+from ppcls_lite.engine.distributed import start_world
+
+world = start_world("cpu")
+open(f"{out}/seed-{{world.rank}}", "w").write(str(common_seed(world)))
+"""
+
+
+def test_without_a_seed_all_ranks_draw_the_same(tmp_path):
+    """Else they would cut different permutations, and share neither order nor pictures."""
+    script = tmp_path / "seed.py"
+    script.write_text(COMMON_SEED.format(root=str(ROOT), out=str(tmp_path)))
+    done = launch(str(script), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    seeds = [(tmp_path / f"seed-{rank}").read_text() for rank in (0, 1)]
+    assert seeds[0] == seeds[1] != "0"
 
 
 def test_an_exported_graph_that_answers_differently_is_not_used(capsys):

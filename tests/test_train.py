@@ -30,7 +30,7 @@ def same_weights(a, b):
 def straight(pictures, tmp_path_factory):
     """Four epochs without interruption: what every interrupted run must arrive at."""
     out = tmp_path_factory.mktemp("straight")
-    flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=auto")
+    flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=exported")
     done = train(pictures, out, "--epochs=4", *flags)
     assert done.returncode == 0, done.stderr
     return out, done
@@ -221,6 +221,61 @@ def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight,
     assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
 
 
+def test_going_back_to_an_older_checkpoint_gives_up_the_later_ones(straight, tmp_path):
+    """`auto` must then go on with the new branch, and nothing of the old one is lost."""
+    out, _ = straight
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    done = run_tool("train.py", f"--resume={run}/model_0.pdparams", "--lr=0.001", "--epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.stem for p in run.glob("model_*.pdparams")) == ["model_0", "model_1"]
+    assert same_weights(out / "model_3.pdparams", run / "previous-1/model_3.pdparams")
+    again = run_tool("train.py", "--resume=auto", f"--output-dir={run}", "--epochs=3")
+    assert "[Epoch 2, iter: 1]" in again.stdout and "lr: 0.00100" in again.stdout
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps) and steps[-1] == 18
+
+
+def test_resuming_into_the_folder_of_another_run_moves_that_one_aside(straight, tmp_path):
+    out, _ = straight
+    shutil.copytree(out, tmp_path / "other")
+    flags = (f"--resume={out}/model_2.pdparams", f"--output-dir={tmp_path}/other")
+    done = run_tool("train.py", *flags)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(out / "model_3.pdparams", tmp_path / "other/model_3.pdparams")
+    assert not (tmp_path / "other/model_1.pdparams").exists()
+    assert same_weights(out / "best.pdparams", tmp_path / "other/previous-1/best.pdparams")
+
+
+@pytest.fixture(scope="module")
+def stopped_inside_an_epoch(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stopped")
+    process = start(pictures, out, "--epochs=4")
+    wait_for(process, "[Epoch 0, iter: 1]")
+    process.terminate()
+    process.communicate(timeout=60)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch-size=4"], "batches of 4 x 1"),
+        (["--gradient-accumulation-steps=2"], "2 accumulated"),
+        (["--opt=adamw"], "holds the state of sgd"),
+        (["--width=0.75"], "overrides: {'width': 0.5} -> {'width': 0.75}"),
+        (["--seed=2"], "the run to resume has seed 1"),
+    ],
+)
+def test_a_run_does_not_go_on_under_settings_that_would_break_it(
+    stopped_inside_an_epoch, flags, message
+):
+    latest = stopped_inside_an_epoch / "latest.pdparams"
+    done = run_tool("train.py", f"--resume={latest}", *flags)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert latest.is_file() and "Traceback" not in done.stderr
+
+
 def test_a_new_run_moves_the_earlier_one_aside(straight, pictures, tmp_path):
     out, _ = straight
     shutil.copytree(out, tmp_path / "run")
@@ -234,6 +289,14 @@ def test_old_checkpoints_are_removed_but_for_the_asked_number(pictures, tmp_path
     done = train(pictures, tmp_path, "--epochs=3", "--keep-checkpoints=1")
     assert done.returncode == 0, done.stderr
     assert sorted(p.stem for p in tmp_path.glob("*.pdparams")) == ["best", "latest", "model_2"]
+
+
+def test_a_reader_that_goes_away_stops_the_run_with_a_checkpoint(pictures, tmp_path):
+    process = start(pictures, tmp_path, "--epochs=50")
+    wait_for(process, "[Epoch 0, iter: 1]")
+    process.stdout.close()  # what `| head` does
+    assert process.wait(timeout=60) == 143
+    assert (tmp_path / "latest.json").is_file() and no_process_is_left(process.pid)
 
 
 def test_dry_run_takes_a_step_estimates_and_writes_nothing(pictures, tmp_path):
@@ -276,14 +339,18 @@ def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, 
     for split in ("train", "val"):
         for name in ("green", "red"):
             shutil.copytree(pictures / split / name, data / split / name)
-    done = train(
-        data, tmp_path / "out", "--epochs=1", f"--pretrained={out}/best.pdparams", "--lr=0"
-    )
+    flags = [f for f in TINY_FLAGS if not f.startswith("--width")]  # the weights know their own
+    done = run_tool(
+        "train.py", f"--data-path={data}", f"--output-dir={tmp_path}/out", *flags, "--epochs=1",
+        f"--pretrained={out}/best.pdparams", "--lr=0", "--confusion-matrix",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the last layer starts fresh: classifier.3.weight, classifier.3.bias" in done.stdout
     before, after = load_params(out / "best.pdparams"), load_params(tmp_path / "out/best.pdparams")
     assert np.array_equal(before["classifier.0.weight"], after["classifier.0.weight"])
     assert after["classifier.3.weight"].shape[1] == 2
+    assert (tmp_path / "out/confusion_matrix.csv").read_text().count("\n") == 3
+    assert (tmp_path / "out/confusion_matrix.png").is_file()
 
 
 def test_test_only_takes_everything_from_the_checkpoint(straight, pictures, tmp_path):
@@ -291,7 +358,7 @@ def test_test_only_takes_everything_from_the_checkpoint(straight, pictures, tmp_
     argv = ("train.py", "--test-only", f"--data-path={pictures}", "--device=cpu")
     lines = {
         run_tool(*argv, f"--pretrained={out}/latest.pdparams", *flags).stdout.splitlines()[-1]
-        for flags in (["--batch-size=7"], ["--batch-size=32"], ["--eval-engine=dygraph"])
+        for flags in (["--batch-size=7"], ["--batch-size=32"], ["--eval-engine=exported"])
     }
     assert lines == {re.findall(r" \* Acc@1 .*", done.stdout)[-1]}
 

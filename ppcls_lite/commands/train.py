@@ -19,9 +19,20 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
-from ppcls_lite.engine.distributed import World, pick_device, start_world, sum_over_ranks
+from ppcls_lite.engine.distributed import (
+    World,
+    pick_device,
+    start_world,
+    sum_over_ranks,
+    wait_for_all,
+)
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.resume import check_same_model, resume
+from ppcls_lite.engine.resume import (
+    check_same_layout,
+    check_same_model,
+    epoch_layout,
+    resume,
+)
 from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.train import Diverged, Run, fit
 from ppcls_lite.errors import UserError
@@ -44,24 +55,26 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     train_set = open_split(config.data_path, "train", config.train_list)
     val_set = open_split(config.data_path, "val", config.val_list)
     check_same_classes(train_set.classes, val_set.classes)
-    if config.pretrained and not config.given("model"):
-        name = checkpoint.read_model_info(config.pretrained, config.model).name
-        config = dataclasses.replace(config, model=name)
+    if config.pretrained and not resumed:
+        config = with_network_of(config.pretrained, config)
     info = describe_model(config, train_set)
+    layout = epoch_layout(config, len(train_set), world)
     if resumed:
         progress = resumed.progress
         check_same_model(resumed, info)
+        check_same_layout(resumed, layout)
     else:
         seed = config.seed if config.seed is not None else common_seed(world)
         progress = Progress(epoch=config.start_epoch, seed=seed)
         config = dataclasses.replace(config, seed=seed)
+    progress.layout = layout
     model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
 
     folder = Path(config.output_dir)
+    wait_for_all(world)  # another rank may still read weights that are moved now
     if world.is_main and not config.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-        if not resumed:
-            plan.move_earlier_run(folder)
+        plan.make_room(folder, resumed)
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
@@ -86,11 +99,13 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         log.line(line)
     try:
         if config.dry_run:
+            stop.restore()  # there is nothing to save
             for line in plan.dry_run(run):
                 log.line(line)
             return 0
         if world.is_main:
-            write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
+            if not resumed or not (folder / "config.yaml").is_file():
+                write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
             if resumed and resumed.metrics.get("top1") == progress.best_top1:
                 # A kill between saving the best epoch and naming it so must not lose the name.
                 checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
@@ -99,6 +114,13 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         run.loader.close()
         val_loader.close()
         log.close()
+
+
+def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
+    """Returns the settings with the network that the weights are of, where none is asked for."""
+    info = checkpoint.read_model_info(weights, config.model)
+    known = {"model": info.name} | info.overrides
+    return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
 
 
 def common_seed(world: World) -> int:
@@ -126,6 +148,11 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
 def class_count(config: TrainConfig, data: ImageDataset) -> int:
     """Returns K: as asked for, or as found in the data."""
     found = len(data.classes)
+    if found < 2:
+        raise UserError(
+            f"{config.data_path} has one class, {data.classes[0]}; telling apart needs two",
+            "add the class folders of the other kinds to train/ and val/",
+        )
     if config.num_classes is not None and config.num_classes < found:
         raise UserError(
             f"--num-classes {config.num_classes}: the data has {found} classes",
@@ -199,12 +226,13 @@ def fit_and_report(run: Run, val_loader: Loader) -> int:
         run.log.line(f"stopped by {stopped}; saved {latest}\n  next: {again}")
         return stopped.exit_status
     except Diverged as diverged:
-        kept = f"{again} --lr {run.config.lr / 10:g}" if latest.is_file() else "start again with it"
+        lower = f"--lr {run.config.lr / 10:g}"
         run.log.line(
             f"stopped: {diverged}. The learning rate {run.config.lr:g} is too high for this data"
-            f"\n  next: --lr {run.config.lr / 10:g}, or --lr-warmup-epochs 5, or --clip-grad-norm 1"
-            f"\n  the last good checkpoint is kept: {kept}"
+            f"\n  next: {lower}, or --lr-warmup-epochs 5, or --clip-grad-norm 1"
         )
+        if latest.is_file():
+            run.log.line(f"  the last good checkpoint is kept: {again} {lower}")
         return 1
     finally:
         for path, cause in (run.loader.broken | val_loader.broken).items():

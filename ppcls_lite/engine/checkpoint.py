@@ -38,6 +38,7 @@ class Progress:
         seed: of the whole run; every random draw follows from it, the epoch and the batch or
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
+        layout: how an epoch is cut into batches; `batch` has a meaning only under the same one.
     """
 
     epoch: int = 0
@@ -46,6 +47,7 @@ class Progress:
     best_top1: float = -1.0
     seed: int = 0
     loss_scale: float = 0.0
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def save_checkpoint(
         write_atomically(path.with_suffix(suffix), buffer.getvalue())
         hashes[suffix[1:]] = file_sha256(path.with_suffix(suffix))
     state = info.to_dict() | {"progress": asdict(progress)} | extra | {"sha256": hashes}
-    write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
+    write_atomically(
+        path.with_suffix(".json"), (json.dumps(state, indent=1, allow_nan=False) + "\n").encode()
+    )
 
 
 def link_checkpoint(source: Path, target: Path) -> None:
@@ -150,11 +154,24 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     path = Path(path)
     state = read_json(path)
     if state is not None:
-        return ModelInfo.from_dict(state)
+        return understood(path, state)[0]
     if num_classes is None:
-        *_, last = load_params(path).values()
-        num_classes = int(last.shape[-1])
+        shapes = [array.shape for array in load_params(path).values()]
+        if not shapes or not shapes[-1]:
+            raise UserError(f"{path} does not end with the bias of a last layer", "--num-classes K")
+        num_classes = int(shapes[-1][-1])
     return ModelInfo(model, num_classes)
+
+
+def understood(path: Path, state: dict[str, Any]) -> tuple[ModelInfo, Progress]:
+    """Returns the parts of a checkpoint's JSON, or raises UserError when they are not there."""
+    try:
+        return ModelInfo.from_dict(state), Progress(**state["progress"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path.with_suffix('.json')} is not of this version ({type(error).__name__}: {error})",
+            f"--pretrained {path} --model NAME, without the .json beside it",
+        ) from None
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -174,14 +191,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     optimizer_file = path.with_suffix(".pdopt")
     if not optimizer_file.is_file() or file_sha256(optimizer_file) != state["sha256"]["pdopt"]:
         raise UserError(f"{optimizer_file} is missing or damaged", "resume from another checkpoint")
+    info, progress = understood(path, state)
     return Checkpoint(
         path,
         params,
         read_arrays(optimizer_file),
-        ModelInfo.from_dict(state),
-        Progress(**state["progress"]),
-        state["config"],
-        state["metrics"],
+        info,
+        progress,
+        state.get("config", {}),
+        state.get("metrics", {}),
     )
 
 

@@ -71,6 +71,11 @@ def sum_over_ranks(values: np.ndarray, world: World) -> np.ndarray:
     return tensor.numpy()
 
 
+def wait_for_all(world: World) -> None:
+    """Returns when every process has come here."""
+    sum_over_ranks(np.zeros(1), world)
+
+
 def share_buffers(model: paddle.nn.Layer, world: World) -> None:
     """Gives every process the batch-norm statistics of rank 0, the ones that are saved."""
     if world.size > 1:

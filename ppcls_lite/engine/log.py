@@ -1,11 +1,16 @@
 """What a run tells: console and train.log for people, metrics.jsonl and VisualDL for curves."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 VISUALDL_FOLDER = "visualdl"
 
@@ -23,6 +28,7 @@ class RunLog:
 
     def __init__(self, folder: Path | None, enabled: bool = True, visualdl: bool = False) -> None:
         self._enabled = enabled
+        self._terminal: Console | None = None  # while a bar is shown beneath the lines
         self._text = self._records = self._visualdl = None
         if enabled and folder:
             self._text = (folder / "train.log").open("a", encoding="utf-8", buffering=1)
@@ -34,8 +40,10 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """Prints a line, and keeps it in train.log."""
-        if self._enabled:
-            print(text, flush=True)
+        if self._enabled and self._terminal:
+            self._terminal.print(text, soft_wrap=True, markup=False, highlight=False)
+        elif self._enabled:
+            print_or_stop(text)
         if self._text:
             self._text.write(text + "\n")
 
@@ -48,7 +56,8 @@ class RunLog:
             values: numbers and texts.
         """
         if self._records:
-            self._records.write(json.dumps({"event": event, "step": step} | values) + "\n")
+            record = {"event": event, "step": step} | values
+            self._records.write(json.dumps(record, allow_nan=False) + "\n")
         if self._visualdl:
             for key, value in values.items():
                 if isinstance(value, float):
@@ -65,15 +74,34 @@ class RunLog:
         from rich.progress import TimeRemainingColumn as TimeLeft
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
             task = progress.add_task(title, total=total)
-            yield Bar(lambda done, text: progress.update(task, completed=done, description=text))
+            # Lines for a file or a pipe go there; lines for the terminal must not cross the bar.
+            self._terminal = console if sys.stdout.isatty() else None
+            try:
+                yield Bar(
+                    lambda done, text: progress.update(task, completed=done, description=text)
+                )
+            finally:
+                self._terminal = None
 
     def close(self) -> None:
         """Closes the files."""
         for file in (self._text, self._records, self._visualdl):
             if file:
                 file.close()
+
+
+def print_or_stop(text: str) -> None:
+    """Prints a line; when its reader went away (`| head`), asks a running training to stop."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # nobody would save anything
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Bar:

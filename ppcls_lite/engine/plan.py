@@ -1,5 +1,6 @@
 """What is said and kept before the first step: plan, provenance, dry run, the earlier run."""
 
+import json
 import platform
 import resource
 import shutil
@@ -19,8 +20,10 @@ from ppcls_lite import cli
 from ppcls_lite.arch import count_macs, count_parameters
 from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.train import Run, train_batch
+from ppcls_lite.files import write_atomically
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
 
@@ -39,8 +42,10 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Returns the checkout's commit, marked when files differ from it; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(ppcls_lite.__file__).parent
+    if not (folder.parent / "train.py").is_file():
+        return None  # installed: the repository around it, if any, is somebody else's
     try:
-        folder = Path(ppcls_lite.__file__).parent
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -79,12 +84,12 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
     ]
-    changed = {
-        name: f"{name}={getattr(config, name)} ({config.sources[name]})"
-        for name in cli.flags(TrainConfig)
-        if config.given(name)
-    }
-    plan.append("settings  " + (", ".join(changed.values()) or "all at their defaults"))
+    changed = [
+        f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
+        for name, flag in cli.flags(TrainConfig).items()
+        if getattr(config, name) != flag.default
+    ]
+    plan.append("settings  " + (", ".join(changed) or "all at their defaults"))
     if config.amp_level != "O0" and world.device == "cpu":
         plan.append(f"warning   --amp-level {config.amp_level} has no effect on a CPU; using fp32")
     return plan
@@ -127,15 +132,47 @@ def dry_run(run: Run) -> list[str]:
     ]
 
 
-def move_earlier_run(folder: Path) -> None:
-    """Moves the files of an earlier run to `previous-N/`, so that none is overwritten."""
-    files = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
-    if not any(path.suffix in (".pdparams", ".jsonl") for path in files):
+def make_room(folder: Path, resumed: Checkpoint | None) -> None:
+    """Moves what is not part of this run to `previous-N/`, so that nothing is overwritten.
+
+    That is every file of another run, or, when this one goes on from one of its own checkpoints,
+    the later checkpoints and records, which belong to a branch that is given up.
+    """
+    if resumed is None or resumed.path.parent.resolve() != folder.resolve():
+        files = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
+        if any(path.suffix in (".pdparams", ".jsonl") for path in files):
+            move_aside([*files, folder / VISUALDL_FOLDER])
+        return
+    progress = resumed.progress
+    move_aside([path for path in folder.glob("*.*") if is_later(path, progress)])
+    metrics = folder / "metrics.jsonl"
+    if metrics.is_file():
+        lines = metrics.read_bytes().splitlines(keepends=True)
+        # A kill may have cut the last line short; it is later than the checkpoint in any case.
+        kept = [x for x in lines if x.endswith(b"\n") and json.loads(x)["step"] <= progress.step]
+        write_atomically(metrics, b"".join(kept))
+
+
+def is_later(path: Path, progress: Progress) -> bool:
+    """Tells whether a file belongs to a checkpoint that is further on than `progress`."""
+    twin = path.with_suffix(".json")
+    if path.suffix not in PARTS or not twin.is_file():
+        return False
+    try:
+        state = json.loads(twin.read_bytes())["progress"]
+        return (state["epoch"], state["batch"]) > (progress.epoch, progress.batch)
+    except (ValueError, KeyError, TypeError):
+        return True
+
+
+def move_aside(files: list[Path]) -> None:
+    """Moves files that exist to the next free `previous-N/` beside them."""
+    files = [path for path in files if path.exists()]
+    if not files:
         return
     number = 1
-    while (folder / f"previous-{number}").exists():
+    while (target := files[0].parent / f"previous-{number}").exists():
         number += 1
-    (folder / f"previous-{number}").mkdir()
-    for path in [*files, folder / VISUALDL_FOLDER]:
-        if path.exists():
-            shutil.move(path, folder / f"previous-{number}" / path.name)
+    target.mkdir()
+    for path in files:
+        shutil.move(path, target / path.name)

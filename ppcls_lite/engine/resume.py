@@ -47,13 +47,31 @@ def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint |
         )
     sources = dict(config.sources) | dict.fromkeys(kept, found.path.name)
     config = dataclasses.replace(config, **kept, seed=found.progress.seed, sources=sources)
-    if found.progress.batch and config.batch_size != found.config["batch_size"]:
+    if config.opt != found.config.get("opt", config.opt):
         raise UserError(
-            f"--batch-size {config.batch_size}: the run stopped in the middle of an epoch of"
-            f" batches of {found.config['batch_size']}",
-            "keep the batch size, or resume from a model_<epoch>.pdparams",
+            f"--opt {config.opt}: {found.path} holds the state of {found.config['opt']}",
+            f"--pretrained {found.path} starts a new run from its weights",
         )
     return config, found
+
+
+def epoch_layout(config: TrainConfig, pictures: int, world: World) -> str:
+    """Says how an epoch is cut into batches."""
+    return (
+        f"{pictures} pictures, batches of {config.batch_size} x {world.size},"
+        f" {config.gradient_accumulation_steps} accumulated"
+    )
+
+
+def check_same_layout(resumed: Checkpoint, layout: str) -> None:
+    """Raises UserError when a run that stopped inside an epoch would go on in another one."""
+    before = resumed.progress.layout
+    if resumed.progress.batch and before != layout:
+        raise UserError(
+            f"{resumed.path} stopped in the middle of an epoch of other batches:"
+            f"\n  then  {before}\n  now   {layout}",
+            "keep these settings for now, or resume from a model_<epoch>.pdparams",
+        )
 
 
 def check_same_model(resumed: Checkpoint, info: ModelInfo) -> None:

@@ -25,6 +25,7 @@ from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import named_state
 from ppcls_lite.optimizer.schedule import lr_at
+from ppcls_lite.report import write_confusion_matrix
 
 
 class Diverged(Exception):
@@ -93,8 +94,9 @@ def train_one_epoch(run: Run) -> None:
             window.add(loss, logits, batch.labels)
             if progress.batch % run.config.print_freq == 0 or progress.batch == batches:
                 window.flush(bar)
-            if stepped:
-                stop_if_asked(run)
+            if stepped and (asked := stop_asked(run)):
+                window.flush(bar)  # a loss that is no number must not be saved as a good state
+                raise Stopped(asked)
 
 
 def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, bool]:
@@ -111,6 +113,8 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     place = (progress.seed, progress.epoch, progress.batch, run.world.rank)
     paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
+    epochs_done = progress.epoch + first / len(run.loader)
+    run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
     images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
     labels = paddle.to_tensor(batch.labels)  # [N]
     with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
@@ -119,8 +123,6 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
             loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
         run.scaler.scale(loss / group).backward()
     if is_step:
-        epochs_done = progress.epoch + first / len(run.loader)
-        run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
         if config.clip_grad_norm:
             # Paddle's own clipping in the optimizer takes each parameter group for itself.
             run.scaler.unscale_(run.optimizer)
@@ -134,16 +136,20 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     return loss, logits, is_step
 
 
-def stop_if_asked(run: Run) -> None:
-    """Raises Stopped on every rank after the same step.
+def stop_asked(run: Run) -> int:
+    """Returns the number of the signal that asks to stop, the same on every rank; 0 for none.
 
-    Several ranks have to agree, which costs a message: they ask at every `print_freq`-th batch.
+    Several ranks have to agree, which costs a small message. A GPU would have to wait for it at
+    every step, so there they ask when a line is due.
     """
-    if run.world.size > 1 and run.progress.batch % run.config.print_freq:
-        return
     asked = run.stop.signal or 0
-    if sum_over_ranks(np.array([asked]), run.world)[0]:
-        raise Stopped(asked or signal.SIGTERM)
+    if run.world.size == 1:
+        return asked
+    every = 1 if run.world.device == "cpu" else run.config.print_freq
+    if run.progress.step % every and run.progress.batch < len(run.loader):
+        return 0
+    anybody = sum_over_ranks(np.array([asked]), run.world)[0]
+    return (asked or signal.SIGTERM) if anybody else 0
 
 
 class Window:
@@ -181,6 +187,8 @@ class Window:
             Diverged: the loss is NaN or infinite.
         """
         run, progress = self._run, self._run.progress
+        if not self._losses:
+            return
         loss = float(np.mean([x.item() for x in self._losses]))
         accuracy = Accuracy(run.info.num_classes)
         for logits, labels in self._answers:
@@ -217,6 +225,8 @@ class Window:
 def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     """Counts the epoch as done, records its evaluation and saves `model_<epoch>`, best, latest."""
     progress, done = run.progress, run.progress.epoch
+    if not math.isfinite(accuracy.loss):
+        raise Diverged(f"validation loss {accuracy.loss} after epoch {done}")
     is_best = accuracy.top1 > progress.best_top1
     progress.epoch, progress.batch = done + 1, 0
     progress.best_top1 = max(progress.best_top1, accuracy.top1)
@@ -231,6 +241,8 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
         save(run, path, metrics)
         if is_best:
             checkpoint.link_checkpoint(path, run.folder / "best.pdparams")
+            if run.config.confusion_matrix:
+                write_confusion_matrix(run.folder, accuracy, run.info)
         checkpoint.link_checkpoint(path, run.folder / "latest.pdparams")
         if run.config.keep_checkpoints:
             checkpoint.remove_checkpoint(

@@ -21,7 +21,7 @@ def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[di
     }
     members: dict[str, list[paddle.Tensor]] = {kind: [] for kind in decay}
     for layer in model.sublayers(include_self=True):
-        is_norm = isinstance(layer, nn.layer.norm._BatchNormBase)
+        is_norm = isinstance(layer, nn.BatchNorm2D | nn.SyncBatchNorm)
         for name, parameter in layer.named_parameters(include_sublayers=False):
             if parameter.stop_gradient:
                 continue
