@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from ppcls_lite.arch.weights import load_params, read_arrays
 
 ROOT = Path(__file__).parent.parent
 # Settings that make a training take seconds: the network is real, the pictures are small.
@@ -60,3 +63,54 @@ def workers_of(session):
     listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(session)], capture_output=True)
     rows = [line.split() for line in listed.stdout.decode().splitlines()]
     return [pid for pid, stat in rows if not stat.startswith("Z")]
+
+
+def same_weights(a, b):
+    """Bit-identical weights, statistics and optimizer state."""
+    for suffix, read in ((".pdparams", load_params), (".pdopt", read_arrays)):
+        left, right = read(a.with_suffix(suffix)), read(b.with_suffix(suffix))
+        assert left.keys() == right.keys()
+        for name in left:
+            assert np.array_equal(left[name], right[name]), name
+    return True
+
+
+@pytest.fixture(scope="session")
+def straight(pictures, tmp_path_factory):
+    """Four epochs without interruption: what every interrupted run must arrive at."""
+    out = tmp_path_factory.mktemp("straight")
+    flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=exported")
+    done = train(pictures, out, "--epochs=4", *flags)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def start(pictures, out, *flags):
+    """Starts a training in a process session of its own."""
+    command = [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}"]
+    return subprocess.Popen(
+        [*command, "--seed=1", *TINY_FLAGS, *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(process, text):
+    """Reads the output up to a line with `text`; returns all of it."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    pytest.fail("never printed: " + text + "\n" + "".join(lines))
+
+
+def no_process_is_left(session):
+    for _ in range(100):
+        if not workers_of(session):
+            return True
+        time.sleep(0.1)
+    return False

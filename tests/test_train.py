@@ -1,39 +1,23 @@
-"""train.py as a process: learning, resuming to the bit, being killed, stopped, and misused."""
+"""train.py as a process: what it prints and keeps, evaluation, fine-tuning, and misuse."""
 
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
+from conftest import TINY_FLAGS, run_tool, same_weights, train
+from PIL import Image
 
-from ppcls_lite.arch.weights import load_params, read_arrays
-
-
-def same_weights(a, b):
-    """Bit-identical weights, statistics and optimizer state."""
-    for suffix, read in ((".pdparams", load_params), (".pdopt", read_arrays)):
-        left, right = read(a.with_suffix(suffix)), read(b.with_suffix(suffix))
-        assert left.keys() == right.keys()
-        for name in left:
-            assert np.array_equal(left[name], right[name]), name
-    return True
-
-
-@pytest.fixture(scope="module")
-def straight(pictures, tmp_path_factory):
-    """Four epochs without interruption: what every interrupted run must arrive at."""
-    out = tmp_path_factory.mktemp("straight")
-    flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=exported")
-    done = train(pictures, out, "--epochs=4", *flags)
-    assert done.returncode == 0, done.stderr
-    return out, done
+from ppcls_lite.arch.weights import load_params
 
 
 def test_lines_have_document_002s_form(straight):
@@ -99,18 +83,6 @@ def test_metrics_hold_every_line_and_every_evaluation(straight):
     assert printed == [f"{r['top1']:.3f}" for r in evals]
 
 
-def test_two_epochs_and_resume_equal_four(straight, pictures, tmp_path):
-    out, _ = straight
-    # The schedule's length must be the same from the start; the run is stopped by moving files.
-    for name in ("model_0", "model_1"):
-        for suffix in (".pdparams", ".pdopt", ".json"):
-            shutil.copy(out / f"{name}{suffix}", tmp_path)
-    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert "[Epoch 2, iter: 1]" in done.stdout and "[Epoch 1, iter: 1]" not in done.stdout
-    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
-
-
 def test_more_workers_change_nothing(straight, pictures, tmp_path):
     out, _ = straight
     done = train(pictures, tmp_path, "--epochs=4", "--workers=2")
@@ -128,175 +100,6 @@ def test_augmented_training_is_the_same_with_any_number_of_workers(straight, pic
     plain = load_params(out / "model_0.pdparams")
     augmented = load_params(tmp_path / "0/model_0.pdparams")
     assert any(not np.array_equal(plain[name], augmented[name]) for name in plain)
-
-
-def start(pictures, out, *flags):
-    """Starts a training in a process session of its own."""
-    command = [sys.executable, "train.py", f"--data-path={pictures}", f"--output-dir={out}"]
-    return subprocess.Popen(
-        [*command, "--seed=1", *TINY_FLAGS, *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for(process, text):
-    """Reads the output up to a line with `text`; returns all of it."""
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return "".join(lines)
-    pytest.fail("never printed: " + text + "\n" + "".join(lines))
-
-
-def no_process_is_left(session):
-    for _ in range(100):
-        if not workers_of(session):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def test_sigkill_in_an_epoch_and_resume_arrive_at_the_same_bits(straight, pictures, tmp_path):
-    out, _ = straight
-    process = start(pictures, tmp_path, "--epochs=4")
-    wait_for(process, "[Epoch 2, iter: 3]")
-    process.kill()
-    process.wait()
-    assert no_process_is_left(process.pid), "workers outlived the training"
-    done = run_tool("train.py", f"--resume={tmp_path}/latest.pdparams")
-    assert done.returncode == 0, done.stderr
-    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
-
-
-@pytest.mark.parametrize(
-    ("number", "status", "to_group"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)]
-)
-def test_a_stop_saves_says_how_to_go_on_and_leaves_nothing_behind(
-    straight, pictures, tmp_path, number, status, to_group
-):
-    out, _ = straight
-    process = start(pictures, tmp_path, "--epochs=4")
-    wait_for(process, "[Epoch 1, iter: 1]")
-    # Ctrl-C on a terminal reaches the whole group, `kill` only the process.
-    (os.killpg if to_group else os.kill)(process.pid, number)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == status, text
-    assert "Traceback" not in text
-    command = re.search(r"next: python (train.py --resume \S+)", text).group(1).split()
-    assert no_process_is_left(process.pid)
-    state = json.loads((tmp_path / "latest.json").read_text())["progress"]
-    assert state["epoch"] == 1 and 1 <= state["batch"] <= 6
-    done = run_tool(*command)
-    assert done.returncode == 0, done.stderr
-    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
-
-
-def test_a_truncated_latest_is_named_and_an_older_one_is_used(straight, tmp_path):
-    out, _ = straight
-    shutil.copytree(out, tmp_path / "run")
-    for name in ("latest", "best", "model_3"):
-        path = tmp_path / "run" / f"{name}.pdparams"
-        path.write_bytes(path.read_bytes()[:1000])
-    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}/run")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"passed over: \S+model_3\.pdparams \(1000 bytes\) is damaged", done.stdout)
-    assert "[Epoch 3, iter: 1]" in done.stdout
-    assert same_weights(out / "model_3.pdparams", tmp_path / "run" / "model_3.pdparams")
-
-
-def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight, tmp_path):
-    out, _ = straight
-    for suffix in (".pdparams", ".pdopt", ".json"):
-        shutil.copy(out / f"model_0{suffix}", tmp_path / f"latest{suffix}")
-    done = run_tool("train.py", f"--resume={tmp_path}/latest.pdparams", "--lr=1e30")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "learning rate 1e+30 is too high" in done.stdout and "next: --lr 1e+29" in done.stdout
-    assert f"python train.py --resume {tmp_path}/latest.pdparams" in done.stdout
-    assert all(np.isfinite(a).all() for a in load_params(tmp_path / "latest.pdparams").values())
-    assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
-
-
-def test_going_back_to_an_older_checkpoint_gives_up_the_later_ones(straight, tmp_path):
-    """`auto` must then go on with the new branch, and nothing of the old one is lost."""
-    out, _ = straight
-    run = tmp_path / "run"
-    shutil.copytree(out, run)
-    done = run_tool("train.py", f"--resume={run}/model_0.pdparams", "--lr=0.001", "--epochs=2")
-    assert done.returncode == 0, done.stderr
-    assert sorted(p.stem for p in run.glob("model_*.pdparams")) == ["model_0", "model_1"]
-    assert same_weights(out / "model_3.pdparams", run / "previous-1/model_3.pdparams")
-    again = run_tool("train.py", "--resume=auto", f"--output-dir={run}", "--epochs=3")
-    assert "[Epoch 2, iter: 1]" in again.stdout and "lr: 0.00100" in again.stdout
-    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(steps) and steps[-1] == 18
-
-
-def test_resuming_into_the_folder_of_another_run_moves_that_one_aside(straight, tmp_path):
-    out, _ = straight
-    shutil.copytree(out, tmp_path / "other")
-    flags = (f"--resume={out}/model_2.pdparams", f"--output-dir={tmp_path}/other")
-    done = run_tool("train.py", *flags)
-    assert done.returncode == 0, done.stderr
-    assert same_weights(out / "model_3.pdparams", tmp_path / "other/model_3.pdparams")
-    assert not (tmp_path / "other/model_1.pdparams").exists()
-    assert same_weights(out / "best.pdparams", tmp_path / "other/previous-1/best.pdparams")
-
-
-@pytest.fixture(scope="module")
-def stopped_inside_an_epoch(pictures, tmp_path_factory):
-    out = tmp_path_factory.mktemp("stopped")
-    process = start(pictures, out, "--epochs=4")
-    wait_for(process, "[Epoch 0, iter: 1]")
-    process.terminate()
-    process.communicate(timeout=60)
-    return out
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--batch-size=4"], "batches of 4 x 1"),
-        (["--gradient-accumulation-steps=2"], "2 accumulated"),
-        (["--opt=adamw"], "holds the state of sgd"),
-        (["--width=0.75"], "overrides: {'width': 0.5} -> {'width': 0.75}"),
-        (["--seed=2"], "the run to resume has seed 1"),
-    ],
-)
-def test_a_run_does_not_go_on_under_settings_that_would_break_it(
-    stopped_inside_an_epoch, flags, message
-):
-    latest = stopped_inside_an_epoch / "latest.pdparams"
-    done = run_tool("train.py", f"--resume={latest}", *flags)
-    assert done.returncode == 2 and message in done.stderr, done.stderr
-    assert latest.is_file() and "Traceback" not in done.stderr
-
-
-def test_a_new_run_moves_the_earlier_one_aside(straight, pictures, tmp_path):
-    out, _ = straight
-    shutil.copytree(out, tmp_path / "run")
-    done = train(pictures, tmp_path / "run", "--epochs=1")
-    assert done.returncode == 0, done.stderr
-    assert same_weights(out / "best.pdparams", tmp_path / "run/previous-1/best.pdparams")
-    assert not (tmp_path / "run/model_3.pdparams").exists()
-
-
-def test_old_checkpoints_are_removed_but_for_the_asked_number(pictures, tmp_path):
-    done = train(pictures, tmp_path, "--epochs=3", "--keep-checkpoints=1")
-    assert done.returncode == 0, done.stderr
-    assert sorted(p.stem for p in tmp_path.glob("*.pdparams")) == ["best", "latest", "model_2"]
-
-
-def test_a_reader_that_goes_away_stops_the_run_with_a_checkpoint(pictures, tmp_path):
-    process = start(pictures, tmp_path, "--epochs=50")
-    wait_for(process, "[Epoch 0, iter: 1]")
-    process.stdout.close()  # what `| head` does
-    assert process.wait(timeout=60) == 143
-    assert (tmp_path / "latest.json").is_file() and no_process_is_left(process.pid)
 
 
 def test_dry_run_takes_a_step_estimates_and_writes_nothing(pictures, tmp_path):
@@ -388,8 +191,6 @@ def test_confusion_matrix_on_request(straight, pictures, tmp_path):
     assert top1 == pytest.approx(counts.trace() / 21, abs=5e-4)  # three printed digits
     per_class = (tmp_path / "per_class.csv").read_text().splitlines()
     assert per_class[1].startswith(f"blue,7,{counts[0, 0] / 7:.4f}")
-    from PIL import Image
-
     with Image.open(tmp_path / "confusion_matrix.png") as image:
         assert image.size[0] > 400
 
@@ -398,18 +199,12 @@ def test_curves_are_drawn(straight, tmp_path):
     out, _ = straight
     done = run_tool("tools/plot_run.py", "--run", out, "--out", tmp_path / "curves.png")
     assert done.returncode == 0, done.stderr
-    from PIL import Image
-
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[1] > 600 and len(image.convert("RGB").getcolors(1 << 20)) > 50
 
 
 def test_visualdl_page_shows_the_curves(straight):
     """The real VisualDL server, asked through its HTTP interface."""
-    import socket
-    import urllib.parse
-    import urllib.request
-
     out, _ = straight
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
