@@ -122,6 +122,7 @@ class InvertedResidual(nn.Layer):
         else:
             self.block = nn.Sequential(*stages)
         self.flat = flat
+        self.act = act
         self.shortcut = shortcut and stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_channels, H, W]
