@@ -23,30 +23,37 @@ def make_divisible(channels: float) -> int:
 
 
 def scaled(channels: int, width: float) -> int:
+    """The usual rule of a `Width`."""
     return make_divisible(channels * width)
 
 
 def fixed(channels: int, width: float) -> int:
+    """The same channels at every width."""
     return channels
 
 
 def six_times_scaled(channels: int, width: float) -> int:
+    """Six times the last block as scaled: 6 x 32 for the small network at width 0.35."""
     return 6 * scaled(channels, width)
 
 
 def scaled_six_times(channels: int, width: float) -> int:
+    """576 or 960 of the papers, scaled: 200 for the small network at width 0.35."""
     return scaled(6 * channels, width)
 
 
 def quarter(in_channels: int, expanded: int) -> int:
+    """A quarter of the channels that are gated; these are always multiples of 8."""
     return expanded // 4
 
 
 def quarter_rounded(in_channels: int, expanded: int) -> int:
+    """A quarter of the channels that are gated, rounded to a multiple of 8."""
     return make_divisible(expanded // 4)
 
 
 def fan_out(kernel: int, in_channels: int, out_channels: int, groups: int) -> int:
+    """Fan out as torch counts it, not divided by groups."""
     return kernel**2 * out_channels
 
 
