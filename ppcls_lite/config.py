@@ -209,7 +209,9 @@ class ListModelsConfig(Settings):
     pattern: str = "*"
     """Shell pattern of the names, like 'mnas*'."""
     source: str | None = None
-    """Only models of this source, like torchvision."""
+    """Only models of this source: torchvision, ppcls, timm, mindcv or showlo."""
+    explain: str | None = None
+    """Draw the block table of this model, as the papers print it."""
     json: bool = False
     """Print one JSON list instead of the table."""
 

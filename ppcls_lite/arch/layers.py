@@ -1,36 +1,12 @@
-"""The layers MobileNetV3 and MnasNet share, named and initialised as torchvision does."""
-
-from dataclasses import dataclass
+"""The layers MobileNetV3 and MnasNet share, named as torchvision does."""
 
 from paddle import Tensor, nn
-from paddle.nn import functional as F
-from paddle.nn.initializer import Initializer, KaimingNormal
+from paddle.nn.initializer import KaimingNormal
+
+from ppcls_lite.arch.flavours import Flavour
 
 # The papers' letters for the non-linearity of a row; None is a linear layer.
-ACTIVATIONS = {"RE": nn.ReLU, "HS": nn.Hardswish}
-
-
-@dataclass(frozen=True)
-class Flavour:
-    """How one source builds layers that share a block table; one row per source in `zoo`.
-
-    A source that differs in something new gets a new field whose default keeps every existing row.
-
-    Args:
-        bn_eps: added to the variance inside every batch norm.
-        bn_momentum: share of the old running statistics kept at each step; 1 - torch's momentum.
-        linear_init: distribution the weights of the linear layers start from.
-    """
-
-    bn_eps: float
-    bn_momentum: float
-    linear_init: Initializer
-
-
-def make_divisible(channels: float) -> int:
-    """Rounds to the nearest multiple of 8 that is at least 8 and not below 90 % of `channels`."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
+ACTIVATIONS = {"RE": nn.ReLU, "R6": nn.ReLU6, "HS": nn.Hardswish}
 
 
 def conv_norm_act(
@@ -42,58 +18,69 @@ def conv_norm_act(
     stride: int = 1,
     groups: int = 1,
     act: str | None = None,
+    same: bool = False,
 ) -> nn.Sequential:
     """Convolution without bias, batch norm and, unless `act` is None, an activation.
 
     Differs from torch: Paddle's batch norm keeps the biased batch variance in its running
     statistics, torch the unbiased one; n values per channel make them differ by n / (n - 1).
     """
+    fan = flavour.conv_fan(kernel, in_channels, out_channels, groups)
     conv = nn.Conv2D(
         in_channels,
         out_channels,
         kernel,
         stride=stride,
-        padding=kernel // 2,
+        padding="SAME" if same else kernel // 2,
         groups=groups,
-        # fan_out = out_channels * kernel**2, not divided by groups: as torch counts it.
-        weight_attr=KaimingNormal(mode="fan_out"),
+        weight_attr=KaimingNormal(fan_in=fan),
         bias_attr=False,
     )
     norm = nn.BatchNorm2D(out_channels, momentum=flavour.bn_momentum, epsilon=flavour.bn_eps)
     return nn.Sequential(conv, norm, *([ACTIVATIONS[act]()] if act else []))
 
 
-def linear(in_features: int, out_features: int, flavour: Flavour) -> nn.Linear:
-    """Linear layer with a bias that starts at zero."""
-    return nn.Linear(in_features, out_features, weight_attr=flavour.linear_init)
-
-
 class SqueezeExcite(nn.Layer):
-    """Scales each channel by a gate in [0, 1] computed from the means of all channels."""
+    """Scales each channel by a gate in [0, 1] computed from the means of all channels.
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    Args:
+        act: activation of the block, for the flavours that use it in here or after the gate.
+    """
+
+    def __init__(self, channels: int, squeezed: int, act: str, flavour: Flavour) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2D(channels, squeezed, 1, weight_attr=KaimingNormal(mode="fan_out"))
-        self.fc2 = nn.Conv2D(squeezed, channels, 1, weight_attr=KaimingNormal(mode="fan_out"))
+        self.pool = nn.AdaptiveAvgPool2D(1)
+        self.fc1 = self._conv(channels, squeezed, flavour)
+        self.act = ACTIVATIONS[act if flavour.se_block_act else "RE"]()
+        self.fc2 = self._conv(squeezed, channels, flavour)
+        self.gate = flavour.se_gate
+        self.last_act = ACTIVATIONS[act]() if flavour.se_before_act else nn.Identity()
+
+    @staticmethod
+    def _conv(in_channels: int, out_channels: int, flavour: Flavour) -> nn.Conv2D:
+        fan = flavour.conv_fan(1, in_channels, out_channels, 1)
+        init = flavour.se_init or KaimingNormal(fan_in=fan)
+        bias = None if flavour.se_bias else False  # None is Paddle's default, zeros
+        return nn.Conv2D(in_channels, out_channels, 1, weight_attr=init, bias_attr=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
-        squeezed = F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1)))  # [N, squeezed, 1, 1]
-        # Paddle's default slope, 0.1666667, is not the paper's relu6(x + 3) / 6.
-        gate = F.hardsigmoid(self.fc2(squeezed), slope=1 / 6)  # [N, C, 1, 1]
-        return x * gate  # [N, C, H, W]
+        squeezed = self.act(self.fc1(self.pool(x)))  # [N, squeezed, 1, 1]
+        gate = self.gate(self.fc2(squeezed))  # [N, C, 1, 1]
+        return self.last_act(x * gate)  # [N, C, H, W]
 
 
 class InvertedResidual(nn.Layer):
     """Expand 1x1, depthwise, squeeze-excite where asked, linear 1x1; a shortcut if shapes allow.
 
-    The expanding convolution is left out when there is nothing to expand.
+    The expanding convolution is left out when there is nothing to expand, in most flavours.
 
     Args:
         expanded: channels of the depthwise convolution.
         act: key of ACTIVATIONS, used after the expanding and the depthwise convolution.
-        se: squeeze-excite after the depthwise convolution, to a quarter of its channels.
+        se: squeeze-excite after the depthwise convolution.
         flat: torchvision's MnasNet names its layers `layers.<layer>`, its MobileNetV3
             `block.<stage>.<layer>`; True for the former.
+        shortcut: False for a block that has none although its shapes allow one.
     """
 
     def __init__(
@@ -108,26 +95,45 @@ class InvertedResidual(nn.Layer):
         *,
         se: bool = False,
         flat: bool = False,
+        shortcut: bool = True,
     ) -> None:
         super().__init__()
-        stages = []
-        if expanded != in_channels:
+        stages: list[nn.Layer] = []
+        if expanded != in_channels or flavour.always_expand:
             stages.append(conv_norm_act(in_channels, expanded, 1, flavour, act=act))
         stages.append(
             conv_norm_act(
-                expanded, expanded, kernel, flavour, stride=stride, groups=expanded, act=act
+                expanded,
+                expanded,
+                kernel,
+                flavour,
+                stride=stride,
+                groups=expanded,
+                act=None if se and flavour.se_before_act else act,
+                same=flavour.same_depthwise,
             )
         )
         if se:
-            stages.append(SqueezeExcite(expanded, make_divisible(expanded // 4)))
+            squeezed = flavour.se_width(in_channels, expanded)
+            stages.append(SqueezeExcite(expanded, squeezed, act, flavour))
         stages.append(conv_norm_act(expanded, out_channels, 1, flavour))
         if flat:
-            self.layers = nn.Sequential(*(layer for stage in stages for layer in stage))
+            self.layers = nn.Sequential(*flatten(stages))
         else:
             self.block = nn.Sequential(*stages)
         self.flat = flat
-        self.shortcut = stride == 1 and in_channels == out_channels
+        self.act = act
+        self.shortcut = shortcut and stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_channels, H, W]
         y = self.layers(x) if self.flat else self.block(x)  # [N, out_channels, H/stride, W/stride]
         return x + y if self.shortcut else y
+
+
+def flatten(stages: list[nn.Layer]) -> list[nn.Layer]:
+    """The layers of the stages, each `Sequential` replaced by what is in it."""
+    return [
+        layer
+        for stage in stages
+        for layer in (stage if isinstance(stage, nn.Sequential) else [stage])
+    ]

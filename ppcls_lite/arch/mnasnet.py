@@ -4,31 +4,36 @@ from typing import NamedTuple
 
 from paddle import Tensor, nn
 
+from ppcls_lite.arch.flavours import Flavour, make_divisible
 from ppcls_lite.arch.layers import (
-    Flavour,
     InvertedResidual,
     conv_norm_act,
-    linear,
-    make_divisible,
+    flatten,
 )
 
 
 class Stage(NamedTuple):
-    """`repeats` equal blocks, of which only the first has the stride; channels at depth 1."""
+    """`repeats` equal blocks, of which only the first has the stride; channels at width 1."""
 
     kernel: int
     expansion: int
     out: int
     repeats: int
     stride: int
+    se: bool = False
 
 
 class MnasTable(NamedTuple):
-    """Channels of the stem and of the separable block after it, then the stages."""
+    """Channels of the stem and of the separable block after it, then the stages.
+
+    The separable block has no shortcut. Where a source gives it one, `separable` is None and the
+    block is the first stage, with expansion 1.
+    """
 
     stem: int
-    separable: int
+    separable: int | None
     stages: tuple[Stage, ...]
+    act: str = "RE"
 
 
 # fmt: off
@@ -39,6 +44,40 @@ B1 = MnasTable(stem=32, separable=16, stages=(
     Stage(5,      3,          40, 3,       2),
     Stage(5,      6,          80, 3,       2),
     Stage(3,      6,          96, 2,       1),
+    Stage(5,      6,         192, 4,       2),
+    Stage(3,      6,         320, 1,       1),
+))
+
+# The variant with squeeze-excite, which its authors call A1.
+A1 = MnasTable(stem=32, separable=16, stages=(
+    #     kernel  expansion  out  repeats  stride  se
+    Stage(3,      6,          24, 2,       2),
+    Stage(5,      3,          40, 3,       2,      True),
+    Stage(3,      6,          80, 4,       2),
+    Stage(3,      6,         112, 2,       1,      True),
+    Stage(5,      6,         160, 3,       2,      True),
+    Stage(3,      6,         320, 1,       1),
+))
+
+# The small variant of its authors' released code; not in the paper.
+SMALL = MnasTable(stem=8, separable=None, stages=(
+    #     kernel  expansion  out  repeats  stride  se
+    Stage(3,      1,           8, 1,       1),
+    Stage(3,      3,          16, 1,       2),
+    Stage(3,      6,          16, 2,       2),
+    Stage(5,      6,          32, 4,       2,      True),
+    Stage(3,      6,          32, 3,       1,      True),
+    Stage(5,      6,          88, 3,       2,      True),
+    Stage(3,      6,         144, 1,       1),
+))
+
+# EfficientNet-Lite0: MnasNet's blocks with another search's numbers and ReLU6.
+LITE0 = MnasTable(stem=32, separable=16, act="R6", stages=(
+    #     kernel  expansion  out  repeats  stride
+    Stage(3,      6,          24, 2,       2),
+    Stage(5,      6,          40, 2,       2),
+    Stage(3,      6,          80, 3,       2),
+    Stage(5,      6,         112, 3,       1),
     Stage(5,      6,         192, 4,       2),
     Stage(3,      6,         320, 1,       1),
 ))
@@ -58,24 +97,29 @@ class MNASNet(nn.Layer):
         self, table: MnasTable, width: float, num_classes: int, dropout: float, flavour: Flavour
     ) -> None:
         super().__init__()
-        stem = make_divisible(table.stem * width)
-        separable = make_divisible(table.separable * width)
-        stages, channels = [], separable
+        act = table.act
+        channels = flavour.stem_width(table.stem, width)
+        parts: list[nn.Layer] = [
+            conv_norm_act(3, channels, 3, flavour, stride=2, act=act, same=flavour.same_stem)
+        ]
+        if table.separable is not None:
+            out = make_divisible(table.separable * width)
+            parts += [
+                conv_norm_act(channels, channels, 3, flavour, groups=channels, act=act),
+                conv_norm_act(channels, out, 1, flavour),
+            ]
+            channels = out
+        parts = flatten(parts)
         for row in table.stages:
             out = make_divisible(row.out * width)
-            stages.append(_stage(row, channels, out, flavour))
+            parts.append(_stage(row, channels, out, act, flavour))
             channels = out
-        self.layers = nn.Sequential(
-            *conv_norm_act(3, stem, 3, flavour, stride=2, act="RE"),
-            *conv_norm_act(stem, stem, 3, flavour, groups=stem, act="RE"),
-            *conv_norm_act(stem, separable, 1, flavour),
-            *stages,
-            *conv_norm_act(channels, HEAD, 1, flavour, act="RE"),
-        )
+        parts += conv_norm_act(channels, HEAD, 1, flavour, act=act)
+        self.layers = nn.Sequential(*parts)
         self.avgpool = nn.AdaptiveAvgPool2D(1)
         self.classifier = nn.Sequential(
-            nn.Dropout(dropout),
-            linear(HEAD, num_classes, flavour),
+            nn.Dropout(dropout, mode=flavour.dropout_mode),
+            nn.Linear(HEAD, num_classes, weight_attr=flavour.linear_init),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W]
@@ -84,14 +128,23 @@ class MNASNet(nn.Layer):
         return self.classifier(x)  # [N, K]
 
 
-def _stage(row: Stage, in_channels: int, out_channels: int, flavour: Flavour) -> nn.Sequential:
+def _stage(
+    row: Stage, in_channels: int, out_channels: int, act: str, flavour: Flavour
+) -> nn.Sequential:
     blocks = []
     for i in range(row.repeats):
         channels, stride = (in_channels, row.stride) if i == 0 else (out_channels, 1)
-        expanded = channels * row.expansion
         blocks.append(
             InvertedResidual(
-                channels, expanded, out_channels, row.kernel, stride, "RE", flavour, flat=True
+                channels,
+                channels * row.expansion,
+                out_channels,
+                row.kernel,
+                stride,
+                act,
+                flavour,
+                se=row.se,
+                flat=True,
             )
         )
     return nn.Sequential(*blocks)

@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 from paddle import Tensor, nn
 
+from ppcls_lite.arch.flavours import Flavour, make_divisible
 from ppcls_lite.arch.layers import (
-    Flavour,
+    ACTIVATIONS,
     InvertedResidual,
     conv_norm_act,
-    linear,
-    make_divisible,
 )
 
 
@@ -25,10 +24,14 @@ class Block(NamedTuple):
 
 
 class V3Table(NamedTuple):
-    """The rows between the stem and the last convolution, and the width of the hidden layer."""
+    """The rows between the stem and the last convolution, and the width of the hidden layer.
+
+    `act` is the non-linearity of the stem, the last convolution and the hidden layer.
+    """
 
     blocks: tuple[Block, ...]
     head: int
+    act: str = "HS"
 
 
 # fmt: off
@@ -70,44 +73,68 @@ SMALL = V3Table(head=1024, blocks=(
 # fmt: on
 
 
+def minimal(table: V3Table) -> V3Table:
+    """The table without what is slow on some devices: 3x3 kernels, ReLU, no squeeze-excite.
+
+    The "minimalistic" networks of the paper's authors' released code.
+    """
+    blocks = tuple(row._replace(kernel=3, se=False, act="RE") for row in table.blocks)
+    return V3Table(blocks, table.head, act="RE")
+
+
 class MobileNetV3(nn.Layer):
     """Images [N, 3, H, W] float32 to logits [N, num_classes].
 
-    `width` scales the stem, the blocks, the last convolution and the hidden layer of the head;
-    each is rounded to a multiple of 8 (torchvision's rule).
+    `width` scales the blocks and, as the flavour wants it, the stem, the last convolution and the
+    hidden layer of the head; each is rounded to a multiple of 8.
     """
 
     def __init__(
         self, table: V3Table, width: float, num_classes: int, dropout: float, flavour: Flavour
     ) -> None:
         super().__init__()
-        channels = make_divisible(16 * width)
-        features: list[nn.Layer] = [conv_norm_act(3, channels, 3, flavour, stride=2, act="HS")]
-        for row in table.blocks:
+        act = table.act
+        channels = flavour.stem_width(16, width)
+        features: list[nn.Layer] = [
+            conv_norm_act(3, channels, 3, flavour, stride=2, act=act, same=flavour.same_stem)
+        ]
+        table_in = 16
+        for i, row in enumerate(table.blocks):
+            expanded = (
+                make_divisible(channels * row.expanded / table_in)
+                if flavour.expand_rounded
+                else make_divisible(row.expanded * width)
+            )
             out = make_divisible(row.out * width)
             features.append(
                 InvertedResidual(
                     channels,
-                    make_divisible(row.expanded * width),
+                    expanded,
                     out,
                     row.kernel,
                     row.stride,
                     row.act,
                     flavour,
                     se=row.se,
+                    shortcut=i > 0 or flavour.first_shortcut,
                 )
             )
-            channels = out
-        last = 6 * channels
-        features.append(conv_norm_act(channels, last, 1, flavour, act="HS"))
+            channels, table_in = out, row.out
+        last = flavour.last_width(table.blocks[-1].out, width)
+        features.append(conv_norm_act(channels, last, 1, flavour, act=act))
         self.features = nn.Sequential(*features)
         self.avgpool = nn.AdaptiveAvgPool2D(1)
-        hidden = make_divisible(table.head * width)
+        hidden = flavour.hidden_width(table.head, width)
         self.classifier = nn.Sequential(
-            linear(last, hidden, flavour),
-            nn.Hardswish(),
-            nn.Dropout(dropout),
-            linear(hidden, num_classes, flavour),
+            nn.Linear(
+                last,
+                hidden,
+                weight_attr=flavour.hidden_init or flavour.linear_init,
+                bias_attr=None if flavour.hidden_bias else False,  # None: zeros
+            ),
+            ACTIVATIONS[act](),
+            nn.Dropout(dropout, mode=flavour.dropout_mode),
+            nn.Linear(hidden, num_classes, weight_attr=flavour.linear_init),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W]

@@ -7,15 +7,25 @@ from math import inf
 from pathlib import Path
 
 from paddle import nn
-from paddle.nn.initializer import KaimingUniform, Normal
 
-from ppcls_lite.arch.layers import Flavour
-from ppcls_lite.arch.mnasnet import B1, MNASNet, MnasTable
-from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table
+from ppcls_lite.arch import mnasnet
+from ppcls_lite.arch.flavours import (
+    MINDCV,
+    PADDLECLAS,
+    SHOWLO,
+    TIMM_MNASNET,
+    TIMM_RW,
+    TIMM_TF_LITE,
+    TIMM_TF_V3,
+    TIMM_V3,
+    TV_MNASNET,
+    TV_V3,
+    Flavour,
+)
+from ppcls_lite.arch.mnasnet import MNASNet, MnasTable
+from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table, minimal
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.errors import UserError, nearest
-
-DROPOUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -23,41 +33,74 @@ class Spec:
     """One model of the zoo.
 
     Args:
-        source: whose layout, names and defaults the model follows.
-        family: class of the model.
-        table: rows of the paper that `family` builds.
+        table: rows of the paper that the model is built from.
         width: factor on the table's channels.
-        flavour: what `source` does its own way.
+        flavour: what the model's source does its own way.
+        top1: published ImageNet-1k accuracy, in percent; None where none is published.
+        top5: published ImageNet-1k accuracy, in percent; None where none is published.
         input_size: height and width of the images behind top1 and top5, in pixels.
-        top1: published ImageNet-1k accuracy, in percent.
-        top5: published ImageNet-1k accuracy, in percent.
     """
 
     name: str
-    source: str
-    family: type[nn.Layer]
     table: V3Table | MnasTable
     width: float
     flavour: Flavour
-    input_size: int
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
+    input_size: int = 224
 
+    @property
+    def source(self) -> str:
+        """Whose layout, names and defaults the model follows."""
+        return self.flavour.source
+
+
+# PaddleClas gives the hidden layer of its small network the width of the large one's.
+SMALL_1280 = SMALL._replace(head=1280)
 
 # fmt: off
-#               bn: eps   momentum  linear_init
-TV_V3 = Flavour(    1e-3, 0.99,     Normal(std=0.01))
-TV_B1 = Flavour(    1e-5, 0.9997,   KaimingUniform(mode="fan_out", nonlinearity="sigmoid"))
-
-# Accuracy: torchvision's IMAGENET1K_V1 weights, resize 256 (mnasnet0_75 and 1_3: 232), crop 224.
 ZOO = (
-    #    name                  source         family       table  width flavour px  top1    top5
-    Spec("mobilenet_v3_small", "torchvision", MobileNetV3, SMALL, 1.0,  TV_V3, 224, 67.668, 87.402),
-    Spec("mobilenet_v3_large", "torchvision", MobileNetV3, LARGE, 1.0,  TV_V3, 224, 74.042, 91.340),
-    Spec("mnasnet0_5",         "torchvision", MNASNet,     B1,    0.5,  TV_B1, 224, 67.734, 87.490),
-    Spec("mnasnet0_75",        "torchvision", MNASNet,     B1,    0.75, TV_B1, 224, 71.180, 90.496),
-    Spec("mnasnet1_0",         "torchvision", MNASNet,     B1,    1.0,  TV_B1, 224, 73.456, 91.510),
-    Spec("mnasnet1_3",         "torchvision", MNASNet,     B1,    1.3,  TV_B1, 224, 76.506, 93.522),
+    #    name                                table           width flavour       top1    top5
+    # IMAGENET1K_V1 weights, resize 256 (mnasnet0_75 and 1_3: 232), crop 224.
+    Spec("mobilenet_v3_small",               SMALL,          1.0,  TV_V3,        67.668, 87.402),
+    Spec("mobilenet_v3_large",               LARGE,          1.0,  TV_V3,        74.042, 91.340),
+    Spec("mnasnet0_5",                       mnasnet.B1,     0.5,  TV_MNASNET,   67.734, 87.490),
+    Spec("mnasnet0_75",                      mnasnet.B1,     0.75, TV_MNASNET,   71.180, 90.496),
+    Spec("mnasnet1_0",                       mnasnet.B1,     1.0,  TV_MNASNET,   73.456, 91.510),
+    Spec("mnasnet1_3",                       mnasnet.B1,     1.3,  TV_MNASNET,   76.506, 93.522),
+    # Document 000, the weights trained without a teacher.
+    Spec("MobileNetV3_small_x0_35",          SMALL_1280,     0.35, PADDLECLAS,   53.030, 76.370),
+    Spec("MobileNetV3_small_x0_5",           SMALL_1280,     0.5,  PADDLECLAS,   59.210, 81.520),
+    Spec("MobileNetV3_small_x0_75",          SMALL_1280,     0.75, PADDLECLAS,   66.020, 86.330),
+    Spec("MobileNetV3_small_x1_0",           SMALL_1280,     1.0,  PADDLECLAS,   68.240, 88.060),
+    Spec("MobileNetV3_small_x1_25",          SMALL_1280,     1.25, PADDLECLAS,   70.670, 89.510),
+    Spec("MobileNetV3_large_x0_35",          LARGE,          0.35, PADDLECLAS,   64.320, 85.460),
+    Spec("MobileNetV3_large_x0_5",           LARGE,          0.5,  PADDLECLAS,   69.240, 88.520),
+    Spec("MobileNetV3_large_x0_75",          LARGE,          0.75, PADDLECLAS,   73.140, 91.080),
+    Spec("MobileNetV3_large_x1_0",           LARGE,          1.0,  PADDLECLAS,   75.320, 92.310),
+    Spec("MobileNetV3_large_x1_25",          LARGE,          1.25, PADDLECLAS,   76.410, 92.950),
+    # Document 000.
+    Spec("mobilenetv3_rw",                   LARGE,          1.0,  TIMM_RW,      75.632, 92.708),
+    Spec("mobilenetv3_large_100",            LARGE,          1.0,  TIMM_V3,      75.766, 92.544),
+    Spec("mobilenetv3_small_050",            SMALL,          0.5,  TIMM_V3,      57.890, 80.194),
+    Spec("mobilenetv3_small_075",            SMALL,          0.75, TIMM_V3,      65.242, 85.438),
+    Spec("mobilenetv3_small_100",            SMALL,          1.0,  TIMM_V3,      67.656, 87.634),
+    # timm's results-imagenet.csv.
+    Spec("mnasnet_small",                    mnasnet.SMALL,  1.0,  TIMM_MNASNET, 66.196, 86.504),
+    Spec("semnasnet_100",                    mnasnet.A1,     1.0,  TIMM_MNASNET, 75.450, 92.594),
+    Spec("tf_mobilenetv3_small_100",         SMALL,          1.0,  TIMM_TF_V3,   67.918, 87.674),
+    Spec("tf_mobilenetv3_large_100",         LARGE,          1.0,  TIMM_TF_V3,   75.516, 92.594),
+    Spec("tf_mobilenetv3_small_minimal_100", minimal(SMALL), 1.0,  TIMM_TF_V3,   62.890, 84.240),
+    Spec("tf_mobilenetv3_large_minimal_100", minimal(LARGE), 1.0,  TIMM_TF_V3,   72.258, 90.638),
+    Spec("tf_efficientnet_lite0",            mnasnet.LITE0,  1.0,  TIMM_TF_LITE, 74.830, 92.172),
+    # Document 003.
+    Spec("mobilenet_v3_small_075",           SMALL,          0.75, MINDCV,       None,   None),
+    Spec("mobilenet_v3_small_100",           SMALL,          1.0,  MINDCV,       67.340, 87.490),
+    Spec("mobilenet_v3_large_075",           LARGE,          0.75, MINDCV,       None,   None),
+    Spec("mobilenet_v3_large_100",           LARGE,          1.0,  MINDCV,       75.140, 92.330),
+    # Document 000.
+    Spec("showlo_mobilenetv3_small",         SMALL,          1.0,  SHOWLO,       67.520, 87.580),
+    Spec("showlo_mobilenetv3_large",         LARGE,          1.0,  SHOWLO,       None,   None),
 )
 # fmt: on
 
@@ -118,13 +161,13 @@ def create_model(
         )
     for key, value in overrides.items():
         _check_override(name, key, value)
-    model = spec.family(
-        spec.table,
-        overrides.get("width", spec.width),
-        num_classes,
-        overrides.get("dropout", DROPOUT),
-        spec.flavour,
-    )
+    width = overrides.get("width", spec.width)
+    dropout = overrides.get("dropout", spec.flavour.dropout)
+    model: nn.Layer
+    if isinstance(spec.table, V3Table):
+        model = MobileNetV3(spec.table, width, num_classes, dropout, spec.flavour)
+    else:
+        model = MNASNet(spec.table, width, num_classes, dropout, spec.flavour)
     if pretrained is not None:
         load_weights(model, pretrained)
     return model

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from ppcls_lite.arch import count_macs, count_parameters, create_model, list_models
 from ppcls_lite.arch.count import count_parameters_with_bn_stats
+from ppcls_lite.arch.explain import explain
 from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
@@ -21,13 +22,15 @@ class Row:
     params: int
     params_with_bn_stats: int
     macs: int
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
     weights: tuple[str, ...] = ()  # released weights and their tags are not offered yet
 
 
 def run(config: ListModelsConfig) -> int:
     """Prints a table, or a JSON list, of the matching models."""
+    if config.explain is not None:
+        return _explain(config.explain, config.json)
     names = list_models(config.pattern, config.source)
     if not names:
         raise UserError(f"no model matches {config.pattern!r}", "--pattern '*'")
@@ -35,13 +38,38 @@ def run(config: ListModelsConfig) -> int:
     if config.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
-    print("name                  source       width  size      params  MACs (M)   top-1   top-5")
+    wide = max(len(name) for name in names)
+    print(f"{'name':<{wide}}  source       width  size      params  MACs (M)   top-1   top-5")
     for r in rows:
         print(
-            f"{r.name:<22}{r.source:<13}{r.width:>5}{r.input_size:>6}{r.params:>12,}"
-            f"{r.macs / 1e6:>10.3f}{r.top1:>8.3f}{r.top5:>8.3f}"
+            f"{r.name:<{wide}}  {r.source:<11}{r.width:>7}{r.input_size:>6}{r.params:>12,}"
+            f"{r.macs / 1e6:>10.3f}{_percent(r.top1)}{_percent(r.top5)}"
         )
     print("\ntop-1 and top-5 are the source's published ImageNet accuracy, in percent.")
+    return 0
+
+
+def _percent(accuracy: float | None) -> str:
+    return f"{'-':>8}" if accuracy is None else f"{accuracy:>8.3f}"
+
+
+def _explain(name: str, as_json: bool) -> int:
+    spec, model = model_spec(name), create_model(name)
+    rows = explain(model, spec.input_size)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0
+    print(f"{name} ({spec.source}), input {spec.input_size} x {spec.input_size} x 3")
+    print("operator      exp size   out    SE  NL  stride  shortcut    output")
+    for row in rows:
+        cells = (row.expanded, row.out, row.squeezed, row.act, row.stride)
+        exp, out, se, act, stride = ("-" if cell is None else cell for cell in cells)
+        shortcut = "yes" if row.shortcut else "-"
+        size = "{} x {}".format(*row.output)
+        print(
+            f"{row.operator:<13}{exp:>9}{out:>6}{se:>6}{act:>4}{stride:>8}{shortcut:>10}{size:>10}"
+        )
+    print("\nSE: channels that squeeze-excite squeezes to. NL: RE ReLU, R6 ReLU6, HS h-swish.")
     return 0
 
 

@@ -35,6 +35,25 @@ def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def weight_at(position: int, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A value for the weight, bias, _mean or _variance of a network's layer number `position`.
+
+    Only layers that have values count. A framework that calls its layers otherwise still has
+    them in this order.
+    """
+    return weight(f"layers.{position}.{kind}", shape)
+
+
+def zoo_images() -> np.ndarray:
+    """float32 [2, 3, 64, 75]: a stride meets even and odd sizes, which SAME padding tells apart."""
+    return _random("zoo images").standard_normal((2, 3, 64, 75)).astype(np.float32)
+
+
+def zoo_labels() -> np.ndarray:
+    """int64 [2]."""
+    return np.array([3, 7])
+
+
 def images() -> np.ndarray:
     """float32 [BATCH, 3, IMAGE_SIZE, IMAGE_SIZE]."""
     shape = (BATCH, 3, IMAGE_SIZE, IMAGE_SIZE)

@@ -1,0 +1,244 @@
+"""Prints docs/zoo.md: every model, and every size the documents state beside the one counted here.
+
+python docs/make_zoo.py > docs/zoo.md
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from ppcls_lite.arch import create_model, list_models
+from ppcls_lite.arch.count import (
+    Operations,
+    count_operations,
+    count_parameters,
+    count_parameters_with_bn_stats,
+)
+from ppcls_lite.arch.zoo import model_spec
+
+
+class Size(NamedTuple):
+    """What is counted of one model."""
+
+    trainable: int
+    with_statistics: int
+    operations: Operations
+
+
+class Rule(NamedTuple):
+    """How a document counts FLOPs: the words for it, and the number in operations."""
+
+    text: str
+    count: Callable[[Operations], int]
+
+
+PADDLE = Rule(
+    "MACs + 2 x values normalised + values pooled + biases (as `paddle.flops`)",
+    lambda counted: counted.paddle_flops,
+)
+THOP = Rule(
+    "MACs + 4 x values normalised + values pooled (as thop)",
+    lambda counted: counted.thop_flops,
+)
+TWICE = Rule(
+    "2 x (MACs + values normalised)", lambda counted: 2 * (counted.macs + counted.normalised)
+)
+MACS = Rule("MACs", lambda counted: counted.macs)
+
+
+class Cell(NamedTuple):
+    """A row of a document's table.
+
+    Args:
+        name: the document's name for it.
+        model: ours.
+        flops: as printed, in the table's unit; empty where the table has none.
+        params: as printed, in millions.
+        wrong: why the FLOPs are not what the rule gives for this model; empty where they are.
+    """
+
+    name: str
+    model: str
+    flops: str
+    params: str
+    wrong: str = ""
+
+
+class Table(NamedTuple):
+    """A document's table: unit, rule and decimals of its numbers (zeros may follow), its rows."""
+
+    title: str
+    unit: str
+    flops: Rule
+    flops_decimals: int
+    params: str
+    params_decimals: int
+    cells: tuple[Cell, ...]
+
+
+SCALE = {"M": 1e6, "G": 1e9}
+TRAINABLE, WITH_STATISTICS = "trainable", "with batch norm's statistics"
+
+
+def _copied(model: str, proof: str) -> str:
+    return f"wrong: it is the cell of PaddleClas' {model}; {proof}"
+
+
+def _ppcls(name: str, flops: str, params: str) -> Cell:
+    return Cell(name, name.removesuffix("_ssld"), flops, params)
+
+
+def _series(size: str, *cells: tuple[str, str, str]) -> tuple[Cell, ...]:
+    return tuple(_ppcls(f"MobileNetV3_{size}_{width}", *cell) for width, *cell in cells)
+
+
+# fmt: off
+TABLES = (
+    Table("Document 000, PaddleClas", "M", PADDLE, 2, WITH_STATISTICS, 2, (
+        *_series("small", ("x0_35", "14.560", "1.670"), ("x0_35_ssld", "14.560", "1.670"),
+                 ("x0_5", "22.600", "1.910"), ("x0_75", "46.020", "2.380"),
+                 ("x1_0", "63.670", "2.950"), ("x1_0_ssld", "63.670", "2.950"),
+                 ("x1_25", "100.070", "3.640")),
+        *_series("large", ("x0_35", "40.900", "2.110"), ("x0_5", "71.830", "2.690"),
+                 ("x0_75", "151.700", "3.930"), ("x1_0", "229.660", "5.500"),
+                 ("x1_0_ssld", "229.660", "5.500"), ("x1_25", "362.700", "7.470")),
+    )),
+    Table("Document 000, torchvision", "M", PADDLE, 2, TRAINABLE, 1, (
+        Cell("MobileNetV3_small", "mobilenet_v3_small", "63.670", "2.500", _copied(
+            "small_x1_0", "this one's head is 1024 wide, not 1280, and block 1 does not expand")),
+        Cell("MobileNetV3_large", "mobilenet_v3_large", "229.660", "5.500", _copied(
+            "large_x1_0", "here block 1 does not expand, which is 3.2 M MACs less")),
+    )),
+    Table("Document 000, timm", "M", PADDLE, 2, TRAINABLE, 2, (
+        Cell("mobilenetv3_rw", "mobilenetv3_rw", "100.660", "5.480",
+             "wrong: less than half of the MACs alone, which every rule includes"),
+        Cell("mobilenetv3_large_100", "mobilenetv3_large_100", "229.660", "5.480", _copied(
+            "large_x1_0", "here block 1 does not expand, which is 3.2 M MACs less")),
+        Cell("mobilenetv3_small_050", "mobilenetv3_small_050", "22.600", "1.590", _copied(
+            "small_x0_5", "less than this one's MACs alone")),
+        Cell("mobilenetv3_small_075", "mobilenetv3_small_075", "46.020", "2.040", _copied(
+            "small_x0_75", "by the same rule this one has 46.26")),
+        Cell("mobilenetv3_small_100", "mobilenetv3_small_100", "63.670", "2.540", _copied(
+            "small_x1_0", "this one's head is 1024 wide, not 1280, and block 1 does not expand")),
+    )),
+    Table("Document 000, ShowLo", "M", THOP, 2, TRAINABLE, 3, (
+        Cell("mobilenetv3_small", "showlo_mobilenetv3_small", "62.47", "2.533"),
+    )),
+    Table("Document 001, PaddleClas", "G", TWICE, 3, TRAINABLE, 2, (
+        *_series("large", ("x1_25", "0.714", "7.440"), ("x1_0", "0.450", "5.470"),
+                 ("x0_75", "0.296", "3.910"), ("x0_5", "0.138", "2.670"),
+                 ("x0_35", "0.077", "2.100"), ("x1_0_ssld", "0.450", "5.470")),
+        *_series("small", ("x1_25", "0.195", "3.620"), ("x1_0", "0.123", "2.940"),
+                 ("x0_75", "0.088", "2.370"), ("x0_5", "0.043", "1.900"),
+                 ("x0_35", "0.026", "1.660"), ("x0_35_ssld", "0.026", "1.660"),
+                 ("x1_0_ssld", "0.123", "2.940")),
+    )),
+    Table("Document 003, MindCV", "M", MACS, 2, WITH_STATISTICS, 2, (
+        Cell("MobileNetV3_large_100", "mobilenet_v3_large_100", "", "5.51"),
+        Cell("MobileNetV3_small_100", "mobilenet_v3_small_100", "", "2.55"),
+    )),
+    Table("Document 004, torchvision", "G", MACS, 3, TRAINABLE, 3, (
+        Cell("mnasnet0_5", "mnasnet0_5", "0.259", "2.219",
+             "unexplained: 2.48 times the MACs, where mnasnet1_0 has 2.38 times"),
+        Cell("mnasnet1_0", "mnasnet1_0", "0.747", "4.383",
+             "unexplained: 2.38 times the MACs, where mnasnet0_5 has 2.48 times"),
+    )),
+)
+# fmt: on
+
+
+@cache
+def measure(name: str) -> Size:
+    """Builds a model and counts it at the size its accuracy was published for."""
+    model = create_model(name)
+    return Size(
+        count_parameters(model),
+        count_parameters_with_bn_stats(model),
+        count_operations(model, model_spec(name).input_size),
+    )
+
+
+def verdict(cell: str, counted: float, decimals: int) -> str:
+    """Says how far a document's number is from the one counted."""
+    if abs(float(cell) - counted) <= 0.5 * 10.0**-decimals + 1e-9:
+        return "equal"
+    return f"{100 * (float(cell) / counted - 1):+.1f} %"
+
+
+def params_of(table: Table, size: Size) -> float:
+    """Millions of parameters, as the table counts them."""
+    return (size.trainable if table.params == TRAINABLE else size.with_statistics) / 1e6
+
+
+def flops_of(table: Table, size: Size) -> float:
+    """FLOPs as the table counts them, in its unit."""
+    return table.flops.count(size.operations) / SCALE[table.unit]
+
+
+def models(sizes: dict[str, Size]) -> list[str]:
+    lines = [
+        "| model | source | width | parameters | with statistics | MACs (M) | top-1 | top-5 |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, size in sizes.items():
+        spec = model_spec(name)
+        accuracy = ["" if a is None else f"{a:.3f}" for a in (spec.top1, spec.top5)]
+        lines.append(
+            f"| `{name}` | {spec.source} | {spec.width} | {size.trainable:,}"
+            f" | {size.with_statistics:,} | {size.operations.macs / 1e6:.3f}"
+            f" | {accuracy[0]} | {accuracy[1]} |"
+        )
+    return lines
+
+
+def comparison(table: Table, sizes: dict[str, Size]) -> list[str]:
+    flops = any(cell.flops for cell in table.cells)
+    head, rule = "| document's name | params (M) | here | |", "|---|---:|---:|---|"
+    lines = [f"### {table.title}", "", f"Parameters: {table.params}."]
+    if flops:
+        lines.append(f"FLOPs: {table.flops.text}.")
+        head += f" FLOPs ({table.unit}) | here | MACs here ({table.unit}) | |"
+        rule += "---:|---:|---:|---|"
+    lines += ["", head, rule]
+    for cell in table.cells:
+        size = sizes[cell.model]
+        params = params_of(table, size)
+        found = verdict(cell.params, params, table.params_decimals)
+        line = f"| {cell.name} | {cell.params} | {params:.3f} | {found} |"
+        if flops:
+            counted = flops_of(table, size)
+            macs = size.operations.macs / SCALE[table.unit]
+            found = cell.wrong or verdict(cell.flops, counted, table.flops_decimals)
+            line += f" {cell.flops} | {counted:.3f} | {macs:.3f} | {found} |"
+        lines.append(line)
+    return [*lines, ""]
+
+
+def page() -> str:
+    """The whole file."""
+    sizes = {name: measure(name) for name in list_models()}
+    lines = [
+        "# The models",
+        "",
+        "Made by `python docs/make_zoo.py > docs/zoo.md`; a test keeps it in step. Parameters and",
+        "multiply-adds (MACs) are counted on the networks themselves, for one image of 224 x 224.",
+        "Top-1 and top-5 are what the source published, in percent; nothing here was trained to",
+        "reach them. `python tools/list_models.py --explain NAME` draws a network block by block.",
+        "",
+        *models(sizes),
+        "",
+        "## The documents' numbers, recomputed",
+        "",
+        "*Trainable* counts what is learned; *with batch norm's statistics* adds the running means",
+        "and variances, which checkpoints hold too. A FLOPs cell says which network it belongs to,",
+        "or does not, only together with its counting rule: every table has another. *Equal* means",
+        "to the last digit the table gives. The rule of 001 is the nearest one found, and no more.",
+        "",
+    ]
+    for table in TABLES:
+        lines += comparison(table, sizes)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
