@@ -14,6 +14,7 @@ from ppcls_lite import cli
 from ppcls_lite.__main__ import COMMANDS
 from ppcls_lite.config import Settings, TrainConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
 
 ROOT = Path(__file__).parent.parent
 
@@ -259,3 +260,28 @@ def test_optional_choices_take_null_and_words():
     assert cli.parse(Small, ["--kind", "null"], "x").kind is None
     with pytest.raises(UserError, match="allowed: a, b"):
         cli.parse(Small, ["--kind", "c"], "x")
+
+
+@pytest.mark.parametrize(
+    ("started", "cwd", "train_line", "predict_line"),
+    [
+        (f"{ROOT}/train.py", ROOT, "python train.py", "python tools/predict.py"),
+        ("export_model.py", ROOT / "tools", "python ../train.py", "python predict.py"),
+        (f"{ROOT}/venv/bin/ppcls-lite", ROOT, "ppcls-lite train", "ppcls-lite predict"),
+        (
+            f"{ROOT}/ppcls_lite/__main__.py",
+            ROOT,
+            "python -m ppcls_lite train",
+            "python -m ppcls_lite predict",
+        ),
+    ],
+)
+def test_suggested_commands_have_the_form_of_the_one_that_runs(
+    started, cwd, train_line, predict_line, monkeypatch
+):
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", [started])
+    assert command("train", "--lr", 0.1) == f"{train_line} --lr 0.1"
+    assert command("predict", "--img-path", Path("my cat.jpg")) == (
+        f"{predict_line} --img-path 'my cat.jpg'"
+    )
