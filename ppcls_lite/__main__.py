@@ -1,92 +1,79 @@
-"""`ppcls-lite VERB ...`: every command of the project; tools/VERB.py and train.py are the same."""
+"""`ppcls-lite VERB ...`: every command of the project; tools/VERB.py and train.py are the same.
 
-import argparse
-import dataclasses
-import importlib
+Whatever happens, the process ends with a status and at most one message. `verbs` and all it needs
+are imported inside of that, so that Ctrl-C is answered without a traceback from the start.
+"""
+
+import io
 import os
+import signal
 import sys
+import types
 
-from ppcls_lite import cli, config
-from ppcls_lite.environment import load_paddle
-from ppcls_lite.errors import UserError, nearest
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A verb: its settings, and whether it needs paddle (which takes a second to import)."""
-
-    settings: type[config.Settings]
-    needs_paddle: bool
-
-
-COMMANDS = {
-    "train": Command(config.TrainConfig, True),
-    "predict": Command(config.PredictConfig, False),
-    "export_model": Command(config.ExportConfig, True),
-    "compare": Command(config.CompareConfig, True),
-    "list_models": Command(config.ListModelsConfig, True),
-    "check_data": Command(config.CheckDataConfig, False),
-    "plot_run": Command(config.PlotRunConfig, False),
-    "make_lite_data": Command(config.MakeLiteDataConfig, False),
-    "completion": Command(config.CompletionConfig, False),
-}
+from ppcls_lite.errors import UserError
 
 
 def main() -> None:
     """Entry point of the console command."""
-    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if verb in ("-h", "--help"):
-        print("usage: ppcls-lite VERB [--flag VALUE ...]\n")
-        for name, command in COMMANDS.items():
-            print(f"  {name:<16}{summary(command)}")
-        print("\nppcls-lite VERB --help explains a verb.")
-        return
-    if verb not in COMMANDS:
-        print(f"ppcls-lite: unknown verb {verb!r}{nearest(verb, COMMANDS)}", file=sys.stderr)
-        print(f"  next: one of {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
-    run_command(verb, sys.argv[2:], f"ppcls-lite {verb}")
-
-
-def summary(command: Command) -> str:
-    """Returns the first line of a command's description."""
-    return (command.settings.__doc__ or "").splitlines()[0]
+    verb, *argv = sys.argv[1:] or ["--help"]
+    run_command(verb, argv, f"ppcls-lite {verb}")
 
 
 def run_command(verb: str, argv: list[str], prog: str) -> None:
     """Runs a command and ends the process with its exit status.
 
-    A user's mistake is one message and status 2, an interruption is status 130.
+    A user's mistake, or a file that cannot be read or written, is one message and status 2; an
+    interruption is status 130, a reader of the output that went away is 141, as shells have it.
     """
-    command = COMMANDS[verb]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # class names need not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    interruptions: list[int] = []
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        interruptions.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
-        settings = cli.parse(command.settings, argv, prog)
-        if command.needs_paddle:
-            load_paddle()
-        status = importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
-    except UserError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        status = 2
+        try:
+            from ppcls_lite import verbs
+
+            status = verbs.run(verb, argv, prog)
+        finally:
+            print(end="", flush=True)
     except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    except Exception as error:
+        # Extension modules turn a KeyboardInterrupt during their import into an ImportError.
+        if not interruptions:
+            if not isinstance(error, UserError | OSError):
+                raise
+            print(f"{prog}: {explain(error)}", file=sys.stderr)
+        status = 128 + signal.SIGINT if interruptions else 2
+    drop_unwritable_output()
     sys.exit(status)
 
 
-def completion_parser() -> argparse.ArgumentParser:
-    """Returns one parser with every verb as a sub-command, for shell completion."""
-    parser = cli.Parser(prog="ppcls-lite")
-    verbs = parser.add_subparsers(dest="verb")
-    for name, command in COMMANDS.items():
-        sub_parser = verbs.add_parser(name, help=summary(command))
-        cli.fill_parser(sub_parser, command.settings)
-        known = cli.flags(command.settings)
-        for action in sub_parser._actions:
-            if action.dest in known:  # argparse itself must not check words: its message is poorer
-                action.choices = known[action.dest].choices or None
-    return parser
+def explain(error: UserError | OSError) -> str:
+    """Returns what went wrong, with the file's name where it is known."""
+    if isinstance(error, UserError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def drop_unwritable_output() -> None:
+    """Empties the buffer of stdout, if need be into nothing.
+
+    Python would try to write the rest once more at its end, and complain about that.
+    """
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ program with exit code 2 and one message that names the file and line, or the fl
 import argparse
 import dataclasses
 import functools
+import math
 import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import docstring_parser
@@ -67,7 +69,11 @@ class Flag:
         if isinstance(value, str) and typing.get_origin(self.plain) is tuple:
             value = value.split(",")
         try:
-            return msgspec.convert(value, self.kind, strict=not is_text)
+            value = msgspec.convert(value, self.kind, strict=not is_text)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise msgspec.ValidationError("Expected a finite number")
+            return value
         except msgspec.ValidationError as error:
             reason = str(error)
             if self.choices:
@@ -84,10 +90,11 @@ def _is_union(kind: Any) -> bool:
 
 
 def flags(config: type[Settings]) -> dict[str, Flag]:
-    """Returns the flags of a settings class by field name, in the order of its groups."""
+    """Returns the flags of a settings class by field name: its own first, then group by group."""
     kinds = typing.get_type_hints(config, include_extras=True)
     found = {}
-    for group in [c for c in reversed(config.__mro__) if c not in (object, Settings)]:
+    groups = (config, *reversed(config.__mro__[1:]))
+    for group in [c for c in groups if c not in (object, Settings)]:
         helps = {
             p.arg_name: (p.description or "").replace("\n", " ")
             for p in docstring_parser.parse_from_object(group).params
@@ -215,6 +222,16 @@ def _spell(argument: str, known: Mapping[str, Flag]) -> str:
     return flag + equals + value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: no setting is one, and a folder may be called 2024-01-31."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, int]]:
     """Yields (field name, checked value, line number) of a flat YAML file.
 
@@ -222,9 +239,13 @@ def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, 
         UserError: no such file, broken YAML, an unknown or repeated key, a wrong value.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            loader = yaml.SafeLoader(file)
-            root = loader.get_single_node()
+        text = Path(path).read_bytes().decode("utf-8")
+        loader = _Loader(text)
+        loader.name = path  # in its complaints
+        root = loader.get_single_node()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: the file is not UTF-8", "save it as UTF-8") from None
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
             f"cannot read {path}: {' '.join(str(error).split())}", "ls configs"
@@ -246,7 +267,14 @@ def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, 
         if name in seen:
             raise UserError(f"{where}: {name} is already set in line {seen[name]}", "delete one")
         seen[name] = line
-        value = loader.construct_object(value_node, deep=True)
+        try:
+            value = loader.construct_object(value_node, deep=True)
+        # PyYAML converts a value after an explicit tag, like `!!int five`, without a check.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+            cause = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+            raise UserError(
+                f"{where}: {name}: no value can be made of it ({cause})", known[name].help
+            ) from None
         yield name, known[name].check(value, f"{where}: {name}"), line
 
 

@@ -100,7 +100,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """Model."""
 
-    width: Annotated[float, Meta(gt=0)] | None = None
+    width: Annotated[float, Meta(gt=0, le=8)] | None = None
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
@@ -235,7 +235,17 @@ class CompletionConfig(Settings):
 
 
 @dataclass(frozen=True)
-class PredictConfig(Settings):
+class BareWeights(Settings):
+    """Weights that have no .json beside them."""
+
+    model: str = "mobilenet_v3_small"
+    """Their network; weights with a .json know their own."""
+    num_classes: Count | None = None
+    """Their classes; null takes the length of their last bias."""
+
+
+@dataclass(frozen=True)
+class PredictConfig(BareWeights):
     """Name what is on a picture, or on all pictures of a folder.
 
     python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
@@ -258,14 +268,10 @@ class PredictConfig(Settings):
     """One JSON object per picture and line on stdout, and nothing else there."""
     save_vis: str | None = None
     """Folder for copies of the pictures with the five best classes drawn beneath."""
-    model: str = "mobilenet_v3_small"
-    """Network of weights that have no .json beside them; others know their own."""
-    num_classes: Count | None = None
-    """Classes of such weights; null takes the length of their last bias."""
 
 
 @dataclass(frozen=True)
-class ExportConfig(Settings):
+class ExportConfig(BareWeights):
     """Write a checkpoint as an inference model and compare it with the trained network.
 
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
@@ -285,10 +291,6 @@ class ExportConfig(Settings):
     """Append a softmax, so that the outputs are probabilities."""
     logits: bool = False
     """The same as --no-softmax."""
-    model: str = "mobilenet_v3_small"
-    """Network of weights that have no .json beside them; others know their own."""
-    num_classes: Count | None = None
-    """Classes of such weights; null takes the length of their last bias."""
 
     def __post_init__(self) -> None:
         if self.logits and self.softmax and self.given("softmax"):
@@ -322,7 +324,7 @@ class MakeLiteDataConfig(Settings):
 
 
 @dataclass(frozen=True)
-class CompareConfig(Settings):
+class CompareConfig(BareWeights):
     """Compare a checkpoint with every file exported from it: answers, largest difference, sizes.
 
     python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\

@@ -8,11 +8,14 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes) -> None:
     """Puts a file in place in one step: whoever reads it sees the old bytes or the new ones."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

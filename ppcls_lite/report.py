@@ -70,17 +70,25 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
     A run that was killed and resumed has done some steps twice; the later record counts.
 
     Raises:
-        UserError: no such file, or it holds no records.
+        UserError: no such file, a line that is no record, or no records at all.
     """
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
         raise UserError(f"no {path}", "--run names the --output-dir of a training") from None
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is damaged: {error}") from None
     events: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "eval": {}}
-    for record in records:
-        events[record["event"]][record["step"]] = record
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            events[record["event"]][record["step"]] = record
+        except (ValueError, LookupError, TypeError):
+            if number == len(lines):
+                break  # a killed run leaves half a line
+            raise UserError(
+                f"{path}:{number}: not a record of a run: {line[:60]!r}", "remove this line"
+            ) from None
     if not events["train"]:
         raise UserError(f"{path} holds no training steps yet", "train a little longer")
     return {name: [by_step[s] for s in sorted(by_step)] for name, by_step in events.items()}

@@ -9,6 +9,7 @@ from golden.data_images import make_image
 
 from ppcls_lite.commands.check_data import run
 from ppcls_lite.config import CheckDataConfig
+from ppcls_lite.errors import UserError
 
 
 @pytest.fixture
@@ -77,3 +78,8 @@ def test_bad_list_lines_and_a_missing_split_are_problems(
     assert "train_list.txt:1: 'a.png zero'" in output and "train_list.txt:2: " in output
     assert "has no val/ with class folders and no val_list.txt" in output
     assert "2 problems:" in output
+
+
+def test_a_wrong_data_path_is_one_mistake(root: Path) -> None:
+    with pytest.raises(UserError, match="no such folder; did you mean train?"):
+        run(CheckDataConfig(str(root / "trian"), workers=0))

@@ -1,6 +1,7 @@
 """Flags and YAML: what users type, what they get, what they are told."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -11,9 +12,10 @@ import pytest
 from msgspec import Meta
 
 from ppcls_lite import cli
-from ppcls_lite.__main__ import COMMANDS
 from ppcls_lite.config import Settings, TrainConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
+from ppcls_lite.verbs import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,6 +115,9 @@ def test_null_and_lists(yaml_file):
         (["--start-epoch=5", "--epochs=5"], ["--start-epoch 5", "--epochs 5"]),
         (["--resume=a.pdparams", "--pretrained=b.pdparams"], ["give one of them"]),
         (["--resume", "auto", "--start-epoch", "3"], ["--start-epoch", "--resume"]),
+        (["--lr", "inf"], ["--lr: 'inf'", "finite"]),
+        (["--lr", "nan"], ["--lr: 'nan'"]),
+        (["--width", "1e9"], ["--width: '1e9'", "<= 8"]),
         (["--val-crop-size", "300"], ["--val-crop-size 300", "--val-resize-size 256"]),
     ],
 )
@@ -132,12 +137,28 @@ def test_complaints_name_what_was_given_and_what_is_allowed(argv, parts):
         ("opt: sdg\n", [":1: opt: 'sdg'", "did you mean sgd?"]),
         ("- 1\n- 2\n", ["key: value"]),
         ("lr: [1\n", ["cannot read", "line"]),
+        ("lr: .inf\n", [":1: lr: inf", "finite"]),
+        ("\nepochs: !!foo 5\n", [":2: epochs: ", "foo"]),
+        ("epochs: !!int five\n", [":1: epochs: ", "'five'"]),
+        ("seed: !!bool maybe\n", [":1: seed: ", "'maybe'"]),
+        ("seed: !!timestamp soon\n", [":1: seed: "]),
     ],
 )
 def test_yaml_complaints_name_file_and_line(yaml_file, text, parts):
     path = yaml_file(text)
     said = complaint("-c", path)
     assert path in said and all(part in said for part in parts), said
+
+
+def test_a_yaml_file_in_another_encoding_is_named_with_its_line(tmp_path):
+    path = tmp_path / "latin1.yaml"
+    path.write_bytes("lr: 1\n\ndata_path: café\n".encode("latin-1"))
+    assert f"{path}:3: the file is not UTF-8" in complaint("-c", str(path))
+
+
+def test_a_folder_may_be_called_like_a_date(yaml_file):
+    config = parse("-c", yaml_file("data_path: 2024-01-31\noutput_dir: 2024-13-01\n"))
+    assert (config.data_path, config.output_dir) == ("2024-01-31", "2024-13-01")
 
 
 def test_all_impossible_combinations_are_reported_together():
@@ -205,6 +226,68 @@ def test_a_users_mistake_is_one_message_and_status_2():
     assert "Traceback" not in done.stderr
 
 
+def test_an_operating_system_error_is_one_message_and_status_2(tmp_path):
+    record = '{"event": "train", "step": 1, "loss": 2.0, "top1": 0.5}\n'
+    (tmp_path / "metrics.jsonl").write_text(record)
+    flags = ["--run", str(tmp_path), "--out", str(tmp_path / "nowhere" / "x.png")]
+    done = run([sys.executable, "tools/plot_run.py", *flags])
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"tools/plot_run.py: {tmp_path}/nowhere/x.png: No such file or directory\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("argv", [["train.py", "--print-config"], ["-m", "ppcls_lite"]])
+def test_a_full_disk_behind_stdout_is_one_message(argv):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *argv], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"(train\.py|ppcls-lite --help): No space left on device\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "argv", [["train.py", "--print-config"], ["-m", "ppcls_lite"], ["tools/list_models.py"]]
+)
+def test_a_reader_that_goes_away_ends_a_command_like_sigpipe(argv):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, *argv], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [("train.py", "msgspec"), ("train.py", "paddle"), ("tools/predict.py", "numpy")],
+)
+def test_ctrl_c_during_an_import_ends_without_a_traceback(program, module, tmp_path):
+    """The stand-in for a module gets the signal and, as extension modules do, reports another
+    error."""
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal, time\n"
+        "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "except BaseException as error: raise ImportError('cannot load') from error\n"
+    )
+    search_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run([sys.executable, program], PYTHONPATH=search_path)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_names_the_terminal_cannot_show_do_not_end_a_command(tmp_path):
+    for name in ("ameise", "k\u00e4fer"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / "ameise" / "1.png").touch()
+    flags = [f"--data-path={tmp_path}", "--workers=0"]
+    done = run([sys.executable, "tools/check_data.py", *flags], PYTHONIOENCODING="ascii")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1 and "k\\xe4fer" in done.stdout
+
+
 def test_tools_and_console_command_are_the_same_code():
     tool = run([sys.executable, "tools/plot_run.py", "--run", "nowhere"])
     verb = run([sys.executable, "-m", "ppcls_lite", "plot_run", "--run", "nowhere"])
@@ -262,3 +345,28 @@ def test_optional_choices_take_null_and_words():
     assert cli.parse(Small, ["--kind", "null"], "x").kind is None
     with pytest.raises(UserError, match="allowed: a, b"):
         cli.parse(Small, ["--kind", "c"], "x")
+
+
+@pytest.mark.parametrize(
+    ("started", "cwd", "train_line", "predict_line"),
+    [
+        (f"{ROOT}/train.py", ROOT, "python train.py", "python tools/predict.py"),
+        ("export_model.py", ROOT / "tools", "python ../train.py", "python predict.py"),
+        (f"{ROOT}/venv/bin/ppcls-lite", ROOT, "ppcls-lite train", "ppcls-lite predict"),
+        (
+            f"{ROOT}/ppcls_lite/__main__.py",
+            ROOT,
+            "python -m ppcls_lite train",
+            "python -m ppcls_lite predict",
+        ),
+    ],
+)
+def test_suggested_commands_have_the_form_of_the_one_that_runs(
+    started, cwd, train_line, predict_line, monkeypatch
+):
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", [started])
+    assert command("train", "--lr", 0.1) == f"{train_line} --lr 0.1"
+    assert command("predict", "--img-path", Path("my cat.jpg")) == (
+        f"{predict_line} --img-path 'my cat.jpg'"
+    )

@@ -4,11 +4,19 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 
+import paddle
 import pytest
 from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
+
+from ppcls_lite import cli
+from ppcls_lite.arch import create_model
+from ppcls_lite.commands import compare, plot_run
+from ppcls_lite.config import CompareConfig, PlotRunConfig
+from ppcls_lite.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,58 @@ def test_compare_shows_every_runtime_and_agrees(trained, pictures):
         ("inference.onnx", "onnxruntime"),
     ]
     assert "21 picture(s)" in done.stdout
+
+
+def test_compare_takes_a_checkpoint_that_was_never_evaluated(trained, pictures, tmp_path, capsys):
+    weights = shutil.copy(trained / "best.pdparams", tmp_path)
+    state = json.loads((trained / "best.json").read_text()) | {"metrics": {}}
+    (tmp_path / "best.json").write_text(json.dumps(state))
+    exported, pictures = str(trained / "inference"), str(pictures / "val/red")
+    assert compare.run(CompareConfig(pretrained=weights, exported=exported, img_path=pictures)) == 0
+    assert "val top-1" not in capsys.readouterr().out
+
+
+def test_compare_takes_bare_weights_of_a_named_network(trained, pictures, tmp_path, capsys):
+    bare = str(tmp_path / "bare.pdparams")
+    paddle.save(create_model("mnasnet0_5", 3).state_dict(), bare)
+    flags = [f"--exported={trained}/inference", f"--img-path={pictures}/val/red"]
+    compare.run(
+        cli.parse(CompareConfig, [f"--pretrained={bare}", *flags, "--model=mnasnet0_5"], "")
+    )
+    assert "bare.pdparams       dygraph" in capsys.readouterr().out
+
+
+def test_compare_names_a_broken_picture(trained, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    done = run_tool(
+        "tools/compare.py", f"--pretrained={trained}/best.pdparams",
+        f"--exported={trained}/inference", f"--img-path={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"tools/compare.py: {tmp_path}/broken.jpg: is not a picture")
+
+
+RECORD = '{"event": "train", "step": 1, "loss": 2.0, "lr": 0.1, "top1": 0.5}'
+
+
+def test_plot_run_skips_the_half_line_of_a_killed_run(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(f"{RECORD}\n{RECORD[:30]}")
+    assert plot_run.run(PlotRunConfig(run=str(tmp_path))) == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("line", ['{"step": 1}', RECORD[:30], "[1]", '{"event": "x", "step": 1}'])
+def test_plot_run_names_a_line_that_is_no_record(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f"{RECORD}\n{line}\n{RECORD}\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a record of a run"):
+        plot_run.run(PlotRunConfig(run=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["x.txt", "curves", "."])
+def test_plot_run_writes_png_only(tmp_path, name):
+    (tmp_path / "metrics.jsonl").write_text(RECORD + "\n")
+    with pytest.raises(UserError, match="is a PNG"):
+        plot_run.run(PlotRunConfig(run=str(tmp_path), out=name))
 
 
 def test_public_api_from_anywhere(trained, pictures, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from ppcls_lite.config import CheckDataConfig
 from ppcls_lite.data.dataset import (
     ImageDataset,
+    check_root,
     check_same_classes,
     class_folders,
     open_split,
@@ -44,7 +45,12 @@ def run(config: CheckDataConfig) -> int:
 
 
 def check(data_path: str, workers: int) -> dict[str, Any]:
-    """The report as plain values: per split the counts, and all `problems` in words."""
+    """The report as plain values: per split the counts, and all `problems` in words.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    check_root(data_path)
     report: dict[str, Any] = {"data_path": data_path, "splits": {}, "problems": []}
     problems: list[str] = report["problems"]
     datasets: dict[str, ImageDataset] = {}

@@ -12,6 +12,7 @@ from ppcls_lite.config import CompareConfig
 from ppcls_lite.data.preprocess import find_images, load_image
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
 
 MODEL_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
 REPEATS = 20
@@ -44,13 +45,15 @@ def run(config: CompareConfig) -> int:
     if not files:
         raise UserError(
             f"--exported {folder} holds none of {', '.join(MODEL_FILES)}",
-            f"python tools/export_model.py --pretrained {weights} --save-inference-dir {folder}",
+            command("export_model", "--pretrained", weights, "--save-inference-dir", folder),
         )
     pictures = find_images(config.img_path)
     reference: np.ndarray | None = None
     rows = []
     for file in [weights, *files]:
-        predictor = Predictor(file, device="cpu")
+        predictor = Predictor(
+            file, device="cpu", model=config.model, num_classes=config.num_classes
+        )
         probs = np.concatenate([answer(predictor, picture) for picture in pictures])  # [N, K]
         reference = probs if reference is None else reference
         best = int(probs[0].argmax())
@@ -100,7 +103,9 @@ def table(rows: list[Row], count: int, weights: Path) -> list[str]:
     twin = weights.with_suffix(".json")
     if twin.is_file():
         metrics = json.loads(twin.read_bytes())["metrics"]
-        lines.append(f"val top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f}  ({weights})")
+        if metrics:  # none before the first evaluation
+            scores = f"top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f}"
+            lines.append(f"val {scores}  ({weights})")
     lines.append(
         f"{'file':<20}{'engine':<18}{'first picture':<22}{'probability':>12}"
         f"{'largest diff.':>15}{'same class':>12}{'ms':>7}{'MB':>7}"
@@ -116,9 +121,10 @@ def table(rows: list[Row], count: int, weights: Path) -> list[str]:
         f"{count} picture(s); ms: median of {REPEATS} runs of the network alone, one picture, CPU"
     )
     folder = rows[-1].file.parent
-    lines.append(
-        f"\nnext: python tools/predict.py --pretrained {folder} --img-path YOUR_PICTURES"
-        f"\n      python train.py --pretrained {weights} --data-path YOUR_PICTURES"
-        " --epochs 20 -b 32 --lr 0.0125\n      python tools/list_models.py"
-    )
-    return lines
+    again = ("--data-path", "YOUR_PICTURES", "--epochs", 20, "-b", 32, "--lr", 0.0125)
+    return [
+        *lines,
+        f"\nnext: {command('predict', '--pretrained', folder, '--img-path', 'YOUR_PICTURES')}",
+        f"      {command('train', '--pretrained', weights, *again)}",
+        f"      {command('list_models')}",
+    ]

@@ -2,8 +2,8 @@
 
 import shtab
 
-from ppcls_lite.__main__ import completion_parser
 from ppcls_lite.config import CompletionConfig
+from ppcls_lite.verbs import completion_parser
 
 
 def run(config: CompletionConfig) -> int:

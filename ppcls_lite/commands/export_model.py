@@ -7,6 +7,7 @@ from pathlib import Path
 from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
+from ppcls_lite.program import command
 
 
 def run(config: ExportConfig) -> int:
@@ -20,7 +21,7 @@ def run(config: ExportConfig) -> int:
     sidecar = export_model(
         Path(config.pretrained),
         folder,
-        formats=config.format.split(","),
+        formats=[name.strip() for name in config.format.split(",")],
         opset_version=config.opset_version,
         image_size=config.img_size,
         softmax_inside=config.softmax and not config.logits,
@@ -38,11 +39,13 @@ def run(config: ExportConfig) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"\nnext: python tools/predict.py --pretrained {folder} --img-path PICTURE_OR_FOLDER")
+    predict = command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER")
+    print(f"\nnext: {predict}")
     if "inference.pdmodel" in sidecar.files:
         print(
-            f"      paddle2onnx --model_dir {folder} --model_filename inference.pdmodel"
-            " --params_filename inference.pdiparams --save_file model.onnx --opset_version 10"
+            f"      paddle2onnx --model_dir {shlex.quote(str(folder))}"
+            " --model_filename inference.pdmodel --params_filename inference.pdiparams"
+            " --save_file model.onnx --opset_version 10"
             " --optimize_tool None"
         )
     return 0

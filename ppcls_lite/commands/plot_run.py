@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ppcls_lite.config import PlotRunConfig
+from ppcls_lite.errors import UserError
 from ppcls_lite.report import plot_curves, read_metrics
 
 
@@ -10,6 +11,8 @@ def run(config: PlotRunConfig) -> int:
     """Draws metrics.jsonl of a run folder."""
     folder = Path(config.run)
     picture = Path(config.out) if config.out else folder / "curves.png"
+    if picture.suffix != ".png":
+        raise UserError(f"--out {picture}: the picture is a PNG", "--out curves.png")
     events = read_metrics(folder / "metrics.jsonl")
     plot_curves(events, folder.resolve().name, picture)
     if events["eval"]:

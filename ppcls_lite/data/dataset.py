@@ -1,12 +1,13 @@
 """Where the pictures of a data set are and what they show: class folders or a list file."""
 
 import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from ppcls_lite.data.preprocess import image_files, load_image
+from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 
 LAYOUT = (
@@ -46,16 +47,6 @@ class ImageDataset:
     def label(self, index: int) -> int:
         return int(self.labels[index])
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """The upright RGB image and its class id.
-
-        Raises:
-            ImageError: when the picture cannot be read.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return load_image(self.path(index)), self.label(index)
-
 
 def open_split(data_path: str, split: str, list_file: str | None = None) -> ImageDataset:
     """Finds the pictures of one split.
@@ -68,10 +59,7 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
     Raises:
         UserError: when there is no picture, or a list has bad lines.
     """
-    if not os.path.isdir(data_path):
-        parent, name = os.path.split(os.path.normpath(data_path))
-        siblings = os.listdir(parent or ".") if os.path.isdir(parent or ".") else []
-        raise UserError(f"data path {data_path}: no such folder{nearest(name, siblings)}", LAYOUT)
+    check_root(data_path)
     if list_file is not None:
         return _open_list(data_path, list_file)
     folder = os.path.join(data_path, split)
@@ -81,6 +69,32 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
     if os.path.isfile(default_list):
         return _open_list(data_path, default_list)
     raise _no_split(data_path, split)
+
+
+def check_root(data_path: str) -> None:
+    """Checks that the data root is a folder.
+
+    Raises:
+        UserError: names what it is instead, or the nearest folder.
+    """
+    if os.path.isdir(data_path):
+        return
+    parent, name = os.path.split(os.path.normpath(data_path))
+    parent = parent or "."
+    if os.path.exists(data_path):
+        hint = _unpack_command(parent, name) or LAYOUT
+        raise UserError(f"data path {data_path} is a file, not a folder", hint)
+    folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
+    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", LAYOUT)
+
+
+def _unpack_command(folder: str, name: str) -> str:
+    """The command that unpacks the archive `folder`/`name` there; '' when it is no archive."""
+    for extension, command in UNPACK.items():
+        if name.lower().endswith(extension):
+            archive = shlex.quote(os.path.join(folder, name))
+            return command.format(folder=shlex.quote(folder), archive=archive)
+    return ""
 
 
 def class_folders(folder: str) -> list[str]:
@@ -192,8 +206,13 @@ def _class_names(data_path: str, count: int) -> list[str]:
     file = os.path.join(data_path, "labels.txt")
     if not os.path.isfile(file):
         return [str(i) for i in range(count)]
-    with open(file, encoding="utf-8-sig") as lines:
-        names = [line.strip() for line in lines if line.strip()]
+    data = Path(file).read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{number}: the file is not UTF-8", "save it as UTF-8") from None
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     if len(names) < count:
         raise UserError(
             f"{file} names {len(names)} classes, but the list has label {count - 1}",
@@ -212,12 +231,10 @@ def _no_split(data_path: str, split: str) -> UserError:
     message += f"; found: {some(entries) or 'nothing, the folder is empty'}"
     for name in entries:
         if os.path.isdir(os.path.join(data_path, name, split)):
-            return UserError(message, f"--data-path {os.path.join(data_path, name)}")
+            return UserError(message, f"--data-path {shlex.quote(os.path.join(data_path, name))}")
     for name in entries:
-        for extension, command in UNPACK.items():
-            if name.lower().endswith(extension):
-                archive = os.path.join(data_path, name)
-                return UserError(message, command.format(folder=data_path, archive=archive))
+        if command := _unpack_command(data_path, name):
+            return UserError(message, command)
     if split in entries:
         return UserError(f"{message}; {split}/ holds no folder", LAYOUT)
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]

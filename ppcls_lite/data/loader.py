@@ -25,8 +25,7 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError
-
-CHECK_HINT = "tools/check_data.py lists every broken picture; --on-error skip goes on without them"
+from ppcls_lite.program import command
 
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -188,13 +187,18 @@ class Loader:
             if not causes:
                 return candidate, images[0]
             self._note(candidate, causes[0])
-        raise UserError(f"none of the {count} pictures can be read", CHECK_HINT)
+        raise UserError(f"none of the {count} pictures can be read", _check_hint())
 
     def _note(self, index: int, cause: str) -> None:
         path = self.dataset.path(index)
         if self.on_error == "stop":
-            raise UserError(f"broken picture {path}: {cause}", CHECK_HINT)
+            raise UserError(f"broken picture {path}: {cause}", _check_hint())
         self.broken[path] = cause
+
+
+def _check_hint() -> str:
+    check = command("check_data")
+    return f"{check} lists every broken picture; --on-error skip goes on without them"
 
 
 def decode(

@@ -50,7 +50,7 @@ UPRIGHT = {
 }
 
 
-class ImageError(ValueError):
+class ImageError(UserError, ValueError):
     """A picture that cannot be read.
 
     Args:
@@ -59,12 +59,10 @@ class ImageError(ValueError):
     """
 
     def __init__(self, source: str, cause: str) -> None:
-        super().__init__(source, cause)  # both in args, so that the error survives pickling
+        super().__init__(f"{source}: {cause}")
+        self.args = (source, cause)  # so that the error survives pickling
         self.source = source
         self.cause = cause
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.cause}"
 
 
 def load_image(source: str | Path | bytes) -> Image.Image:
@@ -136,14 +134,24 @@ def _cause(source: str | Path | bytes, error: Exception) -> str:
 def image_files(folder: str) -> list[str]:
     """The files with a picture's extension in a folder and all below it, sorted.
 
-    Hidden files are left out: macOS leaves a `._name.jpg` beside a picture that is none.
+    Hidden files are left out: macOS leaves a `._name.jpg` beside a picture that is none. Links to
+    folders are followed, but no folder is entered twice: a link may lead back to where it lies.
     """
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
-    )
+    found: list[str] = []
+    entered: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()  # which of two ways to a folder is taken must not depend on the disk
+        found += [
+            os.path.join(parent, name)
+            for name in names
+            if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
 def find_images(path: str) -> list[Path]:

@@ -10,6 +10,7 @@ from ppcls_lite.data.augment import POLICIES
 from ppcls_lite.data.preprocess import IMAGENET_MEAN, INTERPOLATIONS
 
 MIN_RATIO, MAX_RATIO = 3 / 4, 4 / 3  # width / height of a crop (Szegedy et al. 2015, section 6)
+FLIP_PROB = 0.5
 ERASED_AREA = (0.02, 0.33)  # share of the picture
 ERASED_RATIO = (0.3, 3.3)  # height / width
 
@@ -90,7 +91,6 @@ class TrainTransform:
         crop_size: side of the result, in pixels.
         interpolation: nearest, bilinear or bicubic; the last two with antialiasing.
         scale: smallest and largest area of the crop, as a share of the picture.
-        flip_prob: probability of a horizontal flip.
         auto_augment: policy to apply after the flip, a key of `augment.POLICIES`.
         erase_prob: probability of erasing a rectangle, the last step.
     """
@@ -98,7 +98,6 @@ class TrainTransform:
     crop_size: int = 224
     interpolation: str = "bilinear"
     scale: tuple[float, float] = (0.08, 1.0)
-    flip_prob: float = 0.5
     auto_augment: str | None = None
     erase_prob: float = 0.0
 
@@ -109,7 +108,7 @@ class TrainTransform:
         image = image.crop(random_crop_box(*image.size, self.scale, rng))
         size = (self.crop_size, self.crop_size)
         image = image.resize(size, INTERPOLATIONS[self.interpolation])
-        if rng.random() < self.flip_prob:
+        if rng.random() < FLIP_PROB:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.auto_augment:
             image = POLICIES[self.auto_augment](image, rng)

@@ -1,0 +1,88 @@
+"""The table of commands, and how one of them is run."""
+
+import argparse
+import dataclasses
+import importlib
+import signal
+import sys
+import types
+from typing import NoReturn
+
+from ppcls_lite import cli, config
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A verb: its settings, and whether it needs paddle (which takes a second to import)."""
+
+    settings: type[config.Settings]
+    needs_paddle: bool
+
+
+COMMANDS = {
+    "train": Command(config.TrainConfig, True),
+    "predict": Command(config.PredictConfig, False),
+    "export_model": Command(config.ExportConfig, True),
+    "compare": Command(config.CompareConfig, True),
+    "list_models": Command(config.ListModelsConfig, True),
+    "check_data": Command(config.CheckDataConfig, False),
+    "plot_run": Command(config.PlotRunConfig, False),
+    "make_lite_data": Command(config.MakeLiteDataConfig, False),
+    "completion": Command(config.CompletionConfig, False),
+}
+
+
+def run(verb: str, argv: list[str], prog: str) -> int:
+    """Runs a command and returns its exit status.
+
+    Raises:
+        UserError: something given cannot work.
+    """
+    if verb in ("-h", "--help"):
+        print("\n".join(usage()))
+        return 0
+    if verb not in COMMANDS:
+        raise UserError(f"unknown verb{nearest(verb, COMMANDS)}", f"one of {', '.join(COMMANDS)}")
+    command = COMMANDS[verb]
+    settings = cli.parse(command.settings, argv, prog)
+    if command.needs_paddle:
+        load_paddle()
+    # After paddle, which puts in a handler of its own. Python's default would leave temporary
+    # folders behind.
+    signal.signal(signal.SIGTERM, _terminate)
+    return importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
+
+
+def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def usage() -> list[str]:
+    """Returns the lines that explain the console command."""
+    verbs = [f"  {name:<16}{summary(command)}" for name, command in COMMANDS.items()]
+    return [
+        "usage: ppcls-lite VERB [--flag VALUE ...]\n",
+        *verbs,
+        "\nppcls-lite VERB --help explains a verb.",
+    ]
+
+
+def summary(command: Command) -> str:
+    """Returns the first line of a command's description."""
+    return (command.settings.__doc__ or "").splitlines()[0]
+
+
+def completion_parser() -> argparse.ArgumentParser:
+    """Returns one parser with every verb as a sub-command, for shell completion."""
+    parser = cli.Parser(prog="ppcls-lite")
+    verbs = parser.add_subparsers(dest="verb")
+    for name, command in COMMANDS.items():
+        sub_parser = verbs.add_parser(name, help=summary(command))
+        cli.fill_parser(sub_parser, command.settings)
+        known = cli.flags(command.settings)
+        for action in sub_parser._actions:
+            if action.dest in known:  # argparse itself must not check words: its message is poorer
+                action.choices = known[action.dest].choices or None
+    return parser
