@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.program import command
 
 if TYPE_CHECKING:
     import paddle
@@ -146,7 +147,7 @@ def load_weights(
             f"  shape       {n} {arrays[n].shape}, the model has {wanted[n]}" for n in misshaped
         ]
         shown = rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
-        hint = "check --model; python tools/list_models.py names them all"
+        hint = f"check --model; {command('list_models')} names them all"
         if head_only:
             hint = f"--num-classes {arrays[head[-1]].shape[-1]}"
         raise UserError("\n".join([f"{label} and the model differ:", *shown]), hint)

@@ -26,6 +26,7 @@ from ppcls_lite.arch.mnasnet import MNASNet, MnasTable
 from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table, minimal
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.program import command
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "dropout": ("a number from 0 to below 1", lambda dropout: 0 <= dropout < 1),
 }
 
-_LIST_COMMAND = "python tools/list_models.py"
+_LIST_COMMAND = command("list_models")
 
 
 def list_models(pattern: str = "*", source: str | None = None) -> list[str]:

@@ -39,6 +39,7 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.program import command
 
 
 def run(config: TrainConfig) -> int:
@@ -219,7 +220,7 @@ def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: Worl
 def fit_and_report(run: Run, val_loader: Loader) -> int:
     """Fits, then says how to go on, whatever the end was; returns the exit status."""
     latest = run.folder / "latest.pdparams"
-    again = f"python train.py --resume {latest}"
+    again = command("train", "--resume", latest)
     try:
         best = fit(run)
     except Stopped as stopped:
@@ -238,11 +239,12 @@ def fit_and_report(run: Run, val_loader: Loader) -> int:
         for path, cause in (run.loader.broken | val_loader.broken).items():
             run.log.line(f"skipped broken picture {path}: {cause}")
     weights = run.folder / "best.pdparams"
+    predict = command("predict", "--pretrained", weights, "--img-path", "PICTURE")
+    export = command(
+        "export_model", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
+    )
     run.log.line(
-        f"best val top1 {best:.4f}: {weights}"
-        f"\n  next: python tools/predict.py --pretrained {weights} --img-path PICTURE"
-        f"\n        python tools/export_model.py --pretrained {weights}"
-        f" --save-inference-dir {run.folder}/inference"
-        f"\n        python tools/plot_run.py --run {run.folder}"
+        f"best val top1 {best:.4f}: {weights}\n  next: {predict}\n        {export}"
+        f"\n        {command('plot_run', '--run', run.folder)}"
     )
     return 0

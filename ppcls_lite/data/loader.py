@@ -160,6 +160,10 @@ class Loader:
                 yield running.popleft().result()
         except BrokenProcessPool as error:
             self._pool = None
+            # The pool asks the other workers to end, but one that is still starting forgets that
+            # together with the group's signals, and would be waited for without end.
+            for child in multiprocessing.active_children():
+                child.kill()
             raise dead_worker() from error
         finally:
             for future in running:
