@@ -81,5 +81,5 @@ def test_bad_list_lines_and_a_missing_split_are_problems(
 
 
 def test_a_wrong_data_path_is_one_mistake(root: Path) -> None:
-    with pytest.raises(UserError, match="no such folder; did you mean train?"):
+    with pytest.raises(UserError, match=r"no such folder; did you mean train\?"):
         run(CheckDataConfig(str(root / "trian"), workers=0))

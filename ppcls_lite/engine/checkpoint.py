@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     Args:
         path: the weights; the JSON beside them, if any, is believed.
         model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None takes the length of their last bias.
+        num_classes: K to assume for bare weights; None takes the length of their last bias. With
+            1000 classes they are taken for ImageNet's, and so are their names.
     """
     path = Path(path)
     state = read_json(path)
@@ -154,7 +156,9 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     if num_classes is None:
         *_, last = load_params(path).values()
         num_classes = int(last.shape[-1])
-    return ModelInfo(model, num_classes)
+    names = resources.files("ppcls_lite.data").joinpath("imagenet_labels.txt").read_text("utf-8")
+    classes = tuple(names.splitlines())
+    return ModelInfo(model, num_classes, classes=classes if num_classes == len(classes) else ())
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
