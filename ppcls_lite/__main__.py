@@ -23,19 +23,21 @@ def run_command(verb: str, argv: list[str], prog: str) -> None:
     """Runs a command and ends the process with its exit status.
 
     A user's mistake, or a file that cannot be read or written, is one message and status 2; an
-    interruption is status 130, a reader of the output that went away is 141, as shells have it.
+    interruption is status 130 or 143 (SIGTERM), a reader of the output that went away is 141, as
+    shells have it.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # class names need not fit the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
-    interruptions: list[int] = []
+    received: list[int] = []
 
-    def interrupt(number: int, frame: types.FrameType | None) -> None:
-        interruptions.append(number)
-        raise KeyboardInterrupt
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt  # what was begun is cleaned up, such as temporary folders
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, stop)
     try:
         try:
             from ppcls_lite import verbs
@@ -43,17 +45,17 @@ def run_command(verb: str, argv: list[str], prog: str) -> None:
             status = verbs.run(verb, argv, prog)
         finally:
             print(end="", flush=True)
-    except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
     except BrokenPipeError:
         status = 128 + signal.SIGPIPE
-    except Exception as error:
-        # Extension modules turn a KeyboardInterrupt during their import into an ImportError.
-        if not interruptions:
-            if not isinstance(error, UserError | OSError):
-                raise
+    except (KeyboardInterrupt, Exception) as error:
+        # Extension modules turn a KeyboardInterrupt into an ImportError, SystemError and others.
+        if received or isinstance(error, KeyboardInterrupt):
+            status = 128 + (received[0] if received else signal.SIGINT)
+        elif isinstance(error, UserError | OSError):
             print(f"{prog}: {explain(error)}", file=sys.stderr)
-        status = 128 + signal.SIGINT if interruptions else 2
+            status = 2
+        else:
+            raise
     drop_unwritable_output()
     sys.exit(status)
 

@@ -19,6 +19,8 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Pixels = Annotated[int, Meta(ge=8)]
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ class PredictConfig(BareWeights):
     """Classes to list per picture."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
-    engine: Literal["auto", "dygraph", "paddle_inference", "onnxruntime"] = "auto"
+    engine: Engine = "auto"
     """What runs the network; auto follows the file, and takes ONNX first in a folder."""
     batch_size: Count = 1
     """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
@@ -283,7 +285,7 @@ class ExportConfig(BareWeights):
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
-    opset_version: Annotated[int, Meta(ge=7, le=21)] = 10
+    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] = 10
     """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""

@@ -42,8 +42,9 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true", title=f"{info.name}: top-1 {accuracy.top1:.3f}")
     if labelled:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), names)
+        ticks = [name if _can_draw(name) else str(k) for k, name in enumerate(names)]
+        axes.set_xticks(range(len(names)), ticks, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), ticks)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 dark = shares[row, column] > 0.5
@@ -51,6 +52,14 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
     picture = folder / "confusion_matrix.png"
     figure.savefig(picture, dpi=110)
     return [table, per_class, picture]
+
+
+def _can_draw(text: str) -> bool:
+    """Tells whether matplotlib's font has all letters of a text; it draws boxes for others."""
+    from matplotlib import font_manager
+
+    known = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return all(known.get_char_index(ord(letter)) for letter in text)
 
 
 def zip_rows(names: list[str], rows: list[list[int]]) -> Iterable[list[Any]]:

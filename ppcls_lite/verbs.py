@@ -4,9 +4,6 @@ import argparse
 import dataclasses
 import importlib
 import signal
-import sys
-import types
-from typing import NoReturn
 
 from ppcls_lite import cli, config
 from ppcls_lite.environment import load_paddle
@@ -49,14 +46,9 @@ def run(verb: str, argv: list[str], prog: str) -> int:
     settings = cli.parse(command.settings, argv, prog)
     if command.needs_paddle:
         load_paddle()
-    # After paddle, which puts in a handler of its own. Python's default would leave temporary
-    # folders behind.
-    signal.signal(signal.SIGTERM, _terminate)
+        # Paddle puts a handler of its own under Python's, which would not clean up: once more.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
-
-
-def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def usage() -> list[str]:

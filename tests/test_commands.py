@@ -7,16 +7,20 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import paddle
 import pytest
 from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
 
-from ppcls_lite import cli
+from ppcls_lite import cli, report
 from ppcls_lite.arch import create_model
 from ppcls_lite.commands import compare, plot_run
 from ppcls_lite.config import CompareConfig, PlotRunConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import write_atomically
+from ppcls_lite.metric import Accuracy
+from ppcls_lite.model_info import ModelInfo
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +120,23 @@ def test_plot_run_writes_png_only(tmp_path, name):
     (tmp_path / "metrics.jsonl").write_text(RECORD + "\n")
     with pytest.raises(UserError, match="is a PNG"):
         plot_run.run(PlotRunConfig(run=str(tmp_path), out=name))
+
+
+def test_a_confusion_matrix_is_drawn_without_a_warning_for_any_script(tmp_path):
+    """matplotlib warns of letters its font lacks; the tables keep the names."""
+    accuracy = Accuracy(2)
+    info = ModelInfo("x", 2, classes=("猫", "chien"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report.write_confusion_matrix(tmp_path, accuracy, info)
+    assert "猫" in (tmp_path / "per_class.csv").read_text(encoding="utf-8")
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    (tmp_path / "x").mkdir()  # nothing can be renamed onto a folder
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "x", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_public_api_from_anywhere(trained, pictures, tmp_path):

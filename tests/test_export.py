@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import onnxruntime
 import paddle
 import pytest
 import yaml
-from conftest import run_tool
+from conftest import ROOT, run_tool
 from paddle import inference
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
@@ -202,6 +203,27 @@ def test_the_weights_file_serves_both_paddle_formats(exported, tmp_path):
     sidecar = export_model(weights, tmp_path, formats=["json"])
     told = yaml.safe_load((exported / "inference.yml").read_text(encoding="utf-8"))
     assert sidecar.files["inference.pdiparams"] == told["files"]["inference.pdiparams"]
+
+
+def test_an_export_ended_by_sigterm_leaves_nothing(exported, tmp_path):
+    command = [sys.executable, "tools/export_model.py", "--save-inference-dir", str(tmp_path)]
+    command += ["--pretrained", str(exported.parent / "best.pdparams"), "--format", "json"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".export-*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 143, process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_blanks_between_formats_are_allowed(exported, tmp_path):
+    weights = str(exported.parent / "best.pdparams")
+    config = ExportConfig(
+        pretrained=weights, save_inference_dir=str(tmp_path), format="json, pdmodel"
+    )
+    assert run(config) == 0
+    assert (tmp_path / "inference.json").is_file() and (tmp_path / "inference.pdmodel").is_file()
 
 
 def test_an_interrupted_export_leaves_the_old_one_untouched(exported, tmp_path, monkeypatch):

@@ -19,7 +19,8 @@ from ppcls_lite.commands.predict import run
 from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy import predictor as predictor_module
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.deploy.predictor import Predictor, find_model, softmax
+from ppcls_lite.deploy.overlay import save_overlay
+from ppcls_lite.deploy.predictor import Prediction, Predictor, find_model, softmax
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -191,7 +192,20 @@ def test_bare_weights_of_document_002_need_no_json(folder, tmp_path):
         Predictor(bare)
     predictor = Predictor(bare, model="mnasnet0_5")
     assert "assuming mnasnet0_5" in predictor.note
+    assert predictor.note.endswith("class names are unknown")
     assert len(predictor(np.zeros((40, 50, 3), np.uint8), topk=9)[0]) == 6
+
+
+def test_bare_weights_of_1000_classes_name_imagenets(tmp_path):
+    """The ids and names of ILSVRC2012; those of the demo pictures among them."""
+    bare = tmp_path / "bare.pdparams"
+    paddle.save(create_model("mnasnet0_5").state_dict(), str(bare))
+    predictor = Predictor(bare, model="mnasnet0_5")
+    assert predictor.note.endswith("class names are ImageNet's")
+    names = predictor.info.classes
+    assert len(names) == len(set(names)) == 1000
+    known = {0: "tench", 207: "golden retriever", 504: "coffee mug", 999: "toilet tissue"}
+    assert {class_id: names[class_id] for class_id in known} == known
 
 
 @pytest.mark.parametrize(
@@ -200,7 +214,7 @@ def test_bare_weights_of_document_002_need_no_json(folder, tmp_path):
         ("absent", "auto", "absent is not a model", ""),
         ("absent.onnx", "auto", "no file or folder", "ls "),
         ("best.json", "auto", "no weights best.pdiparams", "--pretrained .*best.pdparams"),
-        ("pictures", "auto", "holds no model", "tools/export_model.py"),
+        ("pictures", "auto", "holds no model", "export_model writes them"),
         (".", "auto", "holds no model", "--pretrained .*best.pdparams"),
         ("export", "dygraph", "no model for engine dygraph", ""),
         ("best.pdparams", "onnxruntime", "engine onnxruntime cannot run", "--engine dygraph"),
@@ -277,3 +291,24 @@ def test_saved_pictures_show_bars_and_never_replace_each_other(folder, tmp_path)
     track = blue + grey[(below[..., 2] - below[..., 0] > 120).any(axis=1)].max()
     # Rounded corners and JPEG blur cost a few of about 250 pixels.
     assert blue / track == pytest.approx(ranking[0].prob, abs=0.05)
+
+
+def test_names_the_font_cannot_draw_become_class_ids(tmp_path):
+    """Pillow's own font has no Chinese; it would draw a box for each letter."""
+
+    def drawn(name):
+        save_overlay(Image.new("RGB", (480, 360)), [Prediction(3, 0.5, name)], tmp_path / "x.jpg")
+        return (tmp_path / "x.jpg").read_bytes()
+
+    assert drawn("猫") == drawn("3")  # a class without a name
+    assert drawn("cat") != drawn("3")
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(folder, tmp_path):
+    (tmp_path / "afile").touch()
+    process = predict_in_a_process(
+        f"--pretrained={folder}/export", f"--img-path={folder}/pictures/a.png",
+        f"--save-vis={tmp_path}/afile",
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert process.stderr == f"tools/predict.py: {tmp_path}/afile: File exists\n"

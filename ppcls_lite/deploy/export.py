@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import ppcls_lite
+from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
 from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
@@ -37,7 +38,6 @@ FORMATS = {
     "json": ("inference.json", "inference.pdiparams"),
     "onnx": ("inference.onnx",),
 }
-OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 INPUT_NAME = "input"
 CHECK_IMAGES = 8
 LIMIT = 1e-5

@@ -11,6 +11,8 @@ MIN_SIDE, MAX_SIDE, MIN_WIDTH = 360, 960, 480  # picture's long side; whole resu
 BACKGROUND, INK, MUTED, TRACK = (246, 247, 249), (32, 36, 44), (110, 118, 130), (232, 235, 240)
 FIRST, OTHERS = (30, 110, 210), (150, 180, 220)  # colours of the bars
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def save_overlay(image: Image.Image, ranking: Sequence[Prediction], path: Path) -> None:
     """Writes a JPEG of the picture with one row per class: name, bar, percent.
@@ -37,7 +39,7 @@ def save_overlay(image: Image.Image, ranking: Sequence[Prediction], path: Path) 
         top = height + margin + i * row
         middle = top + row // 2
         ink = INK if i == 0 else MUTED
-        label = _shortened(draw, _label(prediction), font, bar_left - 2 * margin)
+        label = _shortened(draw, _label(prediction, font), font, bar_left - 2 * margin)
         draw.text((margin, middle), label, ink, font, anchor="lm")
         box = (bar_left, top + row // 4, bar_right, top + row - row // 4)
         draw.rounded_rectangle(box, row // 8, TRACK)
@@ -51,15 +53,24 @@ def save_overlay(image: Image.Image, ranking: Sequence[Prediction], path: Path) 
     canvas.save(path, quality=92)
 
 
-def _label(prediction: Prediction) -> str:
+def _label(prediction: Prediction, font: Font) -> str:
     number = str(prediction.class_id)
-    return f"class {number}" if prediction.name == number else f"{number}  {prediction.name}"
+    if prediction.name == number or not _can_draw(prediction.name, font):
+        return f"class {number}"
+    return f"{number}  {prediction.name}"
+
+
+def _can_draw(text: str, font: Font) -> bool:
+    """Tells whether a font has all letters of a text; it draws the same box for any other."""
+    missing = font.getmask("\U0010ffff")  # no letter, so in no font
+    masks = [font.getmask(letter) for letter in set(text) if not letter.isspace()]
+    return all(mask.size != missing.size or bytes(mask) != bytes(missing) for mask in masks)
 
 
 def _shortened(
     draw: ImageDraw.ImageDraw,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     width: int,
 ) -> str:
     if draw.textlength(text, font) <= width:

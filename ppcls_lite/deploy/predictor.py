@@ -2,13 +2,16 @@
 
 import dataclasses
 import importlib.util
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.config import Engine
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.runtimes import (
     FILE_RUNTIMES,
@@ -21,8 +24,9 @@ from ppcls_lite.deploy.runtimes import (
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import command
 
-ENGINES = ("auto", "dygraph", *FILE_RUNTIMES)
+ENGINES: tuple[str, ...] = get_args(Engine)
 ENGINE_OF_SUFFIX = {
     ".pdparams": "dygraph",
     ".pdmodel": "paddle_inference",
@@ -58,7 +62,6 @@ class Predictor:
         engine: auto, dygraph, paddle_inference or onnxruntime. auto follows the file; in a folder
             it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
         device: auto, cpu or gpu.
-        threads: CPU threads of paddle_inference and onnxruntime; None takes all cores.
         batch_size: pictures per run of the network.
         model: network to assume for a checkpoint without a JSON (document 002's files).
         num_classes: K to assume for such a checkpoint; None takes it from the weights.
@@ -78,7 +81,6 @@ class Predictor:
         path: str | Path,
         engine: str = "auto",
         device: str = "auto",
-        threads: int | None = None,
         batch_size: int = 32,
         model: str = "mobilenet_v3_small",
         num_classes: int | None = None,
@@ -88,23 +90,24 @@ class Predictor:
         self.note = ""
         self._run: Runtime
         if self.engine == "dygraph":
-            self.info, self._run = _open_checkpoint(file, device, threads, model, num_classes)
+            self.info, self._run = _open_checkpoint(file, device, model, num_classes)
             self.has_softmax = False
             if not file.with_suffix(".json").is_file():
+                names = "ImageNet's" if self.info.classes else "unknown"
                 self.note = (
                     f"{file} has no {file.stem}.json: assuming {self.info.name} and ImageNet's "
-                    "preprocessing; class names are unknown"
+                    f"preprocessing; class names are {names}"
                 )
         else:
-            self._open_export(file, device, threads)
+            self._open_export(file, device)
 
-    def _open_export(self, file: Path, device: str, threads: int | None) -> None:
+    def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
         parts = [file] if file.suffix == ".onnx" else [file, file.with_suffix(".pdiparams")]
         for part in parts:
             if sidecar is not None and part.name in sidecar.files:
                 sidecar.check_file(part)
-        self._run = FILE_RUNTIMES[self.engine](file, device, threads)
+        self._run = FILE_RUNTIMES[self.engine](file, device)
         if sidecar is None:
             spec = _usual_preprocess(self._run)
             self.info = ModelInfo("unknown", preprocess=spec)
@@ -191,13 +194,17 @@ def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
             + ", ".join(ENGINE_OF_SUFFIX)
         )
     if not path.is_file():
-        raise UserError(f"no file or folder {path}", f"ls {path.parent}")
+        raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
     fitting = ENGINE_OF_SUFFIX[path.suffix]
     if engine not in ("auto", fitting):
         raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting}")
     if fitting == "paddle_inference" and not path.with_suffix(".pdiparams").is_file():
         twin = path.with_suffix(".pdparams")
-        hint = f"--pretrained {twin}" if twin.is_file() else "copy the whole export folder"
+        hint = (
+            f"--pretrained {shlex.quote(str(twin))}"
+            if twin.is_file()
+            else "copy the whole export folder"
+        )
         raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
     return fitting, path
 
@@ -213,18 +220,15 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     wanted = "model" if engine == "auto" else f"model for engine {engine}"
     raise UserError(
         f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
-        f"--pretrained {checkpoints[0]}" if checkpoints else "tools/export_model.py writes them",
+        f"--pretrained {shlex.quote(str(checkpoints[0]))}"
+        if checkpoints
+        else f"{command('export_model')} writes them",
     )
 
 
 def _open_checkpoint(
-    file: Path, device: str, threads: int | None, model: str, num_classes: int | None
+    file: Path, device: str, model: str, num_classes: int | None
 ) -> tuple[ModelInfo, DygraphRuntime]:
-    if threads is not None:
-        raise UserError(
-            "engine dygraph takes its threads from the environment",
-            f"OMP_NUM_THREADS={threads} before the command, or export the model",
-        )
     import_engine("paddle", "paddlepaddle")
     # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
     from ppcls_lite.engine.checkpoint import read_model_info

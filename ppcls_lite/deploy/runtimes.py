@@ -68,13 +68,12 @@ class PaddleInferenceRuntime:
     Args:
         path: the model file.
         device: auto, cpu or gpu.
-        threads: CPU threads; None takes all cores.
 
     Raises:
         UserError: Paddle is missing, has no GPU, or cannot read the files.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
         paddle = import_engine("paddle", "paddlepaddle")
         inference = importlib.import_module("paddle.inference")
         config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
@@ -84,7 +83,7 @@ class PaddleInferenceRuntime:
         else:
             config.disable_gpu()
         # oneDNN is on by default and gives 3.5 to 4 times the speed.
-        config.set_cpu_math_library_num_threads(threads or cpu_cores())
+        config.set_cpu_math_library_num_threads(cpu_cores())
         if path.suffix == ".pdmodel":  # it raises on .json (Paddle 3.3)
             config.enable_memory_optim()
         try:
@@ -106,13 +105,12 @@ class OnnxRuntime:
     Args:
         path: the model file.
         device: auto, cpu or gpu.
-        threads: CPU threads; None takes all cores.
 
     Raises:
         UserError: ONNX Runtime is missing, has no GPU, or cannot read the file.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
         onnxruntime = import_engine("onnxruntime", "onnxruntime")
         providers = ["CPUExecutionProvider"]
         has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -124,7 +122,6 @@ class OnnxRuntime:
         if device != "cpu" and has_cuda:
             providers.insert(0, "CUDAExecutionProvider")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # 0 = all cores
         options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -13,6 +13,7 @@ import yaml
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import command
 
 SIDECAR = "inference.yml"
 VERSION = 1
@@ -54,7 +55,8 @@ class Sidecar:
         if path.is_file() and file_sha256(path) != self.files[path.name]["sha256"]:
             raise UserError(
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
-                "run tools/export_model.py again; a file made in another way needs its own folder",
+                f"run {command('export_model')} again; a file made in another way needs a folder"
+                " of its own",
             )
 
 
@@ -99,7 +101,7 @@ def read_sidecar(folder: Path) -> Sidecar | None:
         cause = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be understood ({type(error).__name__}: {cause})",
-            "export the model again with tools/export_model.py",
+            f"export the model again: {command('export_model')}",
         ) from error
 
 

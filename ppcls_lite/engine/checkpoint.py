@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     Args:
         path: the weights; the JSON beside them, if any, is believed.
         model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None takes the length of their last bias.
+        num_classes: K to assume for bare weights; None takes the length of their last bias. With
+            1000 classes they are taken for ImageNet's, and so are their names.
     """
     path = Path(path)
     state = read_json(path)
@@ -160,7 +162,9 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
         if not shapes or not shapes[-1]:
             raise UserError(f"{path} does not end with the bias of a last layer", "--num-classes K")
         num_classes = int(shapes[-1][-1])
-    return ModelInfo(model, num_classes)
+    names = resources.files("ppcls_lite.data").joinpath("imagenet_labels.txt").read_text("utf-8")
+    classes = tuple(names.splitlines())
+    return ModelInfo(model, num_classes, classes=classes if num_classes == len(classes) else ())
 
 
 def understood(path: Path, state: dict[str, Any]) -> tuple[ModelInfo, Progress]:
