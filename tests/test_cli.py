@@ -279,7 +279,7 @@ def test_ctrl_c_during_an_import_ends_without_a_traceback(program, module, tmp_p
 
 
 def test_names_the_terminal_cannot_show_do_not_end_a_command(tmp_path):
-    for name in ("ameise", "k\u00e4fer"):
+    for name in ("ameise", "käfer"):
         (tmp_path / "train" / name).mkdir(parents=True)
     (tmp_path / "train" / "ameise" / "1.png").touch()
     flags = [f"--data-path={tmp_path}", "--workers=0"]
