@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
 
-from ppcls_lite.arch.weights import load_params, read_arrays
+from ppcls_lite.arch.formats import read_weights
 
 
 def same_weights(a, b):
     """Bit-identical weights, statistics and optimizer state."""
-    for suffix, read in ((".pdparams", load_params), (".pdopt", read_arrays)):
-        left, right = read(a.with_suffix(suffix)), read(b.with_suffix(suffix))
+    for suffix in (".pdparams", ".pdopt"):
+        left = read_weights(a.with_suffix(suffix))
+        right = read_weights(b.with_suffix(suffix))
         assert left.keys() == right.keys()
         for name in left:
             assert np.array_equal(left[name], right[name]), name
@@ -125,8 +126,8 @@ def test_augmented_training_is_the_same_with_any_number_of_workers(straight, pic
         done = train(pictures, tmp_path / str(workers), *flags, f"--workers={workers}")
         assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "0/model_0.pdparams", tmp_path / "2/model_0.pdparams")
-    plain = load_params(out / "model_0.pdparams")
-    augmented = load_params(tmp_path / "0/model_0.pdparams")
+    plain = read_weights(out / "model_0.pdparams")
+    augmented = read_weights(tmp_path / "0/model_0.pdparams")
     assert any(not np.array_equal(plain[name], augmented[name]) for name in plain)
 
 
@@ -217,7 +218,7 @@ def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight,
     assert done.returncode == 1, done.stdout + done.stderr
     assert "learning rate 1e+30 is too high" in done.stdout and "next: --lr 1e+29" in done.stdout
     assert f"python train.py --resume {tmp_path}/latest.pdparams" in done.stdout
-    assert all(np.isfinite(a).all() for a in load_params(tmp_path / "latest.pdparams").values())
+    assert all(np.isfinite(a).all() for a in read_weights(tmp_path / "latest.pdparams").values())
     assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
 
 
@@ -281,7 +282,10 @@ def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, 
     )
     assert done.returncode == 0, done.stderr
     assert "the last layer starts fresh: classifier.3.weight, classifier.3.bias" in done.stdout
-    before, after = load_params(out / "best.pdparams"), load_params(tmp_path / "out/best.pdparams")
+    before, after = (
+        read_weights(out / "best.pdparams"),
+        read_weights(tmp_path / "out/best.pdparams"),
+    )
     assert np.array_equal(before["classifier.0.weight"], after["classifier.0.weight"])
     assert after["classifier.3.weight"].shape[1] == 2
 

@@ -1,76 +1,17 @@
-"""Weights in: files are read without running code from them, and every mismatch is named."""
+"""Weights into a model: every mismatch is named."""
 
-import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import paddle
-
-# All that `paddle.save` puts into a file of arrays; anything else in a pickle is a call that
-# we refuse to make. Under numpy 1 the core was `numpy.core`: such files are read as well.
-_HARMLESS = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("collections", "OrderedDict"),
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")
-        if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks to run {module}.{name}")
-        return super().find_class(module, name)
-
-
-def read_arrays(path: str | Path) -> dict[str, Any]:
-    """Reads a file written by `paddle.save` (.pdparams, .pdopt) without executing anything in it.
-
-    Raises:
-        UserError: the file is missing, cut short, not such a file, or asks to run code.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no weights file {path}", f"ls {path.parent}")
-    data = path.read_bytes()
-    try:
-        content = _ArrayUnpickler(io.BytesIO(data)).load()
-    except pickle.UnpicklingError as error:
-        if "asks to run" in str(error):
-            raise UserError(
-                f"{path} is refused: {error}, and a weights file may hold nothing but arrays",
-                "get the file again from a source you trust",
-            ) from None
-        raise _damaged(path, len(data)) from None
-    except (EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise _damaged(path, len(data)) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
-    return content
-
-
-def _damaged(path: Path, size: int) -> UserError:
-    return UserError(
-        f"{path} ({size} bytes) is damaged or is no Paddle weights file",
-        "copy it again, or use an older checkpoint of the same folder",
-    )
-
-
-def load_params(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the named arrays of a .pdparams file (see `read_arrays` for the errors raised)."""
-    return {k: v for k, v in read_arrays(path).items() if isinstance(v, np.ndarray)}
 
 
 @dataclass(frozen=True)
@@ -91,14 +32,14 @@ def load_weights(
 
     Args:
         model: the network to fill.
-        source: path of a .pdparams file, or the arrays themselves.
+        source: path of a weights file (see `formats`), or the arrays themselves.
         replace_head: when only the last linear layer differs in its number of classes, keep its
             initial values (fine-tuning) instead of refusing.
 
     Raises:
         UserError: names or shapes differ; the message is a table of every difference.
     """
-    arrays = source if isinstance(source, Mapping) else load_params(source)
+    arrays = source if isinstance(source, Mapping) else read_weights(source)
     label = "the weights" if isinstance(source, Mapping) else str(source)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     missing = [name for name in wanted if name not in arrays]

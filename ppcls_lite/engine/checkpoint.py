@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.weights import load_params, read_arrays
+from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
@@ -152,7 +152,7 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     if state is not None:
         return ModelInfo.from_dict(state)
     if num_classes is None:
-        *_, last = load_params(path).values()
+        *_, last = read_weights(path).values()
         num_classes = int(last.shape[-1])
     return ModelInfo(model, num_classes)
 
@@ -164,7 +164,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = Path(path)
-    params = load_params(path)
+    params = read_weights(path)
     state = read_json(path)
     if state is None:
         raise UserError(
@@ -177,7 +177,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path,
         params,
-        read_arrays(optimizer_file),
+        read_weights(optimizer_file),
         ModelInfo.from_dict(state),
         Progress(**state["progress"]),
         state["config"],
