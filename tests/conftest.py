@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite.arch.weights import load_params, read_arrays
+from ppcls_lite.arch.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
 # Settings that make a training take seconds: the network is real, the pictures are small.
@@ -67,8 +67,8 @@ def workers_of(session):
 
 def same_weights(a, b):
     """Bit-identical weights, statistics and optimizer state."""
-    for suffix, read in ((".pdparams", load_params), (".pdopt", read_arrays)):
-        left, right = read(a.with_suffix(suffix)), read(b.with_suffix(suffix))
+    for suffix in (".pdparams", ".pdopt"):
+        left, right = read_weights(a.with_suffix(suffix)), read_weights(b.with_suffix(suffix))
         assert left.keys() == right.keys()
         for name in left:
             assert np.array_equal(left[name], right[name]), name

@@ -9,7 +9,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.arch.weights import load_params, load_weights, read_arrays
+from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError
@@ -48,7 +49,7 @@ def test_paddles_own_loader_reads_the_files(tmp_path):
 def test_files_of_paddle_save_with_their_name_table_load(tmp_path):
     layer = paddle.nn.Linear(3, 2)
     paddle.save(layer.state_dict(), str(tmp_path / "plain.pdparams"))
-    assert set(load_params(tmp_path / "plain.pdparams")) == {"weight", "bias"}
+    assert set(read_weights(tmp_path / "plain.pdparams")) == {"weight", "bias"}
 
 
 def test_other_names_take_no_second_copy(tmp_path):
@@ -88,7 +89,7 @@ def test_sigkill_at_any_rename_of_a_save_leaves_a_whole_checkpoint(tmp_path):
             found.optimizer["w.velocity_0"] == value
         ).all()
         for weights in folder.glob("*.pdparams"):  # every visible file is whole
-            assert len(set(load_params(weights)["w"].tolist())) == 1
+            assert len(set(read_weights(weights)["w"].tolist())) == 1
         if not killed:
             break
         number += 1
@@ -164,8 +165,8 @@ def test_bytes_cannot_become_object_pointers(tmp_path):
     """With numpy's own dtype this file loads, and touching its element reads memory at will."""
     path = tmp_path / "evil.pdparams"
     path.write_bytes(pickle.dumps({"w": PointerArray()}, 4))
-    with pytest.raises(UserError, match="refused: it holds values of type O8"):
-        load_params(path)
+    with pytest.raises(UserError, match="it holds values of type .O8"):
+        read_weights(path)
 
 
 def test_flipped_bytes_never_do_more_than_be_refused(tmp_path):
@@ -178,7 +179,7 @@ def test_flipped_bytes_never_do_more_than_be_refused(tmp_path):
             data[place] = draws.randint(256)
         path.write_bytes(data)
         try:
-            assert isinstance(read_arrays(path), dict)
+            assert isinstance(read_weights(path), dict)
         except UserError as error:
             assert "flipped.pdopt" in str(error)
 
@@ -188,7 +189,7 @@ def test_what_is_no_weights_file_is_named(tmp_path, data):
     path = tmp_path / "x.pdparams"
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"x\.pdparams"):
-        load_params(path)
+        read_weights(path)
 
 
 def test_bare_weights_tell_their_class_count(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import no_process_is_left, run_tool, same_weights, start, train, wait_for
 
-from ppcls_lite.arch.weights import load_params
+from ppcls_lite.arch.formats import read_weights
 
 
 def test_two_epochs_and_resume_equal_four(straight, pictures, tmp_path):
@@ -81,7 +81,7 @@ def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight,
     assert done.returncode == 1, done.stdout + done.stderr
     assert "learning rate 1e+30 is too high" in done.stdout and "next: --lr 1e+29" in done.stdout
     assert f"python train.py --resume {tmp_path}/latest.pdparams" in done.stdout
-    assert all(np.isfinite(a).all() for a in load_params(tmp_path / "latest.pdparams").values())
+    assert all(np.isfinite(a).all() for a in read_weights(tmp_path / "latest.pdparams").values())
     assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import TINY_FLAGS, run_tool, same_weights, train
 from PIL import Image
 
-from ppcls_lite.arch.weights import load_params
+from ppcls_lite.arch.formats import read_weights
 
 
 def test_lines_have_document_002s_form(straight):
@@ -97,8 +97,8 @@ def test_augmented_training_is_the_same_with_any_number_of_workers(straight, pic
         done = train(pictures, tmp_path / str(workers), *flags, f"--workers={workers}")
         assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "0/model_0.pdparams", tmp_path / "2/model_0.pdparams")
-    plain = load_params(out / "model_0.pdparams")
-    augmented = load_params(tmp_path / "0/model_0.pdparams")
+    plain = read_weights(out / "model_0.pdparams")
+    augmented = read_weights(tmp_path / "0/model_0.pdparams")
     assert any(not np.array_equal(plain[name], augmented[name]) for name in plain)
 
 
@@ -149,7 +149,10 @@ def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the last layer starts fresh: classifier.3.weight, classifier.3.bias" in done.stdout
-    before, after = load_params(out / "best.pdparams"), load_params(tmp_path / "out/best.pdparams")
+    before, after = (
+        read_weights(out / "best.pdparams"),
+        read_weights(tmp_path / "out/best.pdparams"),
+    )
     assert np.array_equal(before["classifier.0.weight"], after["classifier.0.weight"])
     assert after["classifier.3.weight"].shape[1] == 2
     assert (tmp_path / "out/confusion_matrix.csv").read_text().count("\n") == 3

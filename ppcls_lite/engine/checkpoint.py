@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.weights import load_params, read_arrays
+from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
@@ -158,7 +158,7 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     if state is not None:
         return understood(path, state)[0]
     if num_classes is None:
-        shapes = [array.shape for array in load_params(path).values()]
+        shapes = [array.shape for array in read_weights(path).values()]
         if not shapes or not shapes[-1]:
             raise UserError(f"{path} does not end with the bias of a last layer", "--num-classes K")
         num_classes = int(shapes[-1][-1])
@@ -185,7 +185,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = Path(path)
-    params = load_params(path)
+    params = read_weights(path)
     state = read_json(path)
     if state is None:
         raise UserError(
@@ -199,7 +199,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path,
         params,
-        read_arrays(optimizer_file),
+        read_weights(optimizer_file),
         info,
         progress,
         state.get("config", {}),
