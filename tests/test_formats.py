@@ -18,6 +18,7 @@ from golden.formats_data import tensors
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from ppcls_lite.arch.formats import open_weights, read_weights
+from ppcls_lite.arch.torch_files import LEGACY_MAGIC
 from ppcls_lite.errors import UserError
 
 GOLDEN = ROOT / "tests/golden/formats"
@@ -136,6 +137,12 @@ def test_a_large_tensor_that_mindspore_spread_over_several_values(tmp_path):
     same(read_weights(tmp_path / "x.ckpt"), {"w": whole})
 
 
+def test_a_table_under_two_names_is_one_table(tmp_path):
+    table = {"w": np.ones(2)}
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"a": table, "b": table}))
+    assert open_weights(tmp_path / "x.pdparams").container == "a"
+
+
 def test_a_file_of_torch_compile_loses_its_prefix(tmp_path):
     path = tmp_path / "x.pdparams"
     path.write_bytes(pickle.dumps({"module._orig_mod.a": np.ones(2)}))
@@ -162,7 +169,9 @@ def torch_zip(pickled, storages=None, compression=zipfile.ZIP_STORED):
     return file.getvalue()
 
 
-def torch_pickle(size, stride, offset=0, key="0", count=4, kind="FloatStorage"):
+def torch_pickle(
+    size, stride, offset=0, key="0", count=4, kind="FloatStorage", view=b"", metadata=b"", nest=0
+):
     """A table of one tensor, written opcode by opcode."""
 
     def integers(values):
@@ -172,10 +181,29 @@ def torch_pickle(size, stride, offset=0, key="0", count=4, kind="FloatStorage"):
         return b"X" + struct.pack("<I", len(value)) + value.encode()
 
     persistent = b"(" + text("storage") + b"ctorch\n" + kind.encode() + b"\n" + text(key)
-    persistent += text("cpu") + pickle.dumps(count, 2)[2:-1] + b"tQ"
-    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent
-    tensor += pickle.dumps(offset, 2)[2:-1] + integers(size) + integers(stride) + b"\x89}tR"
+    tensor = persistent + text("cpu") + pickle.dumps(count, 2)[2:-1] + view + b"tQ"
+    for _ in range(1 + nest):
+        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + tensor
+        tensor += pickle.dumps(offset, 2)[2:-1] + integers(size) + integers(stride)
+        tensor += b"\x89}" + metadata + b"tR"
     return b"\x80\x02}" + text("w") + tensor + b"s."
+
+
+def torch_legacy(pickled):
+    return LEGACY_MAGIC + b"\x80\x02M\xe9\x03." + pickle.dumps({"little_endian": True}) + pickled
+
+
+def overlapping_zip():
+    """A small member that lies inside a large one, so that both together are more than the file."""
+    inner = torch_zip(torch_pickle([1], [1]), {"0": bytes(10**4)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("y", inner)
+        for info in zipfile.ZipFile(io.BytesIO(inner)).infolist():
+            info.header_offset += len("y") + 30  # the length of a local header
+            archive.filelist.append(info)
+            archive.NameToInfo[info.filename] = info
+    return file.getvalue()
 
 
 def compressed_zeros(count):
@@ -259,7 +287,25 @@ HOSTILE = {
         torch_zip(torch_pickle([1], [1])[:-2] + b"(K\x01K\x02tbs."), "state to a ndarray"
     ),
     "compressed torch": (
-        torch_zip(torch_pickle([1], [1]), {"0": bytes(10**6)}, zipfile.ZIP_DEFLATED), "compressed"
+        torch_zip(torch_pickle([1], [1]), {"0": bytes(10**6)}, zipfile.ZIP_DEFLATED), "torch does"
+    ),
+    # Newer versions of zipfile find the overlap themselves.
+    "members inside members": (overlapping_zip(), "members are larger than the file|verlap"),
+    "a negated tensor": (
+        torch_zip(torch_pickle([1], [1], metadata=b"}X\x03\0\0\0neg\x88s")), "negated"
+    ),
+    "a tensor in a tensor": (torch_zip(torch_pickle([2, 1], [2, 1], nest=1)), "inside a tensor"),
+    "legacy of exabytes": (
+        torch_legacy(torch_pickle([1], [1], count=2**60, view=b"N")), "larger than the file"
+    ),
+    "legacy of negative size": (
+        torch_legacy(torch_pickle([1], [1], count=-1, view=b"N")), "larger than the file"
+    ),
+    "a storage in a storage": (
+        torch_legacy(torch_pickle([1], [1], view=b"K\x01")), "before 0.4"
+    ),
+    "a wrong checksum": (
+        (GOLDEN / "crc.ckpt").read_bytes().replace(b"\0\0\0\xbf", b"\0\0\0\x3f"), "checksum"
     ),
     "a zip bomb": (compressed_zeros(10**8), "would expand to 1000"),
     "a header of terabytes": (header_only((2**40,)), "cannot have the shape"),

@@ -43,7 +43,8 @@ def test_no_module_imports_from_a_layer_above(path):
 @pytest.mark.parametrize(
     "module",
     ["config", "cli", "data.preprocess", "data.dataset", "data.loader", "model_info", "metric",
-     "deploy.sidecar", "deploy.predictor", "commands.predict", "commands.check_data", "report"],
+     "arch.formats", "arch.download", "deploy.sidecar", "deploy.predictor", "commands.predict",
+     "commands.check_data", "report"],
 )  # fmt: skip
 def test_these_work_without_importing_paddle(module):
     code = f"import sys, ppcls_lite.{module}; sys.exit('paddle' in sys.modules)"
