@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from paddle import nn
 
+from ppcls_lite.arch.mnasnet import MNASNet
 from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
 from ppcls_lite.arch.units import Unit, units
 
@@ -197,9 +198,11 @@ class Entry:
 def entries(model: nn.Layer, layout: str) -> list[Entry] | None:
     """Every tensor of a network in a layout, in our order; None where it has no names for them."""
     form = LAYOUTS[layout]
-    if not form.mnasnet and not isinstance(model, MobileNetV3):
-        return None
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if layout == "ours":
+        return [Entry(name, name, shape, shape, transposed=False) for name, shape in shapes.items()]
+    if not isinstance(model, (MobileNetV3, MNASNet) if form.mnasnet else MobileNetV3):
+        return None
     found = []
     for unit in units(model):
         names = form.norm if unit.part else _PADDLE

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ppcls_lite.arch.layouts import LAYOUTS, Entry, entries, recognise
@@ -89,7 +90,8 @@ def _rows_hint(arrays: Mapping[str, np.ndarray]) -> str:
 
     fitting = []
     for spec in ZOO:
-        model = create_model(spec.name)
+        with paddle.LazyGuard():  # names and shapes without values
+            model = create_model(spec.name)
         layout = recognise(arrays, model)
         wanted = entries(model, layout) or []
         missing, unexpected, misshaped = _differences(arrays, wanted)

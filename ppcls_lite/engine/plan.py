@@ -101,7 +101,9 @@ def weights_line(run: Run, report: LoadReport) -> str:
         return "initialised"
     if run.resumed_from:
         return f"{run.resumed_from}, at epoch {run.progress.epoch}, batch {run.progress.batch}"
-    source = f"{run.config.pretrained}, {report.layout} layout"
+    source = str(run.config.pretrained)
+    if report.layout != "ours":
+        source += f" ({report.layout} layout)"
     if report.reinitialised:
         return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
     return source
