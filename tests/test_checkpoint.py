@@ -165,7 +165,7 @@ def test_bytes_cannot_become_object_pointers(tmp_path):
     """With numpy's own dtype this file loads, and touching its element reads memory at will."""
     path = tmp_path / "evil.pdparams"
     path.write_bytes(pickle.dumps({"w": PointerArray()}, 4))
-    with pytest.raises(UserError, match="it holds values of type .O8"):
+    with pytest.raises(UserError, match=r"it holds values of type .O8"):
         read_weights(path)
 
 

@@ -101,10 +101,12 @@ def weights_line(run: Run, report: LoadReport) -> str:
         return "initialised"
     if run.resumed_from:
         return f"{run.resumed_from}, at epoch {run.progress.epoch}, batch {run.progress.batch}"
+    source = str(run.config.pretrained)
+    if report.layout != "ours":
+        source += f" ({report.layout} layout)"
     if report.reinitialised:
-        fresh = ", ".join(report.reinitialised)
-        return f"{run.config.pretrained}; the last layer starts fresh: {fresh}"
-    return str(run.config.pretrained)
+        return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
+    return source
 
 
 def dry_run(run: Run) -> list[str]:

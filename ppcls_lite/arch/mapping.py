@@ -1,0 +1,128 @@
+"""Arrays from another framework's layout into ours and back."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_lite.arch.layouts import LAYOUTS, Entry, entries, recognise
+from ppcls_lite.arch.units import units
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.program import command
+
+# torch's batch norm counts batches; nothing reads the counts as long as momentum is a number.
+_COUNTER = ".num_batches_tracked"
+
+
+def to_ours(
+    arrays: Mapping[str, np.ndarray],
+    model: nn.Layer,
+    *,
+    replace_head: bool = False,
+    label: str = "the weights",
+) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays of any layout under our names and in our shapes.
+
+    Args:
+        model: the network they are for.
+        replace_head: when only the last linear layer differs in its number of classes, leave it
+            out of what is returned instead of refusing.
+        label: what to call the arrays in a message.
+
+    Returns:
+        the arrays in our order, and the key of LAYOUTS they were in.
+
+    Raises:
+        UserError: names or shapes differ; the message is a table of every difference.
+    """
+    layout = recognise(arrays, model)
+    wanted = entries(model, layout) or []
+    arrays = {name: array for name, array in arrays.items() if not name.endswith(_COUNTER)}
+    missing, unexpected, misshaped = _differences(arrays, wanted)
+    classifier = wanted[-2:]  # weight and bias
+    head_only = bool(misshaped) and set(misshaped) <= set(classifier)
+    head_only = head_only and not missing and not unexpected
+    if missing or unexpected or (misshaped and not (head_only and replace_head)):
+        table = _table(arrays, missing, unexpected, misshaped)
+        if head_only:
+            hint = f"--num-classes {arrays[wanted[-1].theirs].shape[-1]}"
+        else:
+            hint = _rows_hint(arrays)
+        raise UserError(
+            "\n".join([f"{label} ({layout} layout) and the model differ:", *table]), hint
+        )
+    kept = [entry for entry in wanted if not (misshaped and entry in classifier)]
+    return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in kept}, layout
+
+
+def _differences(
+    arrays: Mapping[str, np.ndarray], wanted: list[Entry]
+) -> tuple[list[Entry], list[str], list[Entry]]:
+    """Returns what is missing, unexpected and of another shape."""
+    missing = [entry for entry in wanted if entry.theirs not in arrays]
+    known = {entry.theirs for entry in wanted}
+    unexpected = [name for name in arrays if name not in known]
+    there = [entry for entry in wanted if entry.theirs in arrays]
+    misshaped = [e for e in there if tuple(arrays[e.theirs].shape) != e.their_shape]
+    return missing, unexpected, misshaped
+
+
+def _table(
+    arrays: Mapping[str, np.ndarray],
+    missing: Iterable[Entry],
+    unexpected: list[str],
+    misshaped: Iterable[Entry],
+) -> list[str]:
+    names = [entry.theirs for entry in missing]
+    rows = [f"  missing     {e.theirs} {e.their_shape}{nearest(e.theirs, unexpected)}"
+            for e in missing]  # fmt: skip
+    rows += [f"  unexpected  {n} {tuple(arrays[n].shape)}{nearest(n, names)}" for n in unexpected]
+    rows += [
+        f"  shape       {e.theirs} {tuple(arrays[e.theirs].shape)}, the model has {e.their_shape}"
+        for e in misshaped
+    ]
+    return rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
+
+
+def _rows_hint(arrays: Mapping[str, np.ndarray]) -> str:
+    """Names the models of the zoo that the arrays do fit."""
+    from ppcls_lite.arch.zoo import ZOO, create_model  # which imports this module
+
+    fitting = []
+    for spec in ZOO:
+        with paddle.LazyGuard():  # names and shapes without values
+            model = create_model(spec.name)
+        layout = recognise(arrays, model)
+        wanted = entries(model, layout) or []
+        missing, unexpected, misshaped = _differences(arrays, wanted)
+        fits = not missing and not unexpected and set(misshaped) <= set(wanted[-2:])
+        if fits and LAYOUTS[layout].source in (None, spec.source):
+            fitting.append(spec.name)
+    if fitting:
+        return f"--model {' or '.join(fitting)}"
+    return f"check --model; {command('list_models')} names them all"
+
+
+def from_ours(
+    arrays: Mapping[str, np.ndarray], model: nn.Layer, layout: str
+) -> dict[str, np.ndarray]:
+    """Our arrays under a layout's names and in its shapes; the way back from `to_ours`.
+
+    Differs from torch: no `num_batches_tracked`; torch fills these in when it loads.
+
+    Raises:
+        UserError: the framework has no network of these tensors.
+    """
+    wanted = entries(model, layout)
+    form = LAYOUTS[layout]
+    if wanted is None:
+        raise UserError(f"{layout} has no MnasNet", "--to ours, torchvision or timm")
+    expands = units(model)[2].role == "expand"
+    if form.expands_first not in (None, expands):
+        raise UserError(
+            f"no {layout} network has these tensors: its first block"
+            f" {'has' if form.expands_first else 'has no'} expanding convolution",
+            "--to ours" + (" or ppcls" if expands else ", torchvision, timm or paddle_vision"),
+        )
+    return {entry.theirs: entry.from_ours(arrays[entry.ours]) for entry in wanted}

@@ -1,0 +1,182 @@
+"""Weights of other frameworks, by their own names: logits of these frameworks, and the way back.
+
+Names, shapes and order come from tests/golden/make_layouts_golden.py, logits from
+make_arch_golden.py and make_zoo_golden.py.
+"""
+
+import gzip
+import json
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT
+from golden import formula
+
+from ppcls_lite.arch import create_model, list_models
+from ppcls_lite.arch.layers import SqueezeExcite
+from ppcls_lite.arch.mapping import from_ours, to_ours
+from ppcls_lite.arch.weights import load_weights
+from ppcls_lite.errors import UserError
+
+KEYS = json.loads(gzip.decompress((ROOT / "tests/golden/layouts.json.gz").read_bytes()))
+CASES = [(source, case) for source, cases in KEYS.items() for case in cases]
+LOGITS = {
+    key: values
+    for file in ("arch", "zoo_timm", "zoo_ppcls", "zoo_mindcv", "zoo_showlo")
+    for key, values in np.load(ROOT / f"tests/golden/{file}.npz").items()
+    if key.endswith("/logits")
+}
+KINDS = {"running_mean": "_mean", "running_var": "_variance", "gamma": "weight", "beta": "bias",
+         "moving_mean": "_mean", "moving_variance": "_variance"}  # fmt: skip
+
+
+def build(case):
+    """A case is a name, or name@width."""
+    name, _, width = case.partition("@")
+    return create_model(name, formula.NUM_CLASSES, **({"width": float(width)} if width else {}))
+
+
+def state(source, case):
+    """The state dict that the golden's maker filled, in the framework's names, shapes and order."""
+    arrays = {}
+    prefixes = []
+    last = [key for key, shape in KEYS[source][case] if len(shape) in (2, 4)]
+    linear = set(last[-1:] if "mnasnet" in case or "lite" in case else last[-2:])
+    for key, shape in KEYS[source][case]:
+        prefix, _, kind = key.rpartition(".")
+        if kind == "num_batches_tracked":
+            arrays[key] = np.array(7, np.int64)
+            continue
+        if prefix not in prefixes:
+            prefixes.append(prefix)
+        kind, ours, turned = KINDS.get(kind, kind), shape, False
+        if key in linear:
+            turned = len(shape) == 4 or source != "ppcls"
+            ours = shape[1::-1] if turned else shape
+        elif len(shape) == 2:
+            ours = [*shape, 1, 1]
+        if source == "torchvision":
+            values = formula.weight(f"{prefix}.{kind}", tuple(ours))
+        else:
+            values = formula.weight_at(len(prefixes) - 1, kind, tuple(ours))
+        arrays[key] = np.ascontiguousarray((values.T if turned else values).reshape(shape))
+    return arrays
+
+
+def shuffled(arrays):
+    names = sorted(arrays)
+    np.random.RandomState(0).shuffle(names)
+    return {name: arrays[name] for name in names}
+
+
+def test_every_row_has_a_case():
+    assert set(list_models()) <= {case for _, case in CASES}
+
+
+def logits_in_float64(model, images):
+    """As the goldens are, so that 1e-5 tests the weights and not float32's rounding."""
+    model.eval()
+    model.to(dtype="float64")
+    return model(paddle.to_tensor(images.astype(np.float64))).numpy()
+
+
+@pytest.mark.parametrize(("source", "case"), [c for c in CASES if c[0] != "d-li14"])
+def test_shuffled_weights_give_the_frameworks_logits_and_go_back_bit_equal(source, case):
+    arrays = state(source, case)
+    model = build(case)
+    ours, layout = to_ours(shuffled(arrays), model)
+    report = load_weights(model, shuffled(arrays))
+    assert layout == report.layout == source and not report.reinitialised
+    assert report.loaded == tuple(ours) == tuple(model.state_dict())
+
+    back = from_ours(ours, model, layout)
+    want = [name for name in arrays if not name.endswith("num_batches_tracked")]
+    # MindSpore lists mean, variance, gamma, beta; nothing reads them in order.
+    assert list(back) == want if source != "mindcv" else set(back) == set(want)
+    for name, array in back.items():
+        assert array.dtype == arrays[name].dtype and np.array_equal(array, arrays[name]), name
+
+    images = formula.images() if source == "torchvision" else formula.zoo_images()
+    logits, golden = logits_in_float64(model, images), LOGITS[f"{case}/logits"]
+    assert np.abs(logits - golden).max() < 1e-5 * np.abs(golden).max()
+
+
+@pytest.mark.parametrize("name", list(KEYS["d-li14"]))
+def test_d_li14_is_mapped_in_order_but_not_computed_with(name):
+    model = build(name)
+    ours, _ = to_ours(shuffled(state("d-li14", name)), model)
+    prefixes = list(dict.fromkeys(key.rpartition(".")[0] for key in model.state_dict()))
+    assert list(ours) == list(model.state_dict())
+    for key, array in ours.items():
+        prefix, _, kind = key.rpartition(".")
+        want = formula.weight_at(prefixes.index(prefix), kind, array.shape)
+        assert np.array_equal(array, want), key
+    with pytest.raises(UserError, match="squeeze-excite before the activation"):
+        load_weights(model, state("d-li14", name))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v3_large"])
+def test_paddle_vision_and_we_give_the_same_logits_from_the_same_file(name):
+    theirs = getattr(paddle.vision.models, name)(num_classes=formula.NUM_CLASSES)
+    for key, tensor in theirs.state_dict().items():
+        tensor.set_value(formula.weight(key, tuple(tensor.shape)))
+    arrays = {key: tensor.numpy() for key, tensor in theirs.state_dict().items()}
+    model = build(name)
+    assert load_weights(model, shuffled(arrays)).layout == "paddle_vision"
+    ours = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+    back = from_ours(ours, model, "paddle_vision")
+    assert list(back) == list(arrays)
+    assert all(np.array_equal(back[key], arrays[key]) for key in arrays)
+    for layer in model.sublayers():
+        if isinstance(layer, SqueezeExcite):
+            layer.gate = paddle.nn.functional.hardsigmoid  # theirs: of slope 0.1666667, not 1/6
+    got, want = (logits_in_float64(m, formula.zoo_images()) for m in (model, theirs))
+    assert np.abs(got - want).max() < 1e-9 * np.abs(want).max()  # float64; seen 1e-15
+
+
+def test_a_file_of_another_network_is_refused_with_the_row_it_fits():
+    arrays = state("ppcls", "MobileNetV3_small_x0_35")
+    for name in ("mobilenet_v3_small", "mnasnet1_0"):
+        with pytest.raises(UserError) as caught:
+            load_weights(build(name), arrays)
+        assert caught.value.hint == "--model MobileNetV3_small_x0_35"
+    with pytest.raises(UserError, match=r"\(ppcls layout\) and the model differ:\n") as caught:
+        load_weights(build("MobileNetV3_small_x1_0"), arrays)
+    assert "shape       conv.conv.weight (8, 3, 3, 3), the model has (16, 3," in str(caught.value)
+
+
+def test_mismatches_are_told_in_the_names_of_the_file():
+    arrays = state("timm", "mnasnet_small")
+    arrays["blocks.1.0.bn1.wieght"] = arrays.pop("blocks.1.0.bn1.weight")
+    with pytest.raises(UserError) as caught:
+        load_weights(build("mnasnet_small"), arrays)
+    assert caught.value.message == (
+        "the weights (timm layout) and the model differ:\n"
+        "  missing     blocks.1.0.bn1.weight (24,); did you mean blocks.1.0.bn1.wieght?\n"
+        "  unexpected  blocks.1.0.bn1.wieght (24,); did you mean blocks.1.0.bn1.weight?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "case"),
+    [("timm", "mobilenetv3_small_050"), ("torchvision", "mnasnet0_5"),
+     ("mindcv", "mobilenet_v3_small_075"), ("ppcls", "MobileNetV3_small_x0_35")],
+)  # fmt: skip
+def test_a_head_of_another_class_count_starts_fresh_when_asked(source, case):
+    model = create_model(case, 7)
+    with pytest.raises(UserError) as caught:
+        load_weights(model, state(source, case))
+    assert caught.value.hint == f"--num-classes {formula.NUM_CLASSES}"
+    report = load_weights(model, state(source, case), replace_head=True)
+    assert list(report.reinitialised) == list(model.state_dict())[-2:]
+
+
+def test_no_layout_is_written_that_its_framework_could_not_read():
+    for name, layout, cause in (
+        ("mnasnet0_5", "ppcls", "ppcls has no MnasNet"),
+        ("mobilenet_v3_small", "ppcls", "its first block has an expanding"),
+        ("MobileNetV3_small_x0_35", "timm", "its first block has no expanding"),
+    ):
+        with pytest.raises(UserError, match=cause):
+            from_ours({}, build(name), layout)
