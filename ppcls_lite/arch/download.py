@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -176,8 +177,9 @@ def _is_final(error: requests.RequestException) -> bool:
 def _cause(error: Exception) -> str:
     """The innermost reason in a few words; requests wraps it in several layers of its own."""
     inner = error.args[0] if error.args else error
-    inner = getattr(inner, "reason", inner)
-    return str(inner).rpartition(">: ")[2].partition(" for url: ")[0]
+    text = str(getattr(inner, "reason", inner))
+    # Without the name of urllib3's object before it, and without the URL after it.
+    return re.sub(r"^(<[^>]*>|\w+\([^)]*\)): ", "", text).partition(" for url: ")[0]
 
 
 def _say(text: str) -> None:
