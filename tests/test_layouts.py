@@ -174,9 +174,10 @@ def test_a_head_of_another_class_count_starts_fresh_when_asked(source, case):
 
 def test_no_layout_is_written_that_its_framework_could_not_read():
     for name, layout, cause in (
-        ("mnasnet0_5", "ppcls", "ppcls has no MnasNet"),
-        ("mobilenet_v3_small", "ppcls", "its first block has an expanding"),
-        ("MobileNetV3_small_x0_35", "timm", "its first block has no expanding"),
+        ("mnasnet0_5", "ppcls", "ppcls has no network with the tensors of torchvision's MNASNet"),
+        ("mobilenet_v3_small", "ppcls", "of torchvision's MobileNetV3"),
+        ("MobileNetV3_small_x0_35", "timm", "timm has no network with the tensors of ppcls's"),
+        ("showlo_mobilenetv3_small", "torchvision", "of showlo's MobileNetV3"),
     ):
         with pytest.raises(UserError, match=cause):
             from_ours({}, build(name), layout)

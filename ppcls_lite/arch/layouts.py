@@ -27,26 +27,23 @@ class Layout:
     """How one framework keeps a network.
 
     Attributes:
-        source: whose models of our zoo it is of; None for ours, which keeps any, and for d-li14,
-            whose network (squeeze-excite before the activation) the zoo does not have.
+        sources: whose models of our zoo have the tensors of its framework's networks, its own
+            first; None for ours, which keeps any.
         prefix: names a layer.
         norm: names of a batch norm's values.
         linear_in_first: linear weights are [in, out], as ours; else [out, in].
         hidden_conv: the hidden layer is a 1x1 convolution.
         gate_linear: squeeze-excite is made of linear layers.
         mnasnet: it has names for MnasNet too.
-        expands_first: its MobileNetV3 expands in every block, even where there is nothing to; None
-            for ours, which has either.
     """
 
-    source: str | None
+    sources: tuple[str, ...] | None
     prefix: Callable[[Unit], str]
     norm: Mapping[str, str]
     linear_in_first: bool = False
     hidden_conv: bool = False
     gate_linear: bool = False
     mnasnet: bool = False
-    expands_first: bool | None = False
 
 
 def _timm(unit: Unit) -> str:
@@ -160,16 +157,18 @@ def _ours(unit: Unit) -> str:
 
 # fmt: off
 LAYOUTS = {
-    "ours": Layout(None, _ours, _PADDLE, linear_in_first=True, mnasnet=True, expands_first=None),
-    "torchvision": Layout("torchvision", _ours, _TORCH, mnasnet=True),
-    "timm": Layout("timm", _timm, _TORCH, hidden_conv=True, mnasnet=True),
-    "ppcls": Layout("ppcls", _ppcls, _PADDLE, linear_in_first=True, hidden_conv=True,
-                    expands_first=True),
-    "paddle_vision": Layout("torchvision", _paddle_vision, _PADDLE, linear_in_first=True),
-    "mindcv": Layout("mindcv", _mindcv, _MINDSPORE_NORM),
-    "showlo": Layout("showlo", _showlo, _TORCH, hidden_conv=True, gate_linear=True),
-    "showlo_early": Layout("showlo", _showlo_early, _TORCH, hidden_conv=True, gate_linear=True),
-    "d-li14": Layout(None, _d_li14, _TORCH, gate_linear=True),
+    "ours": Layout(None, _ours, _PADDLE, linear_in_first=True, mnasnet=True),
+    "torchvision": Layout(("torchvision", "mindcv"), _ours, _TORCH, mnasnet=True),
+    "timm": Layout(("timm", "torchvision", "mindcv"), _timm, _TORCH, hidden_conv=True,
+                   mnasnet=True),
+    "ppcls": Layout(("ppcls",), _ppcls, _PADDLE, linear_in_first=True, hidden_conv=True),
+    "paddle_vision": Layout(("torchvision", "mindcv"), _paddle_vision, _PADDLE,
+                            linear_in_first=True),
+    "mindcv": Layout(("mindcv",), _mindcv, _MINDSPORE_NORM),
+    "showlo": Layout(("showlo",), _showlo, _TORCH, hidden_conv=True, gate_linear=True),
+    "showlo_early": Layout(("showlo",), _showlo_early, _TORCH, hidden_conv=True, gate_linear=True),
+    # Squeeze-excite stands before the activation: no model of the zoo computes that.
+    "d-li14": Layout((), _d_li14, _TORCH, gate_linear=True),
 }
 # fmt: on
 

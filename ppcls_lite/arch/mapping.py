@@ -49,9 +49,8 @@ def to_ours(
             hint = f"--num-classes {arrays[wanted[-1].theirs].shape[-1]}"
         else:
             hint = _rows_hint(arrays)
-        raise UserError(
-            "\n".join([f"{label} ({layout} layout) and the model differ:", *table]), hint
-        )
+        form = f" ({layout} layout)" if layout != "ours" else ""
+        raise UserError("\n".join([f"{label}{form} and the model differ:", *table]), hint)
     kept = [entry for entry in wanted if not (misshaped and entry in classifier)]
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in kept}, layout
 
@@ -97,7 +96,8 @@ def _rows_hint(arrays: Mapping[str, np.ndarray]) -> str:
         wanted = entries(model, layout) or []
         missing, unexpected, misshaped = _differences(arrays, wanted)
         fits = not missing and not unexpected and set(misshaped) <= set(wanted[-2:])
-        if fits and LAYOUTS[layout].source in (None, spec.source):
+        sources = LAYOUTS[layout].sources
+        if fits and (sources is None or sources[:1] == (spec.source,)):
             fitting.append(spec.name)
     if fitting:
         return f"--model {' or '.join(fitting)}"
@@ -115,14 +115,11 @@ def from_ours(
         UserError: the framework has no network of these tensors.
     """
     wanted = entries(model, layout)
-    form = LAYOUTS[layout]
-    if wanted is None:
-        raise UserError(f"{layout} has no MnasNet", "--to ours, torchvision or timm")
-    expands = units(model)[2].role == "expand"
-    if form.expands_first not in (None, expands):
+    sources = LAYOUTS[layout].sources
+    source = model.flavour.source
+    if wanted is None or (sources is not None and source not in sources):
         raise UserError(
-            f"no {layout} network has these tensors: its first block"
-            f" {'has' if form.expands_first else 'has no'} expanding convolution",
-            "--to ours" + (" or ppcls" if expands else ", torchvision, timm or paddle_vision"),
+            f"{layout} has no network with the tensors of {source}'s {type(model).__name__}",
+            "--to ours" + (f" or {source}" if source in LAYOUTS else ""),
         )
     return {entry.theirs: entry.from_ours(arrays[entry.ours]) for entry in wanted}

@@ -97,7 +97,7 @@ class MNASNet(nn.Layer):
         self, table: MnasTable, width: float, num_classes: int, dropout: float, flavour: Flavour
     ) -> None:
         super().__init__()
-        self.table = table
+        self.table, self.flavour = table, flavour
         act = table.act
         channels = flavour.stem_width(table.stem, width)
         parts: list[nn.Layer] = [

@@ -93,7 +93,7 @@ class MobileNetV3(nn.Layer):
         self, table: V3Table, width: float, num_classes: int, dropout: float, flavour: Flavour
     ) -> None:
         super().__init__()
-        self.table = table
+        self.table, self.flavour = table, flavour
         act = table.act
         channels = flavour.stem_width(16, width)
         features: list[nn.Layer] = [
