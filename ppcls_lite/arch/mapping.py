@@ -7,7 +7,6 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.arch.layouts import LAYOUTS, Entry, entries, recognise
-from ppcls_lite.arch.units import units
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
 

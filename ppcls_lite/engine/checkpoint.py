@@ -98,6 +98,20 @@ def save_checkpoint(
     )
 
 
+def save_weights(path: Path, params: dict[str, Any], info: ModelInfo) -> None:
+    """Writes `path` (.pdparams) and its JSON: weights that no run here has made."""
+    import paddle
+
+    path.with_suffix(".json").unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    paddle.save(params, buffer)
+    write_atomically(path, buffer.getvalue())
+    state = info.to_dict() | {
+        "progress": asdict(Progress()), "metrics": {}, "sha256": {"pdparams": file_sha256(path)},
+    }  # fmt: skip
+    write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
+
+
 def link_checkpoint(source: Path, target: Path) -> None:
     """Gives a checkpoint a second name without a second copy (a copy where links do not work)."""
     if source.resolve() == target.resolve():
@@ -162,9 +176,14 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
         if not shapes or not shapes[-1]:
             raise UserError(f"{path} does not end with the bias of a last layer", "--num-classes K")
         num_classes = int(shapes[-1][-1])
+    return ModelInfo(model, num_classes, classes=imagenet_names(num_classes))
+
+
+def imagenet_names(num_classes: int) -> tuple[str, ...]:
+    """Returns ImageNet's class names for a network of 1000 classes, and none for others."""
     names = resources.files("ppcls_lite.data").joinpath("imagenet_labels.txt").read_text("utf-8")
     classes = tuple(names.splitlines())
-    return ModelInfo(model, num_classes, classes=classes if num_classes == len(classes) else ())
+    return classes if num_classes == len(classes) else ()
 
 
 def understood(path: Path, state: dict[str, Any]) -> tuple[ModelInfo, Progress]:
