@@ -37,6 +37,7 @@ class Flag:
     help: str
     group: str
     spellings: tuple[str, ...]
+    positional: bool  # the value alone, without a flag, will do
 
     @property
     def plain(self) -> Any:
@@ -99,19 +100,18 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
             p.arg_name: (p.description or "").replace("\n", " ")
             for p in docstring_parser.parse_from_object(group).params
         }
-        for field in dataclasses.fields(group):
-            if field.name not in group.__annotations__:
-                continue
+        for field in [f for f in dataclasses.fields(group) if f.name in group.__annotations__]:
             kind = kinds[field.name]
             limits = typing.get_args(kind)[1:] if _is_annotated(kind) else ()
-            extra = [s for m in limits for s in (m.extra or {}).get("flags", ())]
+            extra = {key: value for meta in limits for key, value in (meta.extra or {}).items()}
             found[field.name] = Flag(
                 name=field.name,
                 kind=kind,
                 default=field.default,
                 help=helps.get(field.name, ""),
                 group=(group.__doc__ or "").strip().splitlines()[0].rstrip("."),
-                spellings=("--" + field.name.replace("_", "-"), *extra),
+                spellings=("--" + field.name.replace("_", "-"), *extra.get("flags", ())),
+                positional=extra.get("positional", False),
             )
     return found
 
@@ -188,6 +188,9 @@ def parse(config: type[C], argv: list[str], prog: str) -> C:
     known = flags(config)
     parser = make_parser(config, prog)
     namespace, rest = parser.parse_known_args([_spell(a, known) for a in argv])
+    for flag in known.values():
+        if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":
+            setattr(namespace, flag.name, rest.pop(0))
     if rest:
         raise UserError(
             f"unknown argument {rest[0]}{nearest(rest[0], parser._option_string_actions)}",

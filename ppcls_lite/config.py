@@ -350,7 +350,7 @@ class ConvertConfig(Settings):
         --to torchvision --out back.safetensors
     """
 
-    weights: str = ""
+    weights: Annotated[str, Meta(extra={"positional": True})] = ""
     """A .pdparams, .pth, .safetensors, MindSpore .ckpt or .npz file, or published weights' tag."""
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""

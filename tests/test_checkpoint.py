@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_lite.arch import create_model
 from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.engine import checkpoint
@@ -193,10 +194,13 @@ def test_what_is_no_weights_file_is_named(tmp_path, data):
 
 
 def test_bare_weights_tell_their_class_count(tmp_path):
-    layer = paddle.nn.Linear(4, 11)
-    paddle.save(layer.state_dict(), str(tmp_path / "bare.pdparams"))
-    info = checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet1_0")
-    assert (info.name, info.num_classes, info.classes) == ("mnasnet1_0", 11, ())
+    state = create_model("mnasnet0_5", 11).state_dict()
+    paddle.save(dict(sorted(state.items())), str(tmp_path / "bare.pdparams"))  # no head at its end
+    info = checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet0_5")
+    assert (info.name, info.num_classes, info.classes) == ("mnasnet0_5", 11, ())
+    with pytest.raises(UserError, match=r"bare\.pdparams and the model differ") as caught:
+        checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet1_0")
+    assert caught.value.hint == "--model mnasnet0_5"
     with pytest.raises(UserError, match=r"no bare\.json"):
         checkpoint.load_checkpoint(tmp_path / "bare.pdparams")
 

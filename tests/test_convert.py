@@ -1,6 +1,7 @@
 """tools/convert_weights.py: into ours with a description, and back to the bit."""
 
 import numpy as np
+import paddle
 import pytest
 from conftest import run_tool
 from golden import formula
@@ -26,9 +27,7 @@ def torchvision_file(tmp_path):
 def test_converted_weights_predict_at_once_and_go_back_to_the_bit(torchvision_file, tmp_path):
     path, ours = torchvision_file
     out, back = tmp_path / "w.pdparams", tmp_path / "back.safetensors"
-    done = run_tool(
-        "tools/convert_weights.py", f"--weights={path}", f"--model={NAME}", f"--out={out}"
-    )
+    done = run_tool("tools/convert_weights.py", path, f"--model={NAME}", f"--out={out}")
     assert done.returncode == 0, done.stderr
     assert f"{len(ours)} tensors of {NAME}, 10 classes, in the layout torchvision" in done.stdout
     assert all(np.array_equal(ours[k], v) for k, v in read_weights(out).items())
@@ -47,13 +46,26 @@ def test_converted_weights_predict_at_once_and_go_back_to_the_bit(torchvision_fi
     assert all(np.array_equal(first[k], second[k]) for k in first)
 
 
+def test_paddle_reads_what_is_written_for_paddle_vision(torchvision_file, tmp_path):
+    path, ours = torchvision_file
+    out = tmp_path / "w.pdparams"
+    done = run_tool(
+        "tools/convert_weights.py", path, f"--model={NAME}", "--to=paddle_vision", f"--out={out}"
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = getattr(paddle.vision.models, NAME)(num_classes=10)
+    assert theirs.set_state_dict(paddle.load(str(out))) == ([], [])  # missing, unexpected
+    assert np.array_equal(theirs.classifier[3].weight.numpy(), ours["classifier.3.weight"])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--model=mobilenet_v3_large", "--out=x.pdparams"], "differ"),
         (["--out=x.pdparams"], "of which network?"),
         ([f"--model={NAME}", "--out=x.pth"], ".pth is not written"),
-        ([f"--model={NAME}", "--to=timm", "--out=x.pdparams"], ".pdparams holds our layout"),
+        ([f"--model={NAME}", "--to=timm", "--out=x.pdparams"], ".pdparams is for Paddle"),
+        (["two.pth", f"--model={NAME}", "--out=x.npz"], "unknown argument two.pth"),
         ([f"--model={NAME}", "--to=ppcls", "--out=x.safetensors"], "ppcls"),
     ],
 )

@@ -54,6 +54,20 @@ def to_ours(
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in kept}, layout
 
 
+def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) -> int:
+    """Number of classes that weights for the zoo's model `name` were trained for.
+
+    Raises:
+        UserError: as `to_ours`.
+    """
+    from ppcls_lite.arch.zoo import create_model  # which imports this module
+
+    with paddle.LazyGuard():  # names and shapes without values
+        model = create_model(name)
+    _, layout = to_ours(arrays, model, replace_head=True, label=label)
+    return arrays[(entries(model, layout) or [])[-1].theirs].shape[-1]
+
+
 def _differences(
     arrays: Mapping[str, np.ndarray], wanted: list[Entry]
 ) -> tuple[list[Entry], list[str], list[Entry]]:
@@ -108,7 +122,8 @@ def from_ours(
 ) -> dict[str, np.ndarray]:
     """Our arrays under a layout's names and in its shapes; the way back from `to_ours`.
 
-    Differs from torch: no `num_batches_tracked`; torch fills these in when it loads.
+    torch's counters of batches start at 0. torchvision's MNASNet also wants the version of its
+    format, which no file of arrays has: `state._metadata = {"": {"version": 2}}` before loading.
 
     Raises:
         UserError: the framework has no network of these tensors.
@@ -119,6 +134,12 @@ def from_ours(
     if wanted is None or (sources is not None and source not in sources):
         raise UserError(
             f"{layout} has no network with the tensors of {source}'s {type(model).__name__}",
-            "--to ours" + (f" or {source}" if source in LAYOUTS else ""),
+            "--to ours" + (f" or {source}" if source in ("torchvision", "timm", "ppcls") else ""),
         )
-    return {entry.theirs: entry.from_ours(arrays[entry.ours]) for entry in wanted}
+    theirs = {}
+    for entry in wanted:
+        theirs[entry.theirs] = entry.from_ours(arrays[entry.ours])
+        layer, _, kind = entry.theirs.rpartition(".")
+        if kind == "running_var":
+            theirs[layer + _COUNTER] = np.zeros((), np.int64)
+    return theirs

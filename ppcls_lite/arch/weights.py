@@ -37,6 +37,8 @@ def load_weights(
 ) -> LoadReport:
     """Puts the arrays of a file (or a mapping), in any of `layouts.LAYOUTS`, into a model.
 
+    Half and double precision become float32, which the models compute in.
+
     Args:
         model: the network to fill.
         source: path of a weights file (see `formats`), or the arrays themselves.
@@ -44,7 +46,8 @@ def load_weights(
             initial values (fine-tuning) instead of refusing.
 
     Raises:
-        UserError: names or shapes differ; the message is a table of every difference.
+        UserError: names or shapes differ (the message is a table of every difference), the values
+            are no floating-point numbers, or they are of a network that none of ours computes.
     """
     from ppcls_lite.arch.mapping import to_ours  # needs paddle; reading files does not
 
@@ -57,6 +60,9 @@ def load_weights(
             " has squeeze-excite before the activation, none of these models has",
             "take torchvision's or timm's weights of the same network",
         )
+    for name, array in ours.items():
+        if array.dtype.kind != "f":
+            raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
     fresh = tuple(name for name in model.state_dict() if name not in ours)
-    model.set_state_dict(ours)
+    model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
     return LoadReport(tuple(ours), fresh, layout)

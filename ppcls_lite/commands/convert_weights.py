@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import paddle
 
 from ppcls_lite.arch import create_model
 from ppcls_lite.arch.download import fetch
 from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.layouts import entries, recognise
-from ppcls_lite.arch.mapping import from_ours, to_ours
+from ppcls_lite.arch.mapping import count_classes, from_ours, to_ours
 from ppcls_lite.arch.tags import resolve_pretrained, tags_of
 from ppcls_lite.config import ConvertConfig
 from ppcls_lite.data.preprocess import Preprocess
@@ -25,11 +25,12 @@ def run(config: ConvertConfig) -> int:
     """Reads, maps and writes weights, and says what was mapped."""
     config.require("weights", "out")
     out = Path(config.out)
-    if out.suffix not in SUFFIXES or (config.to != "ours" and out.suffix == ".pdparams"):
+    is_for_torch = config.to in ("torchvision", "timm")
+    if out.suffix not in SUFFIXES or (is_for_torch and out.suffix == ".pdparams"):
         raise UserError(
-            f"--out {out} with --to {config.to}: .pdparams holds our layout, .safetensors and .npz"
-            " any; .pth is not written, because reading one may run code",
-            f"--out {out.with_suffix('.pdparams' if config.to == 'ours' else '.safetensors')}",
+            f"--out {out} with --to {config.to}: .pdparams is for Paddle's layouts, .safetensors"
+            " and .npz for any; .pth is not written, because reading one may run code",
+            f"--out {out.with_suffix('.safetensors' if is_for_torch else '.pdparams')}",
         )
     tag = resolve_pretrained(config.weights, config.model)
     file = tag if isinstance(tag, Path) else fetch(tag)
@@ -37,7 +38,7 @@ def run(config: ConvertConfig) -> int:
     if name is None:
         raise UserError(f"{file}: of which network?", f"--model NAME; {command('list_models')}")
     arrays = read_weights(file)
-    classes = class_count(arrays, name)
+    classes = count_classes(arrays, name, label=str(file))
     model = create_model(name, classes)
     ours, layout = to_ours(arrays, model, label=str(file))
     if config.to == "ours" and out.suffix == ".pdparams":
@@ -51,25 +52,19 @@ def run(config: ConvertConfig) -> int:
         write_arrays(out, from_ours(ours, model, config.to))
     print(f"{file}: {len(ours)} tensors of {name}, {classes} classes, in the layout {layout}")
     print(f"wrote {out} in the layout {config.to}")
-    if out.suffix == ".pdparams":
+    if config.to == "ours" and out.suffix == ".pdparams":
         print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
     return 0
 
 
-def class_count(arrays: dict[str, np.ndarray], name: str) -> int:
-    """Returns K: the length of the last bias, under the name its layout gives it."""
-    model = create_model(name)
-    known = entries(model, recognise(arrays, model)) or []
-    bias = arrays.get(known[-1].theirs) if known else None
-    return 1000 if bias is None or bias.ndim != 1 else len(bias)
-
-
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes named arrays as .safetensors or .npz, by the suffix."""
+    """Writes named arrays as .pdparams, .safetensors or .npz, by the suffix."""
+    if path.suffix == ".pdparams":
+        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
+        return
     if path.suffix == ".npz":
         np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
         return
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomically(path, save(contiguous))
+    write_atomically(path, save(arrays))

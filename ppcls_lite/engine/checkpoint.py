@@ -164,18 +164,20 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     Args:
         path: the weights; the JSON beside them, if any, is believed.
         model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None takes the length of their last bias. With
-            1000 classes they are taken for ImageNet's, and so are their names.
+        num_classes: K to assume for bare weights; None counts them in the file. With 1000
+            classes they are taken for ImageNet's, and so are their names.
+
+    Raises:
+        UserError: the twin is damaged, or the weights are to be counted and are not of `model`.
     """
     path = Path(path)
     state = read_json(path)
     if state is not None:
         return understood(path, state)[0]
     if num_classes is None:
-        shapes = [array.shape for array in read_weights(path).values()]
-        if not shapes or not shapes[-1]:
-            raise UserError(f"{path} does not end with the bias of a last layer", "--num-classes K")
-        num_classes = int(shapes[-1][-1])
+        from ppcls_lite.arch.mapping import count_classes  # needs paddle; the twin does not
+
+        num_classes = count_classes(read_weights(path), model, label=str(path))
     return ModelInfo(model, num_classes, classes=imagenet_names(num_classes))
 
 
