@@ -51,7 +51,7 @@ class Essentials(Settings):
     model: str = "mobilenet_v3_small"
     """Network; python tools/list_models.py names them all."""
     pretrained: str | None = None
-    """Start from these weights (.pdparams); a last layer of another class count starts fresh."""
+    """Start from these weights, of any framework; a head of another class count starts fresh."""
     epochs: Count = 120
     """Epochs to train."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
@@ -255,7 +255,7 @@ class PredictConfig(BareWeights):
     """
 
     pretrained: str = ""
-    """A checkpoint (.pdparams), an export folder, or a model file in one."""
+    """A checkpoint, weights of any framework (with --model), an export folder, or a file in one."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
@@ -280,7 +280,7 @@ class ExportConfig(BareWeights):
     """
 
     pretrained: str = ""
-    """The weights (.pdparams)."""
+    """A checkpoint, or weights of any framework (with --model)."""
     save_inference_dir: str = ""
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
@@ -334,7 +334,7 @@ class CompareConfig(BareWeights):
     """
 
     pretrained: str = ""
-    """The checkpoint (.pdparams)."""
+    """A checkpoint, or weights of any framework (with --model)."""
     exported: str = ""
     """Its export folder."""
     img_path: str = ""

@@ -7,9 +7,9 @@ from conftest import run_tool
 from golden import formula
 from safetensors.numpy import load_file, save_file
 
-from ppcls_lite.arch import create_model
 from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.mapping import from_ours, to_ours
+from ppcls_lite.arch.zoo import create_model
 
 NAME = "mobilenet_v3_small"
 
@@ -44,6 +44,22 @@ def test_converted_weights_predict_at_once_and_go_back_to_the_bit(torchvision_fi
     first, second = load_file(path), load_file(back)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def test_other_frameworks_files_predict_without_a_conversion(torchvision_file, tmp_path):
+    """The same answer as from the converted file; a JSON that happens to lie beside is not ours."""
+    path, _ = torchvision_file
+    path.with_suffix(".json").write_text('{"somebody": "else\'s"}')
+    out = tmp_path / "w.pdparams"
+    done = run_tool("tools/convert_weights.py", path, f"--model={NAME}", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    flags = ("--img-path=test_images/coffee.jpg", "--json", "--device=cpu")
+    direct = run_tool("tools/predict.py", f"--pretrained={path}", f"--model={NAME}", *flags)
+    converted = run_tool("tools/predict.py", f"--pretrained={out}", *flags)
+    assert direct.returncode == 0 and direct.stdout == converted.stdout, direct.stderr
+    assert f"does not say what it is: assuming {NAME}" in direct.stderr
+    wrong = run_tool("tools/predict.py", f"--pretrained={path}", "--model=mnasnet1_0", *flags)
+    assert wrong.returncode == 2 and f"next: --model {NAME}" in wrong.stderr
 
 
 def test_paddle_reads_what_is_written_for_paddle_vision(torchvision_file, tmp_path):

@@ -18,6 +18,8 @@ from ppcls_lite.arch.raw import Damaged, Refused, decode, shaped
 from ppcls_lite.arch.torch_files import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from ppcls_lite.errors import UserError
 
+# What files of them are called; their first bytes decide, these only tell paths from other words.
+WEIGHTS_SUFFIXES = (".pdparams", ".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt", ".npz")
 FORMATS = (".pdparams", ".pth/.pt (zip and legacy)", ".safetensors", ".ckpt", ".npz")
 
 # Where training scripts put the weights among other things. The moving average comes first: where

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError, nearest
 
@@ -101,7 +102,7 @@ def _mindcv(model: str, file: str) -> WeightTag:
     return WeightTag(model, "mindcv", url, None, "Apache-2.0", _PLAIN, None, None, source)
 
 
-# The first row of a model is its default.
+# The first row of a model is its default, and the one whose accuracy the zoo shows.
 # fmt: off
 WEIGHTS = (
     _torchvision("mobilenet_v3_small", "torchvision_v1", "mobilenet_v3_small-047dcff4.pth", _PLAIN, 67.668, 87.402),
@@ -111,8 +112,8 @@ WEIGHTS = (
         None, "", _PLAIN, 60.1, 82.6, "document 002",
     ),
     _paddle_vision("mobilenet_v3_small", "mobilenet_v3_small_x1.0.pdparams", "34fe0e7c1f8b00b2b056ad6788d0590c"),
-    _torchvision("mobilenet_v3_large", "torchvision_v2", "mobilenet_v3_large-5c1a4163.pth", _RESIZE_232, 75.274, 92.566),
     _torchvision("mobilenet_v3_large", "torchvision_v1", "mobilenet_v3_large-8738ca79.pth", _PLAIN, 74.042, 91.340),
+    _torchvision("mobilenet_v3_large", "torchvision_v2", "mobilenet_v3_large-5c1a4163.pth", _RESIZE_232, 75.274, 92.566),
     _paddle_vision("mobilenet_v3_large", "mobilenet_v3_large_x1.0.pdparams", "118db5792b4e183b925d8e8e334db3df"),
     _torchvision("mnasnet0_5", "torchvision_v1", "mnasnet0.5_top1_67.823-3ffadce67e.pth", _PLAIN, 67.734, 87.490),
     _torchvision("mnasnet0_75", "torchvision_v1", "mnasnet0_75-7090bc5f.pth", _RESIZE_232, 71.180, 90.496),
@@ -156,8 +157,7 @@ WEIGHTS = (
 
 # Of files that commands take for `--pretrained`; no tag ends like one.
 _SUFFIXES = (
-    ".pdparams", ".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt", ".npz", ".json", ".onnx",
-    ".pdmodel", ".pdiparams",
+    *WEIGHTS_SUFFIXES, ".json", ".onnx", ".pdmodel", ".pdiparams",
 )  # fmt: skip
 
 

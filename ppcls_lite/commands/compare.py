@@ -113,7 +113,7 @@ def table(rows: list[Row], count: int, weights: Path) -> list[str]:
     for row in rows:
         answer = f"{row.class_id} {row.name}"[:21]
         lines.append(
-            f"{row.file.name:<20}{row.engine:<18}{answer:<22}{row.prob:>12.8f}"
+            f"{row.file.name[:19]:<20}{row.engine:<18}{answer:<22}{row.prob:>12.8f}"
             f"{row.difference:>15.1e}{row.top1_agreement:>12.0%}{row.milliseconds:>7.2f}"
             f"{row.size / 1e6:>7.2f}"
         )

@@ -1,21 +1,20 @@
 """`tools/convert_weights.py`: weights from one framework's file into another's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ppcls_lite.arch import create_model
 from ppcls_lite.arch.download import fetch
 from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.mapping import count_classes, from_ours, to_ours
-from ppcls_lite.arch.tags import resolve_pretrained, tags_of
+from ppcls_lite.arch.tags import resolve_pretrained
+from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.engine.checkpoint import imagenet_names, save_weights
+from ppcls_lite.engine.checkpoint import bare_info, save_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
-from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 
 SUFFIXES = (".pdparams", ".safetensors", ".npz")
@@ -42,12 +41,11 @@ def run(config: ConvertConfig) -> int:
     model = create_model(name, classes)
     ours, layout = to_ours(arrays, model, label=str(file))
     if config.to == "ours" and out.suffix == ".pdparams":
-        # A file says nothing of pictures: take what the network's published weights were fed with.
-        published = tags_of(name)[:1] if isinstance(tag, Path) else [tag]
-        preprocess = published[0].preprocess if published else Preprocess()
-        info = ModelInfo(name, classes, classes=imagenet_names(classes), preprocess=preprocess)
+        info = bare_info(name, classes)
+        if not isinstance(tag, Path):
+            info = replace(info, preprocess=tag.preprocess)
         save_weights(out, ours, info)
-        print(f"preprocessing, as of {published[0] if published else 'ImageNet'}: {preprocess}")
+        print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_arrays(out, from_ours(ours, model, config.to))
     print(f"{file}: {len(ours)} tensors of {name}, {classes} classes, in the layout {layout}")

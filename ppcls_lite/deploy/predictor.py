@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
 from ppcls_lite.config import Engine
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.runtimes import (
@@ -28,7 +29,7 @@ from ppcls_lite.program import command
 
 ENGINES: tuple[str, ...] = get_args(Engine)
 ENGINE_OF_SUFFIX = {
-    ".pdparams": "dygraph",
+    **dict.fromkeys(WEIGHTS_SUFFIXES, "dygraph"),
     ".pdmodel": "paddle_inference",
     ".json": "paddle_inference",
     ".onnx": "onnxruntime",
@@ -92,11 +93,11 @@ class Predictor:
         if self.engine == "dygraph":
             self.info, self._run = _open_checkpoint(file, device, model, num_classes)
             self.has_softmax = False
-            if not file.with_suffix(".json").is_file():
+            if file.suffix != ".pdparams" or not file.with_suffix(".json").is_file():
                 names = "ImageNet's" if self.info.classes else "unknown"
                 self.note = (
-                    f"{file} has no {file.stem}.json: assuming {self.info.name} and ImageNet's "
-                    f"preprocessing; class names are {names}"
+                    f"{file} does not say what it is: assuming {self.info.name} and"
+                    f" {self.info.preprocess}; class names are {names}"
                 )
         else:
             self._open_export(file, device)

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.arch.tags import tags_of
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
@@ -143,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: the twin is damaged or speaks of other weights.
     """
     twin = path.with_suffix(".json")
-    if not twin.is_file():
+    if path.suffix != ".pdparams" or not twin.is_file():
         return None
     try:
         state = json.loads(twin.read_bytes())
@@ -164,8 +166,7 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     Args:
         path: the weights; the JSON beside them, if any, is believed.
         model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None counts them in the file. With 1000
-            classes they are taken for ImageNet's, and so are their names.
+        num_classes: K to assume for bare weights; None counts them in the file.
 
     Raises:
         UserError: the twin is damaged, or the weights are to be counted and are not of `model`.
@@ -178,7 +179,16 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
         from ppcls_lite.arch.mapping import count_classes  # needs paddle; the twin does not
 
         num_classes = count_classes(read_weights(path), model, label=str(path))
-    return ModelInfo(model, num_classes, classes=imagenet_names(num_classes))
+    return bare_info(model, num_classes)
+
+
+def bare_info(model: str, num_classes: int) -> ModelInfo:
+    """Returns what to assume of weights that say nothing of pictures and names.
+
+    They are fed as the network's published weights were; 1000 classes are taken for ImageNet's.
+    """
+    preprocess = next((tag.preprocess for tag in tags_of(model)), Preprocess())
+    return ModelInfo(model, num_classes, classes=imagenet_names(num_classes), preprocess=preprocess)
 
 
 def imagenet_names(num_classes: int) -> tuple[str, ...]:
