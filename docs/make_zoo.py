@@ -7,14 +7,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from ppcls_lite.arch import create_model, list_models
 from ppcls_lite.arch.count import (
     Operations,
     count_operations,
     count_parameters,
     count_parameters_with_bn_stats,
 )
-from ppcls_lite.arch.zoo import model_spec
+from ppcls_lite.arch.zoo import create_model, list_models, model_spec
 
 
 class Size(NamedTuple):

@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.arch import create_model
 from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.weights import load_weights
+from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError

@@ -18,7 +18,7 @@ from paddle import inference
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 
-from ppcls_lite.arch import create_model
+from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands.export_model import run
 from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy import export

@@ -13,10 +13,10 @@ import pytest
 from conftest import ROOT
 from golden import formula
 
-from ppcls_lite.arch import create_model, list_models
 from ppcls_lite.arch.layers import SqueezeExcite
 from ppcls_lite.arch.mapping import from_ours, to_ours
 from ppcls_lite.arch.weights import load_weights
+from ppcls_lite.arch.zoo import create_model, list_models
 from ppcls_lite.errors import UserError
 
 KEYS = json.loads(gzip.decompress((ROOT / "tests/golden/layouts.json.gz").read_bytes()))

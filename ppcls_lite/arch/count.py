@@ -1,10 +1,16 @@
 """Parameters and multiply-adds of a model, counted as papers and torchvision count them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
+
+from ppcls_lite.arch.layers import evaluation_mode
+
+# (layer, its inputs, its output) -> nothing
+Hook = Callable[[nn.Layer, tuple[Tensor, ...], Tensor], None]
 
 
 def count_parameters(model: nn.Layer) -> int:
@@ -69,17 +75,20 @@ def count_operations(model: nn.Layer, image_size: int = 224) -> Operations:
             totals["bias_adds"] += output.size if layer.bias is not None else 0
 
     counted = (nn.Conv2D, nn.Linear, nn.BatchNorm2D, nn.AdaptiveAvgPool2D)
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    hooks: list[Any] = [
-        layer.register_forward_post_hook(add) for layer, _ in modes if isinstance(layer, counted)
-    ]
-    model.eval()
+    layers = [x for x in model.sublayers(include_self=True) if isinstance(x, counted)]
+    watch_forward(model, layers, add, image_size)
+    return Operations(**totals)
+
+
+def watch_forward(model: nn.Layer, layers: list[Any], hook: Hook, image_size: int) -> None:
+    """Runs one blank image through a model and shows `hook` what each of `layers` does.
+
+    Nothing is trained and no statistics move; every layer is left in the mode it was in.
+    """
+    hooks: list[Any] = [layer.register_forward_post_hook(hook) for layer in layers]
     try:
-        with paddle.no_grad():
+        with evaluation_mode(model), paddle.no_grad():
             model(paddle.zeros([1, 3, image_size, image_size]))
     finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, training in modes:
-            layer.training = training
-    return Operations(**totals)
+        for handle in hooks:
+            handle.remove()

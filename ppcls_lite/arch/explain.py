@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import paddle
 from paddle import Tensor, nn
 
+from ppcls_lite.arch.count import watch_forward
 from ppcls_lite.arch.layers import ACTIVATIONS, InvertedResidual, SqueezeExcite
 
 
@@ -47,17 +47,7 @@ def explain(model: nn.Layer, image_size: int = 224) -> list[BlockRow]:
 
     shown = (InvertedResidual, nn.Conv2D, nn.AdaptiveAvgPool2D, nn.Linear, *letters)
     units = [layer for layer in _units(model) if isinstance(layer, shown)]
-    hooks: list[Any] = [layer.register_forward_post_hook(add) for layer in units]
-    was_training = model.training
-    model.eval()
-    try:
-        with paddle.no_grad():
-            model(paddle.zeros([1, 3, image_size, image_size]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        if was_training:
-            model.train()
+    watch_forward(model, units, add, image_size)
     return rows
 
 

@@ -1,5 +1,8 @@
 """The layers MobileNetV3 and MnasNet share, named as torchvision does."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
 
@@ -137,3 +140,15 @@ def flatten(stages: list[nn.Layer]) -> list[nn.Layer]:
         for stage in stages
         for layer in (stage if isinstance(stage, nn.Sequential) else [stage])
     ]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Layer) -> Iterator[None]:
+    """Puts a model into evaluation mode and then each layer back into the mode it was in."""
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training

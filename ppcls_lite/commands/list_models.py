@@ -3,10 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
-from ppcls_lite.arch import count_macs, count_parameters, create_model, list_models
-from ppcls_lite.arch.count import count_parameters_with_bn_stats
+from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
-from ppcls_lite.arch.zoo import model_spec
+from ppcls_lite.arch.zoo import create_model, list_models, model_spec
 from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
 

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite.arch import create_model
 from ppcls_lite.arch.weights import load_weights
+from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation

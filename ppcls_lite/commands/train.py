@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 
 from ppcls_lite import cli
-from ppcls_lite.arch import create_model
 from ppcls_lite.arch.weights import LoadReport, load_weights
+from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
@@ -61,13 +61,11 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     info = describe_model(config, train_set)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
-        progress = resumed.progress
         check_same_model(resumed, info)
         check_same_layout(resumed, layout)
-    else:
-        seed = config.seed if config.seed is not None else common_seed(world)
-        progress = Progress(epoch=config.start_epoch, seed=seed)
-        config = dataclasses.replace(config, seed=seed)
+    elif config.seed is None:
+        config = dataclasses.replace(config, seed=common_seed(world))
+    progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
     model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
 

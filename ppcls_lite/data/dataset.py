@@ -42,9 +42,11 @@ class ImageDataset:
         return len(self.labels)
 
     def path(self, index: int) -> str:
+        """Returns the file of a picture."""
         return os.fsdecode(self._paths[index])
 
     def label(self, index: int) -> int:
+        """Returns the class id of a picture."""
         return int(self.labels[index])
 
 

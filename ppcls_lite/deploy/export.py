@@ -58,19 +58,16 @@ def save_static(
         softmax_inside: append a softmax, so that the outputs are probabilities.
     """
     paddle = load_paddle()
+    from ppcls_lite.arch.layers import evaluation_mode  # imports paddle, as below
+
     # to_static replaces `forward` of the layer it is given: give it one of our own.
     tail = paddle.nn.Softmax(axis=-1) if softmax_inside else paddle.nn.Identity()
     wrapper = paddle.nn.Sequential(model, tail)
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    wrapper.eval()
-    try:
+    with evaluation_mode(wrapper):
         spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
         paddle.jit.save(
             paddle.jit.to_static(wrapper, input_spec=[spec], full_graph=True), str(prefix)
         )
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 def export_model(
@@ -111,12 +108,11 @@ def export_model(
     from ppcls_lite.engine.checkpoint import read_model_info
 
     info = read_model_info(pretrained, model, num_classes)
-    if image_size is not None:
-        info = replace(info, preprocess=scaled(info.preprocess, image_size))
+    size = image_size or info.preprocess.crop_size
+    info = replace(info, preprocess=scaled(info.preprocess, size))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
         work = Path(temporary)
-        size = info.preprocess.crop_size
         with paddle.utils.unique_name.guard():  # names as in a fresh process
             network = load_network(pretrained, info)
             save_static(network, work / "inference", size, softmax_inside)

@@ -32,8 +32,8 @@ def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
         UserError: the weights are damaged or do not fit the network.
     """
     import_engine("paddle", "paddlepaddle")
-    from ppcls_lite.arch import create_model
     from ppcls_lite.arch.weights import load_weights
+    from ppcls_lite.arch.zoo import create_model
 
     network = create_model(info.name, info.num_classes, **info.overrides)
     load_weights(network, path)

@@ -17,7 +17,7 @@ import PIL
 
 import ppcls_lite
 from ppcls_lite import cli
-from ppcls_lite.arch import count_macs, count_parameters
+from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
