@@ -23,7 +23,8 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import checked
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.train import Diverged, Run, finish_epoch, train_batch, train_one_epoch
+from ppcls_lite.engine.run import Diverged, Run
+from ppcls_lite.engine.train import finish_epoch, train_batch, train_one_epoch
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer
@@ -259,7 +260,7 @@ import sys
 sys.path[:0] = [{root!r}]
 from ppcls_lite.environment import load_paddle
 load_paddle()
-from ppcls_lite.commands.train import common_seed
+from ppcls_lite.engine.build import common_seed
 from ppcls_lite.engine.distributed import start_world
 
 world = start_world("cpu")

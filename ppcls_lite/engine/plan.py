@@ -22,7 +22,8 @@ from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
 from ppcls_lite.engine.log import VISUALDL_FOLDER
-from ppcls_lite.engine.train import Run, train_batch
+from ppcls_lite.engine.run import Run
+from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")

@@ -3,61 +3,24 @@
 import math
 import signal
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.loader import Batch, Loader
+from ppcls_lite.data.loader import Batch
 from ppcls_lite.engine import checkpoint
-from ppcls_lite.engine.checkpoint import Progress
-from ppcls_lite.engine.distributed import World, share_buffers, sum_over_ranks
-from ppcls_lite.engine.log import Bar, RunLog
-from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.engine.distributed import share_buffers, sum_over_ranks
+from ppcls_lite.engine.run import Diverged, Run
+from ppcls_lite.engine.signals import Stopped
+from ppcls_lite.engine.window import Window
 from ppcls_lite.metric import Accuracy
-from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import named_state
 from ppcls_lite.optimizer.schedule import lr_at
 from ppcls_lite.report import write_confusion_matrix
-
-
-class Diverged(Exception):
-    """The loss is no longer a number."""
-
-
-@dataclass
-class Run:
-    """Everything a training needs, built once by `commands.train`.
-
-    Attributes:
-        model: the network; `parallel` wraps it when there are several processes.
-        evaluate: runs the validation set through the model.
-        resumed_from: the checkpoint that the run goes on from, if any.
-        description: settings, versions and command, stored with every checkpoint.
-    """
-
-    config: TrainConfig
-    info: ModelInfo
-    model: paddle.nn.Layer
-    parallel: paddle.nn.Layer
-    optimizer: paddle.optimizer.Optimizer
-    scaler: paddle.amp.GradScaler
-    loader: Loader
-    evaluate: Callable[[], Accuracy]
-    progress: Progress
-    world: World
-    log: RunLog
-    stop: StopRequest
-    folder: Path
-    resumed_from: Path | None = None
-    description: dict[str, Any] = field(default_factory=dict)
 
 
 def fit(run: Run) -> float:
@@ -150,76 +113,6 @@ def stop_asked(run: Run) -> int:
         return 0
     anybody = sum_over_ranks(np.array([asked]), run.world)[0]
     return (asked or signal.SIGTERM) if anybody else 0
-
-
-class Window:
-    """What happened since the last log line of an epoch.
-
-    Losses and logits stay on the device until the line is due: reading them at every step would
-    make a GPU wait.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._last = time.perf_counter()
-        self._clear()
-
-    def _clear(self) -> None:
-        self._losses: list[paddle.Tensor] = []
-        self._answers: list[tuple[paddle.Tensor, np.ndarray]] = []
-        self._reader_cost = 0.0
-        self._begin = self._last
-
-    def batch_arrived(self) -> None:
-        """Marks the moment the loader gave a batch."""
-        self._reader_cost += time.perf_counter() - self._last
-
-    def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: np.ndarray) -> None:
-        """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N]."""
-        self._losses.append(loss.detach())
-        self._answers.append((logits.detach(), labels))
-        self._last = time.perf_counter()
-
-    def flush(self, bar: Bar) -> None:
-        """Prints and records the window's means, and starts the next one.
-
-        Raises:
-            Diverged: the loss is NaN or infinite.
-        """
-        run, progress = self._run, self._run.progress
-        if not self._losses:
-            return
-        loss = float(np.mean([x.item() for x in self._losses]))
-        accuracy = Accuracy(run.info.num_classes)
-        for logits, labels in self._answers:
-            accuracy.add(logits.astype("float32").numpy(), labels)
-        batches = len(self._losses)
-        seconds = time.perf_counter() - self._begin
-        values = {
-            "loss": loss,
-            "top1": accuracy.top1,
-            "top5": accuracy.top5,
-            "lr": run.optimizer.get_lr(),
-            "reader_cost": self._reader_cost / batches,
-            "batch_cost": seconds / batches,
-            "ips": accuracy.count / seconds,
-        }
-        if not math.isfinite(loss):
-            raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
-        to_do = len(run.loader) * (run.config.epochs - progress.epoch) - progress.batch
-        run.log.line(
-            f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
-            f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
-            f" loss: {loss:.5f}, avg_reader_cost: {values['reader_cost']:.5f} sec,"
-            f" avg_batch_cost: {values['batch_cost']:.5f} sec,"
-            f" avg_samples: {accuracy.count / batches}, avg_ips: {values['ips']:.5f} images/sec."
-            f" eta: {timedelta(seconds=int(to_do * values['batch_cost']))}"
-        )
-        run.log.record(
-            "train", progress.step, {"epoch": progress.epoch, "batch": progress.batch} | values
-        )
-        bar(progress.batch, f"Epoch {progress.epoch}  loss {loss:.3f}  top1 {accuracy.top1:.3f}")
-        self._clear()
 
 
 def finish_epoch(run: Run, accuracy: Accuracy) -> None:

@@ -1,0 +1,121 @@
+"""Settings and data become a network, its optimizer and its batches."""
+
+import dataclasses
+import secrets
+
+import numpy as np
+import paddle
+
+from ppcls_lite.arch.weights import LoadReport, load_weights
+from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.checkpoint import Checkpoint, Progress
+from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.optimizer import build_optimizer, load_named_state
+
+
+def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
+    """Returns the settings with the network that the weights are of, where none is asked for."""
+    info = checkpoint.read_model_info(weights, config.model)
+    known = {"model": info.name} | info.overrides
+    return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
+
+
+def common_seed(world: World) -> int:
+    """Returns a random seed, the same on every rank."""
+    drawn = secrets.randbelow(2**31) if world.is_main else 0
+    return int(sum_over_ranks(np.array([drawn]), world)[0])
+
+
+def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
+    """Returns the network that settings and data ask for."""
+    overrides = {"width": config.width, "dropout": config.dropout}
+    return ModelInfo(
+        name=config.model,
+        num_classes=class_count(config, data),
+        overrides={key: value for key, value in overrides.items() if value is not None},
+        classes=tuple(data.classes),
+        preprocess=Preprocess(
+            resize_size=config.val_resize_size,
+            crop_size=config.val_crop_size,
+            interpolation=config.interpolation,
+        ),
+    )
+
+
+def class_count(config: TrainConfig, data: ImageDataset) -> int:
+    """Returns K: as asked for, or as found in the data."""
+    found = len(data.classes)
+    if found < 2:
+        raise UserError(
+            f"{config.data_path} has one class, {data.classes[0]}; telling apart needs two",
+            "add the class folders of the other kinds to train/ and val/",
+        )
+    if config.num_classes is not None and config.num_classes < found:
+        raise UserError(
+            f"--num-classes {config.num_classes}: the data has {found} classes",
+            "leave --num-classes out to take the number from the data",
+        )
+    return config.num_classes or found
+
+
+def build_network(
+    config: TrainConfig,
+    info: ModelInfo,
+    resumed: Checkpoint | None,
+    progress: Progress,
+    world: World,
+) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport]:
+    """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
+    paddle.seed(progress.seed)  # of the initial weights
+    model = create_model(info.name, info.num_classes, **info.overrides)
+    report = LoadReport((), tuple(model.state_dict()))
+    if resumed:
+        report = load_weights(model, resumed.params)
+    elif config.pretrained:
+        report = load_weights(model, config.pretrained, replace_head=True)
+    if config.sync_bn:
+        if world.device == "cpu":
+            raise UserError(
+                "--sync-bn: paddle has no synchronised batch norm on a CPU", "leave it out"
+            )
+        model = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    optimizer = build_optimizer(model, config)
+    amp = config.amp_level != "O0" and world.device == "gpu"
+    if amp and config.amp_level == "O2":
+        model, optimizer = paddle.amp.decorate(
+            model, optimizer, level="O2", master_weight=True, save_dtype="float32"
+        )
+    if resumed:
+        load_named_state(optimizer, model, resumed.optimizer)
+    first_scale = progress.loss_scale or 1024.0  # document 002's
+    return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
+    transform = TrainTransform(
+        crop_size=config.train_crop_size,
+        interpolation=config.interpolation,
+        scale=config.crop_scale,
+        auto_augment=config.auto_augment,
+        erase_prob=config.random_erase,
+    )
+    return Loader(
+        data,
+        transform,
+        config.batch_size,
+        training=True,
+        workers=config.workers,
+        seed=seed,
+        rank=world.rank,
+        world_size=world.size,
+        on_error=config.on_error,
+    )

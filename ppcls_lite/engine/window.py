@@ -1,0 +1,82 @@
+"""Loss, accuracy and speed between two log lines."""
+
+import math
+import time
+from datetime import timedelta
+
+import numpy as np
+import paddle
+
+from ppcls_lite.engine.log import Bar
+from ppcls_lite.engine.run import Diverged, Run
+from ppcls_lite.metric import Accuracy
+
+
+class Window:
+    """What happened since the last log line of an epoch.
+
+    Losses and logits stay on the device until the line is due: reading them at every step would
+    make a GPU wait.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._last = time.perf_counter()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._losses: list[paddle.Tensor] = []
+        self._answers: list[tuple[paddle.Tensor, np.ndarray]] = []
+        self._reader_cost = 0.0
+        self._begin = self._last
+
+    def batch_arrived(self) -> None:
+        """Marks the moment the loader gave a batch."""
+        self._reader_cost += time.perf_counter() - self._last
+
+    def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: np.ndarray) -> None:
+        """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N]."""
+        self._losses.append(loss.detach())
+        self._answers.append((logits.detach(), labels))
+        self._last = time.perf_counter()
+
+    def flush(self, bar: Bar) -> None:
+        """Prints and records the window's means, and starts the next one.
+
+        Raises:
+            Diverged: the loss is NaN or infinite.
+        """
+        run, progress = self._run, self._run.progress
+        if not self._losses:
+            return
+        loss = float(np.mean([x.item() for x in self._losses]))
+        accuracy = Accuracy(run.info.num_classes)
+        for logits, labels in self._answers:
+            accuracy.add(logits.astype("float32").numpy(), labels)
+        batches = len(self._losses)
+        seconds = time.perf_counter() - self._begin
+        values = {
+            "loss": loss,
+            "top1": accuracy.top1,
+            "top5": accuracy.top5,
+            "lr": run.optimizer.get_lr(),
+            "reader_cost": self._reader_cost / batches,
+            "batch_cost": seconds / batches,
+            "ips": accuracy.count / seconds,
+        }
+        if not math.isfinite(loss):
+            raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
+        to_do = len(run.loader) * (run.config.epochs - progress.epoch) - progress.batch
+        run.log.line(
+            f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
+            f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
+            f" loss: {loss:.5f}, avg_reader_cost: {values['reader_cost']:.5f} sec,"
+            f" avg_batch_cost: {values['batch_cost']:.5f} sec,"
+            f" avg_samples: {accuracy.count / batches}, avg_ips: {values['ips']:.5f} images/sec."
+            f" eta: {timedelta(seconds=int(to_do * values['batch_cost']))}"
+        )
+        run.log.record(
+            "train", progress.step, {"epoch": progress.epoch, "batch": progress.batch} | values
+        )
+        bar(progress.batch, f"Epoch {progress.epoch}  loss {loss:.3f}  top1 {accuracy.top1:.3f}")
+        self._clear()
