@@ -39,6 +39,6 @@ $(VENV)/.run: requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt requirements-serving.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-dev.txt
 	@touch $@

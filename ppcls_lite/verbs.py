@@ -29,6 +29,7 @@ COMMANDS = {
     "check_data": Command(config.CheckDataConfig, False),
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
+    "serve": Command(config.ServeConfig, False),
     "completion": Command(config.CompletionConfig, False),
 }
 

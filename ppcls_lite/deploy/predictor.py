@@ -173,12 +173,17 @@ class Predictor:
             # One picture at a time: full-size photographs are not held in memory together.
             pixels = [self.info.preprocess.pixels(_as_image(picture)) for picture in chunk]
             probs = self.probabilities(self.info.preprocess.normalize(np.stack(pixels)))  # [N, K]
-            order = np.argsort(-probs, axis=1, kind="stable")[:, :topk]
-            results += [self._name(row, ids) for row, ids in zip(probs, order, strict=True)]
+            results += self.rank(probs, topk)
         return results
 
-    def _name(self, probs: np.ndarray, ids: np.ndarray) -> list[Prediction]:
-        return [Prediction(int(i), float(probs[i]), self.info.class_name(int(i))) for i in ids]
+    def rank(self, probs: np.ndarray, topk: int) -> list[list[Prediction]]:
+        """Probabilities [N, K] -> the topk classes of each row, the most probable first."""
+        order = np.argsort(-probs, axis=1, kind="stable")[:, :topk]
+        name = self.info.class_name
+        return [
+            [Prediction(int(i), float(row[i]), name(int(i))) for i in ids]
+            for row, ids in zip(probs, order, strict=True)
+        ]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

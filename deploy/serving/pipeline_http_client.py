@@ -1,0 +1,40 @@
+"""Document 002's client: sends a picture to Paddle Serving's pipeline, or to tools/serve.py.
+
+python3 pipeline_http_client.py
+python3 pipeline_http_client.py --image cat.jpg --image dog.jpg --topk 5
+"""
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+
+import requests
+
+PICTURE = Path(__file__).resolve().parents[2] / "test_images" / "coffee.jpg"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:18080/imagenet/prediction")
+    parser.add_argument("--logid", type=int, default=10000, help="number that goes into the log")
+    parser.add_argument("--image", action="append", help=f"picture; may be repeated [{PICTURE}]")
+    parser.add_argument("--topk", type=int, help="classes per picture; tools/serve.py only")
+    args = parser.parse_args()
+    paths = [Path(name) for name in args.image or [PICTURE]]
+    keys = ["image", *(f"image_{number}" for number in range(1, len(paths)))]
+    values = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+    data = {"key": keys, "value": values, "logid": args.logid}
+    if args.topk:
+        data["topk"] = args.topk
+    # Without the proxies of the environment: document 002 has people unset them.
+    with requests.Session() as session:
+        session.trust_env = False
+        reply = session.post(args.url, data=json.dumps(data), timeout=60).json()
+    print(reply)
+    return 1 if reply["err_no"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The server as its clients see it: real processes, real HTTP, Triton's own clients."""
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+
+import numpy as np
+import pytest
+import requests
+from conftest import ROOT, run_tool
+from PIL import Image
+from small_checkpoint import checkpoint
+
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.predictor import Predictor
+
+for needed in ("fastapi", "uvicorn", "prometheus_client", "grpc", "tritonclient"):
+    pytest.importorskip(needed)
+
+import tritonclient.grpc
+import tritonclient.http
+from serving import serving
+
+CAT, COFFEE = ROOT / "test_images/chelsea.jpg", ROOT / "test_images/coffee.jpg"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    export_model(checkpoint(folder), folder / "all")
+    return folder / "all"
+
+
+@pytest.fixture(scope="session")
+def expected(exported):
+    """What tools/predict.py says about the two photographs."""
+    return Predictor(exported)([CAT, COFFEE], topk=5)
+
+
+@pytest.fixture(scope="session")
+def grpc_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(exported, tmp_path_factory, grpc_port):
+    """All engines, two workers, HTTP and gRPC."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    flags = ("--engine=all", f"--grpc-port={grpc_port}", "--max-images=4", "--max-body-mb=2")
+    with serving(exported, log, *flags, workers=2) as running:
+        yield running
+
+
+def b64(path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def pipeline(server, **fields) -> requests.Response:
+    """Sends document 002's request as its client does: JSON without a content type."""
+    return server.post("/imagenet/prediction", json.dumps(fields))
+
+
+def test_the_documents_request_gets_paddle_servings_reply(server, expected):
+    answer = pipeline(server, key=["image"], value=[b64(CAT)], logid=10000)
+    assert answer.status_code == 200
+    best = expected[0][0]
+    assert answer.json() == {
+        "err_no": 0,
+        "err_msg": "",
+        "key": ["label", "prob"],
+        "value": [f"['{best.name}']", f"[{best.prob}]"],
+        "tensors": [],
+    }
+    assert list(answer.json()) == ["err_no", "err_msg", "key", "value", "tensors"]
+    assert server.wait_for('"logid": 10000')["status"] == 200
+
+
+def test_several_pictures_and_topk_in_one_paddle_serving_request(server, expected):
+    value = [b64(CAT), b64(COFFEE)]
+    labels, probs = pipeline(server, key=["image", "image_1"], value=value).json()["value"]
+    assert labels == str([ranking[0].name for ranking in expected])
+    # alone or together, onnxruntime may add in another order
+    assert np.allclose(json.loads(probs), [r[0].prob for r in expected], atol=1e-6)
+    labels = pipeline(server, key=["a", "b"], value=value, topk=3).json()["value"][0]
+    assert labels == str([[p.name for p in ranking[:3]] for ranking in expected])
+
+
+def test_the_documents_client_script_prints_the_reply(server, expected):
+    script = "deploy/serving/pipeline_http_client.py"
+    done = run_tool(script, "--url", f"{server.url}/imagenet/prediction", "--image", CAT)
+    assert done.returncode == 0, done.stderr
+    assert expected[0][0].name in done.stdout
+
+
+def test_raw_upload_and_form_answer_like_the_predictor(server, expected):
+    for answer in (
+        server.post("/predict?topk=5", CAT.read_bytes()),
+        server.post("/predict?topk=5", files={"file": CAT.open("rb")}),
+    ):
+        (result,) = answer.json()["results"]
+        assert result["topk"] == [vars(prediction) for prediction in expected[0]]
+    files = [("file", path.open("rb")) for path in (CAT, COFFEE)]
+    results = server.post("/predict?topk=1", files=files).json()["results"]
+    assert [result["file"] for result in results] == ["chelsea.jpg", "coffee.jpg"]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "paddle_inference"])
+def test_every_engine_gives_the_same_classes(server, expected, engine):
+    answer = server.post(f"/predict?engine={engine}", CAT.read_bytes()).json()
+    assert answer["engine"] == engine
+    probs = [row["prob"] for row in answer["results"][0]["topk"]]
+    # the two engines sum in different orders
+    assert np.allclose(probs, [p.prob for p in expected[0]], atol=1e-5)
+
+
+def test_what_the_network_saw_comes_back(server, exported):
+    url = server.post("/predict?seen=true", CAT.read_bytes()).json()["results"][0]["seen"]
+    data = base64.b64decode(url.removeprefix("data:image/png;base64,"))
+    spec = Predictor(exported).info.preprocess
+    assert (np.asarray(Image.open(io.BytesIO(data))) == spec.pixels(Image.open(CAT))).all()
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.RandomState(0).randn(count, 3, 64, 64).astype(np.float32)
+
+
+def triton(module, server, grpc_port):
+    url = f"127.0.0.1:{grpc_port}" if module is tritonclient.grpc else server.url[len("http://") :]
+    return module.InferenceServerClient(url)
+
+
+@pytest.mark.parametrize("module", [tritonclient.http, tritonclient.grpc], ids=["http", "grpc"])
+def test_tritons_client_gets_health_metadata_and_answers(server, exported, grpc_port, module):
+    client = triton(module, server, grpc_port)
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("mobilenet_v3_small", "1")
+    options = {"as_json": True} if module is tritonclient.grpc else {}
+    assert client.get_server_metadata(**options)["name"] == "ppcls_lite"
+    metadata = client.get_model_metadata("mobilenet_v3_small", **options)
+    (tensor,) = metadata["inputs"]
+    assert (tensor["name"], tensor["datatype"]) == ("input", "FP32")
+    assert [int(n) for n in tensor["shape"]] == [-1, 3, 64, 64]
+    index = client.get_model_repository_index(**options)
+    models = index["models"] if isinstance(index, dict) else index
+    assert [model["name"] for model in models] == ["mobilenet_v3_small"]
+    data = images(2)
+    tensor = module.InferInput("input", list(data.shape), "FP32")
+    tensor.set_data_from_numpy(data)
+    wanted = module.InferRequestedOutput("probabilities")
+    for outputs in (None, [wanted]):
+        answer = client.infer("mobilenet_v3_small", [tensor], outputs=outputs, request_id="abc")
+        probs = answer.as_numpy("probabilities")
+        assert np.allclose(probs, Predictor(exported).probabilities(data), atol=1e-6)
+    with pytest.raises(tritonclient.utils.InferenceServerException, match="no model 'cat'"):
+        client.infer("cat", [tensor])
+
+
+def test_tritons_http_client_sends_and_gets_json_too(server, exported):
+    client = tritonclient.http.InferenceServerClient(server.url[len("http://") :])
+    data = images(1)
+    tensor = tritonclient.http.InferInput("input", list(data.shape), "FP32")
+    tensor.set_data_from_numpy(data, binary_data=False)
+    wanted = tritonclient.http.InferRequestedOutput("probabilities", binary_data=False)
+    answer = client.infer("mobilenet_v3_small", [tensor], outputs=[wanted])
+    probs = answer.as_numpy("probabilities")
+    assert np.allclose(probs, Predictor(exported).probabilities(data), atol=1e-6)
+
+
+def test_metrics_count_what_all_workers_did(server):
+    before = metric(server, 'ppcls_requests_total{protocol="http",route="/predict",status="200"}')
+    for _ in range(6):  # connections of their own: both workers get some
+        server.post("/predict", CAT.read_bytes())
+    after = metric(server, 'ppcls_requests_total{protocol="http",route="/predict",status="200"}')
+    assert after - before == 6
+    assert metric(server, "ppcls_requests_in_progress") == 0
+    server.post("/predict", b"no picture")
+    assert metric(server, 'ppcls_errors_total{kind="bad_picture"}') >= 1
+    names = ("ppcls_request_seconds_bucket", "ppcls_queue_length", "ppcls_batch_pictures_sum")
+    assert all(name in server.get("/metrics").text for name in names)
+
+
+def metric(server, name: str) -> float:
+    lines = server.get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_a_request_id_goes_into_answer_and_log(server):
+    headers = {"x-request-id": "from-the-client.1"}
+    assert server.get("/models", headers=headers).headers["x-request-id"] == "from-the-client.1"
+    assert server.wait_for("from-the-client.1")["path"] == "/models"
+    bad = server.get("/models", headers={"x-request-id": "two words"}).headers["x-request-id"]
+    assert len(bad) == 32  # one of our own
+
+
+def test_a_killed_worker_is_replaced(server):
+    before = server.workers()
+    os.kill(sorted(before)[0], signal.SIGKILL)
+    server.wait_for('"ready after', len(before) + 1)
+    assert server.post("/predict", CAT.read_bytes()).status_code == 200
+    assert metric(server, "ppcls_requests_in_progress") == 0
