@@ -114,3 +114,15 @@ def no_process_is_left(session):
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """All formats of a small network, as the servers of several tests serve them."""
+    from small_checkpoint import checkpoint  # imports paddle, which reads the environment once
+
+    from ppcls_lite.deploy.export import export_model
+
+    folder = tmp_path_factory.mktemp("serve")
+    export_model(checkpoint(folder), folder / "all")
+    return folder / "all"

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.datastructures import Headers
@@ -149,7 +149,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         raise RequestError("bad_encoding", f"content-encoding {encoding!r}; allowed: identity")
     length = headers.get("content-length", "0")
     # int() of thousands of digits is an error of its own.
-    too_long = length.isdigit() and (len(length) > 18 or int(length) > limit)
+    too_long = length.isdecimal() and (len(length) > 18 or int(length) > limit)
     parts: list[bytes] = []
     size, more = 0, True
     while more and not too_long:
@@ -169,11 +169,15 @@ class ClientLeftError(Exception):
     """The connection was closed before the request was complete."""
 
 
-def error_response(scope: Scope, error: RequestError) -> Response:
+def error_response(
+    scope: Scope, error: RequestError, more_headers: Mapping[str, str] | None = None
+) -> Response:
     """Writes a failure in the protocol of the address that was asked, and counts it."""
     metrics.ERRORS.labels(error.kind).inc()
     scope["state"]["notes"]["error"] = error.message
-    headers = {"retry-after": str(error.problem.retry)} if error.problem.retry else {}
+    headers = dict(more_headers or {})
+    if error.problem.retry:
+        headers["retry-after"] = str(error.problem.retry)
     if error.kind == "no_key":
         headers["www-authenticate"] = "Bearer"
     pipeline = scope["path"].endswith("/prediction")

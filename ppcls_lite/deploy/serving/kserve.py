@@ -93,11 +93,13 @@ def parse(body: bytes, head_length: str | None, wanted: list[int], max_images: i
     """
     head, raw = body, b""
     if head_length is not None:
-        length = int(head_length) if head_length.isascii() and head_length.isdigit() else -1
+        # int() of thousands of digits is an error of its own
+        digits = head_length.isascii() and head_length.isdigit() and len(head_length) < 19
+        length = int(head_length) if digits else -1
         if not 0 <= length <= len(body):
             raise RequestError(
                 "bad_body",
-                f"{HEADER}: {head_length!r} is no length within the body's {len(body)} bytes",
+                f"{HEADER}: {head_length[:20]!r} is no length within the body's {len(body)} bytes",
             )
         head, raw = body[:length], body[length:]
     request = read_model(InferRequest, head)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from PIL import Image
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
@@ -60,10 +60,22 @@ class Predictions(BaseModel):
     results: list[Result]
 
 
-def json_body(schema: dict[str, Any], *others: str) -> dict[str, Any]:
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
     """Describes a body that the function reads itself, for the OpenAPI document."""
-    raw = {"schema": {"type": "string", "format": "binary"}}
-    content = {"application/json": {"schema": schema}, **dict.fromkeys(others, raw)}
+    schema = kind.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        """Puts the schemas of parts where they are named: the document has no place for them."""
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return whole(parts[value["$ref"].rpartition("/")[2]])
+        return {key: whole(item) for key, item in value.items()}
+
+    content = {"application/json": {"schema": whole(schema)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -112,7 +124,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """The page to try the networks on."""
         return HTMLResponse(page)
 
-    @app.get("/metrics", tags=["service"], responses=FAILURES)
+    @app.get("/metrics", tags=["service"], responses=FAILURES, response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Counts and times of all worker processes, for Prometheus."""
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
@@ -139,8 +151,9 @@ def _describe(served: Served) -> dict[str, Any]:
 async def _answer_failure(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         kind = kind_of_status(error.status_code)
-        error = RequestError(kind, f"{request.method} {request.url.path}: {error.detail}")
-    elif isinstance(error, RequestValidationError):
+        failure = RequestError(kind, f"{request.method} {request.url.path}: {error.detail}")
+        return error_response(request.scope, failure, error.headers)
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         error = RequestError("bad_body", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
     elif not isinstance(error, RequestError):
@@ -156,7 +169,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         tags=["pictures"],
         response_model=paddle_serving.PipelineReply,
         responses=PIPELINE_FAILURES,
-        openapi_extra=json_body(paddle_serving.PipelineRequest.model_json_schema()),
+        openapi_extra=json_body(paddle_serving.PipelineRequest),
     )
     async def prediction(name: Name, request: Request) -> Response:
         """Paddle Serving's request: base64 pictures. `imagenet` means the first model."""
@@ -261,14 +274,11 @@ def add_kserve(app: FastAPI, service: Service) -> None:
         service.store.find(name, version)
         return {"ready": True}
 
-    body = json_body(
-        kserve.InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    )
     options: dict[str, Any] = {
         "tags": ["kserve"],
         "response_model": kserve.InferAnswer,
         "responses": FAILURES,
-        "openapi_extra": body,
+        "openapi_extra": json_body(kserve.InferRequest),
     }
 
     @app.post(VERSION + "/infer", **options)
