@@ -17,6 +17,7 @@ from ppcls_lite.engine.build import (
     common_seed,
     describe_model,
     train_loader,
+    training_model,
     with_network_of,
 )
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -75,11 +76,13 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
+    trained, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=paddle.DataParallel(trained) if world.size > 1 else trained,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, progress.seed, world),

@@ -16,7 +16,10 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
+from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.build import Unavailable
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
 
@@ -97,6 +100,27 @@ def build_network(
         load_named_state(optimizer, model, resumed.optimizer)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def training_model(
+    model: paddle.nn.Layer, config: TrainConfig, world: World
+) -> tuple[paddle.nn.Layer, str]:
+    """Returns what trains the network, itself or wrapped into our kernels, and says which."""
+    threads = kernel_threads()
+    try:
+        if world.device != "cpu":
+            raise Unavailable("they are for a CPU")
+        if config.cpu_kernels == "off":
+            return model, "off: Paddle's own layers"
+        accelerated = accelerate(model, threads)
+    except Unavailable as reason:
+        if config.cpu_kernels == "on":
+            raise UserError(
+                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+            ) from None
+        return model, f"none, Paddle's own layers: {reason}"
+    return accelerated, f"{accelerated.summary()}; {threads} threads"
 
 
 def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:

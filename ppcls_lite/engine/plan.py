@@ -77,6 +77,7 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"weights   {weights_line(run, report)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
         f"device    {world.device} x {world.size}",
+        f"kernels   {run.kernels}",
         f"batch     {config.batch_size} per device x {world.size} x"
         f" {config.gradient_accumulation_steps} accumulated = {batch};"
         f" {steps} steps per epoch",

@@ -26,7 +26,9 @@ class Run:
     """Everything a training needs, built once by `commands.train`.
 
     Attributes:
-        model: the network; `parallel` wraps it when there are several processes.
+        model: the network.
+        parallel: what trains it: `model`, or wraps it for our kernels or several processes.
+        kernels: what of it our own CPU kernels run, in words.
         evaluate: runs the validation set through the model.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
@@ -36,6 +38,7 @@ class Run:
     info: ModelInfo
     model: paddle.nn.Layer
     parallel: paddle.nn.Layer
+    kernels: str
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     loader: Loader
