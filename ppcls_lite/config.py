@@ -132,8 +132,6 @@ class OptimizationSettings(Settings):
     """Epochs of linear warm-up at the start; part of --epochs."""
     lr_warmup_decay: Fraction = 0.01
     """Learning rate at the start of the warm-up, as a factor of the full one."""
-    label_smoothing: Fraction = 0.0
-    """Share of the target that is spread evenly over all classes."""
     gradient_accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
     clip_grad_norm: NotNegative = 0.0
@@ -142,6 +140,36 @@ class OptimizationSettings(Settings):
     """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
+
+
+@dataclass(frozen=True)
+class LossSettings(Settings):
+    """Loss, mixing of batches, teacher."""
+
+    loss: Literal["ce", "bce"] = "ce"
+    """Cross entropy, or binary cross entropy of each class."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    mixup: NotNegative = 0.0
+    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_off_epoch: CountOrZero = 0
+    """From this epoch on nothing is mixed; 0 never stops."""
+    teacher: str | None = None
+    """Network to learn from; takes --teacher-pretrained."""
+    teacher_pretrained: str | None = None
+    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+    distill_loss: Literal["soft", "js"] = "soft"
+    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_weight: Fraction = 1.0
+    """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
+    distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
+    """Divides both networks' logits in the soft loss; above 1 shows more of the small answers."""
+    unlabelled_path: str | None = None
+    """Folder of more training pictures, of no known class: only the teacher says what they are."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +197,9 @@ class RunSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials):
+class TrainConfig(
+    RunSettings, LossSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
     python train.py --data-path ./ILSVRC2012                             one device
@@ -200,8 +230,23 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append(
                 f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
             )
+        problems += self._teacher_problems()
         if problems:
             raise UserError("\n".join(problems), "--print-config shows all values")
+
+    def _teacher_problems(self) -> list[str]:
+        problems = []
+        if bool(self.teacher) != bool(self.teacher_pretrained):
+            problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
+        if not self.teacher:
+            needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
+            for name in [n for n in needs if getattr(self, n) != getattr(TrainConfig, n)]:
+                problems.append(f"--{name.replace('_', '-')} has no meaning without --teacher")
+        if self.distill_temperature != 1 and self.distill_loss != "soft":
+            problems.append("--distill-temperature belongs to --distill-loss soft")
+        if self.unlabelled_path and self.loss == "bce":
+            problems.append("--unlabelled-path goes with --loss ce")
+        return problems
 
 
 @dataclass(frozen=True)
