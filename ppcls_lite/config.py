@@ -16,6 +16,8 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -86,10 +88,36 @@ class DataSettings(Settings):
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Share of the picture's area that a training crop covers, smallest and largest."""
-    auto_augment: Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide"] | None = None
-    """Distorts training pictures: AutoAugment (first three), RandAugment, TrivialAugment, none."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, smallest and largest."""
+    crop_padding: CountOrZero = 0
+    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    hflip: Fraction = 0.5
+    """Probability of mirroring a training picture."""
+    auto_augment: (
+        Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
+    ) = None
+    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    augment_interpolation: Interpolation = "nearest"
+    """Filter of the distortions that move pixels."""
+    ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    """Strength of ra, of 30, and of ra_timm, of 10."""
+    ra_magnitude_std: NotNegative = 0.0
+    """Standard deviation of ra_timm's strength between pictures."""
+    ra_num_ops: Count = 2
+    """Distortions of one picture by ra and ra_timm."""
+    augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Strength of augmix, of 10."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
+    """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
     random_erase: Fraction = 0.0
     """Probability of erasing a random rectangle of a training picture."""
+    random_erase_mode: Literal["const", "pixel"] = "const"
+    """Erase with the mean colour (torchvision) or with noise (timm)."""
+    mean: tuple[Fraction, Fraction, Fraction] = (0.485, 0.456, 0.406)
+    """Subtracted from R, G and B of 0 to 1; ImageNet's, or that of --pretrained weights."""
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    """Divides them after that."""
     val_resize_size: Pixels = 256
     """Short side that evaluation resizes to, pixels."""
     val_crop_size: Pixels = 224
@@ -221,6 +249,8 @@ class TrainConfig(
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
+        if self.crop_ratio[0] > self.crop_ratio[1]:
+            problems.append(f"--crop-ratio {self.crop_ratio}: the first is the larger one")
         if self.val_crop_size > self.val_resize_size:
             problems.append(
                 f"--val-crop-size {self.val_crop_size} is larger than"
@@ -230,9 +260,26 @@ class TrainConfig(
             problems.append(
                 f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
             )
-        problems += self._teacher_problems()
+        problems += self._augment_problems() + self._teacher_problems()
         if problems:
             raise UserError("\n".join(problems), "--print-config shows all values")
+
+    def _augment_problems(self) -> list[str]:
+        belongs = {
+            "ra_magnitude": ("ra", "ra_timm"),
+            "ra_magnitude_std": ("ra_timm",),
+            "ra_num_ops": ("ra", "ra_timm"),
+            "augmix_severity": ("augmix",),
+        }
+        problems = [
+            f"--{name.replace('_', '-')} belongs to --auto-augment {' or '.join(policies)}"
+            for name, policies in belongs.items()
+            if getattr(self, name) != getattr(TrainConfig, name)
+            and self.auto_augment not in policies
+        ]
+        if self.auto_augment == "ra_timm" and self.ra_magnitude > 10:
+            problems.append(f"--ra-magnitude {self.ra_magnitude}: that of ra_timm goes up to 10")
+        return problems
 
     def _teacher_problems(self) -> list[str]:
         problems = []

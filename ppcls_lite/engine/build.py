@@ -9,9 +9,11 @@ import paddle
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.policies import Policy
+from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -22,9 +24,10 @@ from ppcls_lite.optimizer import build_optimizer, load_named_state
 
 
 def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
-    """Returns the settings with the network that the weights are of, where none is asked for."""
+    """Returns the settings with network, mean and std of the weights, where none are asked for."""
     info = checkpoint.read_model_info(weights, config.model)
-    known = {"model": info.name} | info.overrides
+    pictures = {"mean": info.preprocess.mean, "std": info.preprocess.std}
+    known = {"model": info.name} | info.overrides | pictures
     return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
 
 
@@ -46,6 +49,8 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
+            mean=config.mean,
+            std=config.std,
         ),
     )
 
@@ -99,18 +104,42 @@ def build_network(
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
-def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
-    """Returns the shuffled, augmented training batches of this process."""
-    transform = TrainTransform(
+def train_transform(config: TrainConfig) -> TrainTransform:
+    """Returns what happens to a training picture."""
+    red, green, blue = (round(255 * value) for value in config.mean)
+    policy = Policy(
+        name=config.auto_augment or "",
+        motion=Motion(
+            INTERPOLATIONS[config.augment_interpolation],
+            # timm fills with the mean colour, all others with black.
+            (red, green, blue) if config.auto_augment == "ra_timm" else (0, 0, 0),
+        ),
+        magnitude=config.ra_magnitude,
+        magnitude_std=config.ra_magnitude_std,
+        num_ops=config.ra_num_ops,
+        severity=config.augmix_severity,
+    )
+    return TrainTransform(
         crop_size=config.train_crop_size,
         interpolation=config.interpolation,
         scale=config.crop_scale,
-        auto_augment=config.auto_augment,
+        ratio=config.crop_ratio,
+        padding=config.crop_padding,
+        flip_prob=config.hflip,
+        auto_augment=policy if policy.name else None,
+        jitter=config.color_jitter,
         erase_prob=config.random_erase,
+        erase_mode=config.random_erase_mode,
+        mean=config.mean,
+        std=config.std,
     )
+
+
+def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
     return Loader(
         data,
-        transform,
+        train_transform(config),
         config.batch_size,
         training=True,
         workers=config.workers,
