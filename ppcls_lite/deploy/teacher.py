@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.arch.download import cache_folder, fetch
-from ppcls_lite.arch.tags import resolve_pretrained
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.evaluation import exported_forward
-from ppcls_lite.engine.checkpoint import bare_info, read_model_info
+from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward
 from ppcls_lite.engine.log import RunLog
@@ -67,15 +66,9 @@ def teacher_weights(name: str, text: str, dry_run: bool) -> tuple[Path | None, M
     Returns:
         The file, None when a dry run would have to download it, and the network.
     """
-    found = resolve_pretrained(text, name)
-    if isinstance(found, Path):
-        info = read_model_info(found, name)
-        if info.name != name:
-            raise UserError(
-                f"--teacher {name}: {found} holds {info.name}", f"--teacher {info.name}"
-            )
-        return found, info
-    info = replace(bare_info(name, 1000), preprocess=found.preprocess)  # all are of ImageNet
-    if dry_run and not (cache_folder() / found.file_name).is_file():
-        return None, info
-    return fetch(found), info
+    file = pretrained_file(text, name, download=not dry_run)
+    missing = not file.is_file() and tag_of_file(file) is not None
+    info = read_model_info(file, name, 1000 if missing else None)  # published ones are ImageNet's
+    if info.name != name:
+        raise UserError(f"--teacher {name}: {file} holds {info.name}", f"--teacher {info.name}")
+    return None if missing else file, info
