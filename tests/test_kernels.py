@@ -1,4 +1,4 @@
-"""Training kernels: held against Paddle's layers in float64, against themselves, and without them."""
+"""Training kernels: against Paddle in float64, against themselves, and without them."""
 
 import os
 import subprocess
@@ -151,7 +151,7 @@ def test_a_whole_network_equals_stock_and_repeats_to_the_bit(name):
 
     (loss, stock), (fused_loss, fused), (_, again) = map(step, (model, accelerated, accelerated))
     assert fused_loss == pytest.approx(loss, rel=1e-5)
-    # Wiring; the test of the blocks is the sharp one. Kinks taken the other way move 1e-2 here.
+    # The wiring; the test of the blocks is the sharp one. A kink taken otherwise moves 1e-2 here.
     assert np.linalg.norm(fused - stock) < 0.1 * np.linalg.norm(stock)
     assert np.array_equal(fused, again)
 

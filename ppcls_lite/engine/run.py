@@ -13,6 +13,7 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 
@@ -27,9 +28,10 @@ class Run:
 
     Attributes:
         model: the network.
-        parallel: what trains it: `model`, or wraps it for our kernels or several processes.
+        parallel: what trains it: `model`, or a wrapper for our kernels or several processes.
         kernels: what of it our own CPU kernels run, in words.
         evaluate: runs the validation set through the model.
+        teacher: what the model learns from beside the labels, if anything.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
@@ -48,5 +50,6 @@ class Run:
     log: RunLog
     stop: StopRequest
     folder: Path
+    teacher: Teacher | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)

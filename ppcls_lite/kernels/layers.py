@@ -1,4 +1,4 @@
-"""Stem, block and head as autograd functions over the kernels; parameters stay the network's own."""
+"""Stem, block and head as autograd functions; the parameters stay the network's own."""
 
 import ctypes
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ class _Call:
 
 
 class _Gradients:
-    """Room for the gradients of a PyLayer's inputs; pointers by parameter, null where not wanted."""
+    """Room for the gradients of a PyLayer's inputs, found by parameter; None: not wanted."""
 
     def __init__(self, ctx: Any) -> None:
         self.x = None if ctx.x.stop_gradient else _empty(*ctx.x.shape)
