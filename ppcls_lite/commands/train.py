@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import paddle
-
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
@@ -85,12 +83,12 @@ def train(
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
-    trained, kernels = training_model(model, config, world)
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(trained) if world.size > 1 else trained,
+        parallel=parallel,
         kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,

@@ -132,22 +132,23 @@ def build_network(
 def training_model(
     model: paddle.nn.Layer, config: TrainConfig, world: World
 ) -> tuple[paddle.nn.Layer, str]:
-    """Returns what trains the network, itself or wrapped into our kernels, and says which."""
+    """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
     threads = kernel_threads()
+    trained, words = model, "off: Paddle's own layers"
     try:
         if world.device != "cpu":
             raise Unavailable("they are for a CPU")
-        if config.cpu_kernels == "off":
-            return model, "off: Paddle's own layers"
-        accelerated = accelerate(model, threads)
+        if config.cpu_kernels != "off":
+            trained = accelerate(model, threads)
+            words = f"{trained.summary()}; {threads} threads"
     except Unavailable as reason:
         if config.cpu_kernels == "on":
             raise UserError(
                 f"--cpu-kernels on: the kernels cannot run: {reason}",
                 "leave it out: Paddle's own layers train the same network, slower on a CPU",
             ) from None
-        return model, f"none, Paddle's own layers: {reason}"
-    return accelerated, f"{accelerated.summary()}; {threads} threads"
+        words = f"none, Paddle's own layers: {reason}"
+    return paddle.DataParallel(trained) if world.size > 1 else trained, words
 
 
 def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
