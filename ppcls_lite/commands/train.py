@@ -74,7 +74,6 @@ def train(
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
     model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
-
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
     if world.is_main and not config.dry_run:
