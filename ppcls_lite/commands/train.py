@@ -13,6 +13,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
+    build_ema,
     build_network,
     common_seed,
     describe_model,
@@ -92,6 +93,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
+    run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:
