@@ -238,6 +238,8 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             )
         if (self.lr_scheduler == "multistep") != bool(self.lr_milestones):
             problems.append("--lr-scheduler multistep and --lr-milestones go together")
+        if list(self.lr_milestones) != sorted(self.lr_milestones):
+            problems.append(f"--lr-milestones {self.lr_milestones}: give them in rising order")
         if self.opt == "rmsprop" and self.amp_level == "O2":
             problems.append("--opt rmsprop keeps no float32 weights beside float16 ones; take O1")
         if problems:
@@ -379,6 +381,19 @@ class CompareConfig(BareWeights):
     """Its export folder."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
+
+
+@dataclass(frozen=True)
+class AverageConfig(BareWeights):
+    """Average the weights of several checkpoints of a run into one network.
+
+    python tools/average_checkpoints.py 'output/model_9?.pdparams' --out output/averaged.pdparams
+    """
+
+    checkpoints: Annotated[tuple[str, ...], Meta(extra={"positional": True})] = ()
+    """Checkpoints, separated by commas; a quoted shell pattern stands for several."""
+    out: str = ""
+    """.pdparams file to write, with a .json beside it."""
 
 
 @dataclass(frozen=True)
