@@ -17,9 +17,11 @@ CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Pixels = Annotated[int, Meta(ge=8)]
+_BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+DEFAULT_MODEL = "mobilenet_v3_small"
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
 
@@ -48,10 +50,11 @@ class Essentials(Settings):
 
     data_path: str = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
-    model: str = "mobilenet_v3_small"
+    model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: str | None = None
-    """Start from these weights, of any framework; a head of another class count starts fresh."""
+    pretrained: Annotated[str | None, _BARE] = None
+    """Start from these weights: file of any framework, tag, or alone: the model's published ones;
+    a head of another class count starts fresh."""
     epochs: Count = 120
     """Epochs to train."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
@@ -280,10 +283,10 @@ class CompletionConfig(Settings):
 
 @dataclass(frozen=True)
 class BareWeights(Settings):
-    """Weights that have no .json beside them."""
+    """Weights that do not say of which network they are."""
 
-    model: str = "mobilenet_v3_small"
-    """Their network; weights with a .json know their own."""
+    model: str | None = None
+    """Their network; null takes what stands in the .json or in the published name."""
     num_classes: Count | None = None
     """Their classes; null takes the length of their last bias."""
 
@@ -296,8 +299,9 @@ class PredictConfig(BareWeights):
     python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
     """
 
-    pretrained: str = ""
-    """A checkpoint, weights of any framework (with --model), an export folder, or a file in one."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
+    one; alone, the published weights of --model."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
@@ -321,8 +325,8 @@ class ExportConfig(BareWeights):
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     save_inference_dir: str = ""
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
@@ -375,8 +379,8 @@ class CompareConfig(BareWeights):
         --img-path pictures/
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     exported: str = ""
     """Its export folder."""
     img_path: str = ""
@@ -410,6 +414,6 @@ class ConvertConfig(Settings):
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
     model: str | None = None
-    """Network the weights are of; published weights know their own."""
+    """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""

@@ -17,6 +17,7 @@ from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.augment import CHOICES, POLICIES
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform, random_erase, sample_rng
+from ppcls_lite.flags import flags
 
 GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "golden" / "augment_golden.json").read_text()
@@ -89,7 +90,7 @@ def test_policies_draw_every_choice_and_follow_the_generator_alone(policy: str) 
 
 
 def test_the_flag_offers_exactly_the_policies() -> None:
-    assert cli.flags(TrainConfig)["auto_augment"].choices == tuple(POLICIES)
+    assert flags(TrainConfig)["auto_augment"].choices == tuple(POLICIES)
 
 
 def test_the_command_line_can_switch_a_recipes_policy_off(tmp_path: Path) -> None:

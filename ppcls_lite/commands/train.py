@@ -5,7 +5,6 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_lite import cli
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split
@@ -39,6 +38,7 @@ from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.yaml_files import to_yaml
 
 
 def run(config: TrainConfig) -> int:
@@ -55,9 +55,10 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     train_set = open_split(config.data_path, "train", config.train_list)
     val_set = open_split(config.data_path, "val", config.val_list)
     check_same_classes(train_set.classes, val_set.classes)
+    start = resumed.info if resumed else None
     if config.pretrained and not resumed:
-        config = with_network_of(config.pretrained, config)
-    info = describe_model(config, train_set)
+        config, start = with_network_of(config)
+    info = describe_model(config, train_set, start)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)
@@ -104,7 +105,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
             return 0
         if world.is_main:
             if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
+                write_atomically(folder / "config.yaml", to_yaml(config).encode())
             if resumed and resumed.metrics.get("top1") == progress.best_top1:
                 # A kill between saving the best epoch and naming it so must not lose the name.
                 checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")

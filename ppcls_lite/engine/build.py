@@ -2,11 +2,14 @@
 
 import dataclasses
 import secrets
+from pathlib import Path
 
 import numpy as np
 import paddle
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.layers import set_drop_path
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
@@ -23,11 +26,21 @@ from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
 
 
-def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
-    """Returns the settings with the network that the weights are of, where none is asked for."""
-    info = checkpoint.read_model_info(weights, config.model)
-    known = {"model": info.name} | info.overrides
-    return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
+def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
+    """Returns the settings with the network and the interpolation of --pretrained, where others
+    are not asked for, and what is known of those weights."""
+    asked = config.model if config.given("model") else None
+    weights = pretrained_file(config.pretrained or "", asked, download=not config.dry_run)
+    classes = 1000 if is_unfetched(weights, config) else None
+    info = checkpoint.read_model_info(weights, asked, classes)
+    known = {"model": info.name, "interpolation": info.preprocess.interpolation} | info.overrides
+    known = {key: value for key, value in known.items() if not config.given(key)}
+    return dataclasses.replace(config, **known), info
+
+
+def is_unfetched(weights: Path, config: TrainConfig) -> bool:
+    """Tells whether this is a dry run that would have to download these weights."""
+    return config.dry_run and not weights.is_file() and tag_of_file(weights) is not None
 
 
 def common_seed(world: World) -> int:
@@ -36,8 +49,15 @@ def common_seed(world: World) -> int:
     return int(sum_over_ranks(np.array([drawn]), world)[0])
 
 
-def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
-    """Returns the network that settings and data ask for."""
+def describe_model(
+    config: TrainConfig, data: ImageDataset, start: ModelInfo | None = None
+) -> ModelInfo:
+    """Returns the network that settings and data ask for.
+
+    Args:
+        start: of the weights to start from; the network goes on with their mean and std.
+    """
+    before = start.preprocess if start else Preprocess()
     overrides = {"width": config.width, "dropout": config.dropout}
     return ModelInfo(
         name=config.model,
@@ -48,6 +68,8 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
+            mean=before.mean,
+            std=before.std,
         ),
     )
 
@@ -83,7 +105,9 @@ def build_network(
     if resumed:
         report = load_weights(model, resumed.trained)
     elif config.pretrained:
-        report = load_weights(model, config.pretrained, replace_head=True)
+        weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
+        if not is_unfetched(weights, config):
+            report = load_weights(model, weights, replace_head=True)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(
