@@ -16,6 +16,8 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
 Device = Literal["auto", "cpu", "gpu"]
@@ -89,10 +91,36 @@ class DataSettings(Settings):
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Share of the picture's area that a training crop covers, smallest and largest."""
-    auto_augment: Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide"] | None = None
-    """Distorts training pictures: AutoAugment (first three), RandAugment, TrivialAugment, none."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, smallest and largest."""
+    crop_padding: CountOrZero = 0
+    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    hflip: Fraction = 0.5
+    """Probability of mirroring a training picture."""
+    auto_augment: (
+        Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
+    ) = None
+    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    augment_interpolation: Interpolation = "nearest"
+    """Filter of the distortions that move pixels."""
+    ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    """Strength of ra, of 30, and of ra_timm, of 10."""
+    ra_magnitude_std: NotNegative = 0.0
+    """Standard deviation of ra_timm's strength between pictures."""
+    ra_num_ops: Count = 2
+    """Distortions of one picture by ra and ra_timm."""
+    augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Strength of augmix, of 10."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
+    """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
     random_erase: Fraction = 0.0
     """Probability of erasing a random rectangle of a training picture."""
+    random_erase_mode: Literal["const", "pixel"] = "const"
+    """Erase with the mean colour (torchvision) or with noise (timm)."""
+    mean: tuple[Fraction, Fraction, Fraction] | None = None
+    """Subtracted from R, G, B in 0 to 1; null is that of --pretrained, or ImageNet's."""
+    std: tuple[Positive, Positive, Positive] | None = None
+    """Divides R, G, B after that; null likewise."""
     val_resize_size: Pixels = 256
     """Short side that evaluation resizes to, pixels."""
     val_crop_size: Pixels = 224
@@ -161,8 +189,6 @@ class OptimizationSettings(Settings):
     """Learning rate at the start of the warm-up, as a factor of the full one."""
     lr_warmup_prefix: bool = True
     """The schedule starts after the warm-up; --no-lr-warmup-prefix: with it, as in timm."""
-    label_smoothing: Fraction = 0.0
-    """Share of the target that is spread evenly over all classes."""
     gradient_accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
     clip_grad_norm: NotNegative = 0.0
@@ -181,6 +207,36 @@ class OptimizationSettings(Settings):
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
     dist_bn: Literal["broadcast", "reduce"] = "broadcast"
     """Running batch-norm statistics after an epoch on several devices: the first's, or the mean."""
+
+
+@dataclass(frozen=True)
+class LossSettings(Settings):
+    """Loss, mixing of batches, teacher."""
+
+    loss: Literal["ce", "bce"] = "ce"
+    """Cross entropy, or binary cross entropy of each class."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    mixup: NotNegative = 0.0
+    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_off_epoch: CountOrZero = 0
+    """From this epoch on nothing is mixed; 0 never stops."""
+    teacher: str | None = None
+    """Network to learn from; takes --teacher-pretrained."""
+    teacher_pretrained: str | None = None
+    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+    distill_loss: Literal["soft", "js"] = "soft"
+    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_weight: Fraction = 1.0
+    """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
+    distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
+    """Divides both networks' logits in the soft loss; above 1 shows more of the small answers."""
+    unlabelled_path: str | None = None
+    """Folder of more training pictures, of no known class: only the teacher says what they are."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +264,9 @@ class RunSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials):
+class TrainConfig(
+    RunSettings, LossSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
     python train.py --data-path ./ILSVRC2012                             one device
@@ -230,6 +288,8 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
+        if self.crop_ratio[0] > self.crop_ratio[1]:
+            problems.append(f"--crop-ratio {self.crop_ratio}: the first is the larger one")
         if self.val_crop_size > self.val_resize_size:
             problems.append(
                 f"--val-crop-size {self.val_crop_size} is larger than"
@@ -239,14 +299,51 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append(
                 f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
             )
+        problems += self._optimizer_problems()
+        problems += self._augment_problems() + self._teacher_problems()
+        if problems:
+            raise UserError("\n".join(problems), "--print-config shows all values")
+
+    def _optimizer_problems(self) -> list[str]:
+        problems = []
         if (self.lr_scheduler == "multistep") != bool(self.lr_milestones):
             problems.append("--lr-scheduler multistep and --lr-milestones go together")
         if list(self.lr_milestones) != sorted(self.lr_milestones):
             problems.append(f"--lr-milestones {self.lr_milestones}: give them in rising order")
         if self.opt == "rmsprop" and self.amp_level == "O2":
             problems.append("--opt rmsprop keeps no float32 weights beside float16 ones; take O1")
-        if problems:
-            raise UserError("\n".join(problems), "--print-config shows all values")
+        return problems
+
+    def _augment_problems(self) -> list[str]:
+        belongs = {
+            "ra_magnitude": ("ra", "ra_timm"),
+            "ra_magnitude_std": ("ra_timm",),
+            "ra_num_ops": ("ra", "ra_timm"),
+            "augmix_severity": ("augmix",),
+        }
+        problems = [
+            f"--{name.replace('_', '-')} belongs to --auto-augment {' or '.join(policies)}"
+            for name, policies in belongs.items()
+            if getattr(self, name) != getattr(TrainConfig, name)
+            and self.auto_augment not in policies
+        ]
+        if self.auto_augment == "ra_timm" and self.ra_magnitude > 10:
+            problems.append(f"--ra-magnitude {self.ra_magnitude}: that of ra_timm goes up to 10")
+        return problems
+
+    def _teacher_problems(self) -> list[str]:
+        problems = []
+        if bool(self.teacher) != bool(self.teacher_pretrained):
+            problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
+        if not self.teacher:
+            needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
+            for name in [n for n in needs if getattr(self, n) != getattr(TrainConfig, n)]:
+                problems.append(f"--{name.replace('_', '-')} has no meaning without --teacher")
+        if self.distill_temperature != 1 and self.distill_loss != "soft":
+            problems.append("--distill-temperature belongs to --distill-loss soft")
+        if self.unlabelled_path and self.loss == "bce":
+            problems.append("--unlabelled-path goes with --loss ce")
+        return problems
 
 
 @dataclass(frozen=True)

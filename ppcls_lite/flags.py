@@ -55,7 +55,8 @@ class Flag:
         if is_text and value.lower() in _WORDS:
             word = _WORDS[value.lower()]
             value = word if self.accepts(type(word) if word is not None else None) else value
-        if isinstance(value, str) and typing.get_origin(self.plain) is tuple:
+        kinds = (self.plain, *typing.get_args(self.plain))
+        if isinstance(value, str) and any(typing.get_origin(k) is tuple for k in kinds):
             value = value.split(",")
         try:
             value = msgspec.convert(value, self.kind, strict=not is_text)

@@ -7,9 +7,10 @@ import paddle
 
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import check_same_classes, open_split
+from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
     build_ema,
@@ -35,6 +36,7 @@ from ppcls_lite.engine.resume import (
 )
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
@@ -47,10 +49,13 @@ def run(config: TrainConfig) -> int:
     if config.test_only:
         return test_only.run(config, world)
     config, resumed = resume(config, world)
-    return train(config, resumed, world)
+    with open_teacher(config, world) as teacher:
+        return train(config, resumed, world, teacher)
 
 
-def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
+def train(
+    config: TrainConfig, resumed: Checkpoint | None, world: World, teacher: Teacher | None
+) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
     train_set = open_split(config.data_path, "train", config.train_list)
     val_set = open_split(config.data_path, "val", config.val_list)
@@ -59,6 +64,9 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     if config.pretrained and not resumed:
         config, start = with_network_of(config)
     info = describe_model(config, train_set, start)
+    if teacher:
+        check_same_outputs(teacher.info, info)
+    train_set = with_unlabelled(train_set, config.unlabelled_path)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)
@@ -84,13 +92,14 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         parallel=paddle.DataParallel(model) if world.size > 1 else model,
         optimizer=optimizer,
         scaler=scaler,
-        loader=train_loader(train_set, config, progress.seed, world),
+        loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
         evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
         stop=stop,
         folder=folder,
+        teacher=teacher,
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )

@@ -13,9 +13,11 @@ from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.policies import Policy
+from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -55,7 +57,8 @@ def describe_model(
     """Returns the network that settings and data ask for.
 
     Args:
-        start: of the weights to start from; the network goes on with their mean and std.
+        start: of the weights to start from; the network goes on with their mean and std, unless
+            others are asked for.
     """
     before = start.preprocess if start else Preprocess()
     overrides = {"width": config.width, "dropout": config.dropout}
@@ -68,8 +71,8 @@ def describe_model(
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
-            mean=before.mean,
-            std=before.std,
+            mean=config.mean or before.mean,
+            std=config.std or before.std,
         ),
     )
 
@@ -140,18 +143,44 @@ def build_ema(
     return ema
 
 
-def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
-    """Returns the shuffled, augmented training batches of this process."""
-    transform = TrainTransform(
+def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
+    """Returns what happens to a training picture before it is normalised with `preprocess`."""
+    red, green, blue = (round(255 * value) for value in preprocess.mean)
+    policy = Policy(
+        name=config.auto_augment or "",
+        motion=Motion(
+            INTERPOLATIONS[config.augment_interpolation],
+            # timm fills with the mean colour, all others with black.
+            (red, green, blue) if config.auto_augment == "ra_timm" else (0, 0, 0),
+        ),
+        magnitude=config.ra_magnitude,
+        magnitude_std=config.ra_magnitude_std,
+        num_ops=config.ra_num_ops,
+        severity=config.augmix_severity,
+    )
+    return TrainTransform(
         crop_size=config.train_crop_size,
         interpolation=config.interpolation,
         scale=config.crop_scale,
-        auto_augment=config.auto_augment,
+        ratio=config.crop_ratio,
+        padding=config.crop_padding,
+        flip_prob=config.hflip,
+        auto_augment=policy if policy.name else None,
+        jitter=config.color_jitter,
         erase_prob=config.random_erase,
+        erase_mode=config.random_erase_mode,
+        mean=preprocess.mean,
+        std=preprocess.std,
     )
+
+
+def train_loader(
+    data: ImageDataset, config: TrainConfig, preprocess: Preprocess, seed: int, world: World
+) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
     return Loader(
         data,
-        transform,
+        train_transform(config, preprocess),
         config.batch_size,
         training=True,
         workers=config.workers,

@@ -83,6 +83,11 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
     ]
+    if run.teacher:
+        plan.append(
+            f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
+            f" weight {config.distill_weight:g}"
+        )
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
         for name, flag in flags(TrainConfig).items()

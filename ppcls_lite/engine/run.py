@@ -13,6 +13,7 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer.ema import Ema
@@ -31,6 +32,7 @@ class Run:
         model: the network; `parallel` wraps it when there are several processes.
         evaluate: runs the validation set through the model.
         ema: the moving average of the model that is evaluated and saved in its place, if asked for.
+        teacher: what the model learns from beside the labels, if anything.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
@@ -49,6 +51,7 @@ class Run:
     stop: StopRequest
     folder: Path
     ema: Ema | None = None
+    teacher: Teacher | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
