@@ -1,4 +1,4 @@
-"""Where the pictures of a data set are and what they show: class folders or a list file."""
+"""Where the pictures of a data set are and what they show: class folders, a list, packed files."""
 
 import os
 import shlex
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.data.packed import PackedFiles, Source, description_file
 from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 
@@ -27,14 +28,17 @@ class ImageDataset:
     """The pictures of one split, in a fixed order.
 
     Args:
-        paths: files of the pictures.
+        files: of the pictures.
         labels: class id of each picture, in range(len(classes)).
         classes: name of each class; the position is the class id.
     """
 
-    def __init__(self, paths: Sequence[str], labels: Sequence[int], classes: list[str]) -> None:
+    def __init__(
+        self, files: Sequence[str] | PackedFiles, labels: Sequence[int], classes: list[str]
+    ) -> None:
+        self.packed = files if isinstance(files, PackedFiles) else None
         # One block of bytes: ImageNet's paths take half the memory they take as str objects.
-        self._paths = np.array([os.fsencode(path) for path in paths])  # [N]
+        self._paths = np.array([] if self.packed else [os.fsencode(path) for path in files])  # [N]
         self.labels = np.asarray(labels, np.int64)  # [N]
         self.classes = classes
 
@@ -42,8 +46,12 @@ class ImageDataset:
         return len(self.labels)
 
     def path(self, index: int) -> str:
-        """Returns the file of a picture."""
-        return os.fsdecode(self._paths[index])
+        """Returns the file of a picture, for people."""
+        return self.packed.path(index) if self.packed else os.fsdecode(self._paths[index])
+
+    def source(self, index: int) -> Source:
+        """Returns where the bytes of a picture are."""
+        return self.packed.source(index) if self.packed else self.path(index)
 
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
@@ -55,7 +63,8 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
 
     Args:
         data_path: the data root.
-        split: `train` or `val`: the class folders in DATA/<split>, else DATA/<split>_list.txt.
+        split: `train` or `val`: the class folders in DATA/<split>, else DATA/<split>_list.txt,
+            else what tools/pack_dataset.py wrote.
         list_file: read this list instead, whatever folders there are.
 
     Raises:
@@ -70,6 +79,9 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
         return _open_folders(folder)
     if os.path.isfile(default_list):
         return _open_list(data_path, default_list)
+    if description_file(data_path, split).is_file():
+        files = PackedFiles(data_path, split)
+        return ImageDataset(files, files.entries["label"], files.description["classes"])
     raise _no_split(data_path, split)
 
 

@@ -1,4 +1,4 @@
-"""Training augmentation: PIL image and random generator in, uint8 pixels out."""
+"""Training augmentation: picture and random generator in, uint8 pixels out."""
 
 import dataclasses
 import math
@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.data.augment import POLICIES
-from ppcls_lite.data.preprocess import IMAGENET_MEAN, INTERPOLATIONS
+from ppcls_lite.data.jpeg import Picture, resized
+from ppcls_lite.data.preprocess import IMAGENET_MEAN
 
 MIN_RATIO, MAX_RATIO = 3 / 4, 4 / 3  # width / height of a crop (Szegedy et al. 2015, section 6)
 FLIP_PROB = 0.5
@@ -101,15 +102,13 @@ class TrainTransform:
     auto_augment: str | None = None
     erase_prob: float = 0.0
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:
         """RGB image -> uint8 [crop_size, crop_size, 3]."""
-        # Crop first, then resize: resize(box=...) is the same speed, but mixes in pixels from
-        # outside the crop.
-        image = image.crop(random_crop_box(*image.size, self.scale, rng))
+        box = random_crop_box(*image.size, self.scale, rng)
         size = (self.crop_size, self.crop_size)
-        image = image.resize(size, INTERPOLATIONS[self.interpolation])
+        pixels = resized(image, box, size, self.interpolation)
         if rng.random() < FLIP_PROB:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            pixels = pixels[:, ::-1]
         if self.auto_augment:
-            image = POLICIES[self.auto_augment](image, rng)
-        return random_erase(np.asarray(image), self.erase_prob, rng)
+            pixels = np.asarray(POLICIES[self.auto_augment](Image.fromarray(pixels), rng))
+        return random_erase(pixels, self.erase_prob, rng)

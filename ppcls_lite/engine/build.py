@@ -118,4 +118,5 @@ def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: Worl
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        decode=config.decode,
     )
