@@ -1,4 +1,4 @@
-"""Compiles a C++ file of this project at its first use and keeps the library in the cache folder."""
+"""Compiles a C++ file of this project at its first use; keeps the library in the cache folder."""
 
 import ctypes
 import hashlib

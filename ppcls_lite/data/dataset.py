@@ -36,9 +36,12 @@ class ImageDataset:
     def __init__(
         self, files: Sequence[str] | PackedFiles, labels: Sequence[int], classes: list[str]
     ) -> None:
-        self.packed = files if isinstance(files, PackedFiles) else None
-        # One block of bytes: ImageNet's paths take half the memory they take as str objects.
-        self._paths = np.array([] if self.packed else [os.fsencode(path) for path in files])  # [N]
+        self.packed: PackedFiles | None = None
+        if isinstance(files, PackedFiles):
+            self.packed = files
+        else:
+            # One block of bytes: ImageNet's paths take half the memory they take as str objects.
+            self._paths = np.array([os.fsencode(path) for path in files])  # [N]
         self.labels = np.asarray(labels, np.int64)  # [N]
         self.classes = classes
 

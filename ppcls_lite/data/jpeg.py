@@ -144,14 +144,15 @@ def _pillow_order() -> Callable[[int, int, int, int], bool]:
     boxes: list[Box] = [(19, 2, 61, 90), (3, 21, 70, 66), (35, 35, 50, 50), (1, 9, 39, 62)]
     boxes += [(18, 18, 18 + width, 18 + 64) for width in (47, 48, 49, 50)]
     size = (32, 32)
+    cases = [(box, name) for box in boxes for name in ("bilinear", "bicubic")]
+    expected = [np.asarray(whole.crop(b).resize(size, INTERPOLATIONS[name])) for b, name in cases]
     for rule in (_when_cheaper, _never):
+        found = [
+            _decode(picture, box, size, (0, 0, *size), name, rule(*_extent(box), *size))
+            for box, name in cases
+        ]
         if all(
-            np.array_equal(
-                _decode(picture, box, size, (0, 0, *size), name, rule(*_extent(box), *size)),
-                whole.crop(box).resize(size, INTERPOLATIONS[name]),
-            )
-            for box in boxes
-            for name in ("bilinear", "bicubic")
+            f is not None and np.array_equal(f, e) for f, e in zip(found, expected, strict=True)
         ):
             return rule
     raise Unavailable("this Pillow, or this libjpeg, computes other pixels")
