@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from ppcls_lite.data import jpeg
 from ppcls_lite.data.jpeg import INTERPOLATIONS, PlainJpeg, resized
+from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image, open_image
 from ppcls_lite.data.transforms import TrainTransform, random_crop_box, sample_rng
 
@@ -129,10 +130,11 @@ def test_the_transforms_see_the_same_pixels_whichever_way_a_picture_is_opened(ki
     whole = load_image(data)
     for spec in (Preprocess(64, 56), Preprocess(40, 64, "bicubic"), Preprocess(48, 48, "nearest")):
         assert np.array_equal(spec.pixels(opened(data)), spec.pixels(whole))
-    transform = TrainTransform(48, auto_augment="ra", erase_prob=0.5)
-    for index in range(30):
-        found = transform(opened(data), sample_rng(0, 0, index))
-        assert np.array_equal(found, transform(whole, sample_rng(0, 0, index)))
+    transform = TrainTransform(48, auto_augment=Policy("ra"), erase_prob=0.5)
+    for each in (transform, TrainTransform(48, padding=9)):
+        for index in range(30):
+            found = each(opened(data), sample_rng(0, 0, index))
+            assert np.array_equal(found, each(whole, sample_rng(0, 0, index)))
 
 
 def saved(image: Image.Image, file_format: str, **options: object) -> bytes:

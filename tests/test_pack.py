@@ -287,7 +287,7 @@ if __name__ == "__main__":
     else:
         files = PackedFiles(path, "train")
         files.entries = np.lib.format.open_memmap(sys.argv[4])
-        dataset = ImageDataset(files, files.entries["label"], files.description["classes"])
+        dataset = ImageDataset([], files.entries["label"], files.description["classes"], files)
     loader = Loader(dataset, Preprocess(16, 16), 32, training=True, workers=1)
     for step, batch in enumerate(loader.epoch(0)):
         if step == 20:

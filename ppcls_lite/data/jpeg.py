@@ -77,10 +77,10 @@ def resized(
 
     Args:
         picture: RGB.
-        box: in pixels of the picture.
+        box: in pixels of the picture; what lies outside of it is black.
         size: width, height that the box is resized to.
         interpolation: a key of `INTERPOLATIONS`.
-        window: in pixels of the resized box; what lies outside of it becomes zeros. None: all.
+        window: in pixels of the resized box; what lies outside of it is black. None: all.
 
     Returns:
         uint8 [H, W, 3] of the window.
@@ -89,10 +89,9 @@ def resized(
         ImageError: a `PlainJpeg` turns out to be broken.
     """
     if isinstance(picture, PlainJpeg):
-        inside = window is None or (min(window) >= 0 and np.all(window[2:] <= np.array(size)))
-        if inside and interpolation != "nearest":
+        window_box = window or (0, 0, *size)
+        if _inside(box, picture.size) and _inside(window_box, size) and interpolation != "nearest":
             down_first = _pillow_order()(*_extent(box), *size)
-            window_box = window or (0, 0, *size)
             pixels = _decode(picture, box, size, window_box, interpolation, down_first)
             if pixels is not None:
                 return pixels
@@ -156,6 +155,10 @@ def _pillow_order() -> Callable[[int, int, int, int], bool]:
         ):
             return rule
     raise Unavailable("this Pillow, or this libjpeg, computes other pixels")
+
+
+def _inside(box: Box, size: tuple[int, int]) -> bool:
+    return min(box) >= 0 and box[2] <= size[0] and box[3] <= size[1]
 
 
 def _extent(box: Box) -> tuple[int, int]:
