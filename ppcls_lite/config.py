@@ -127,6 +127,8 @@ class DataSettings(Settings):
     """Side of the centre crop of evaluation, pixels."""
     interpolation: Interpolation = "bilinear"
     """Resize filter of training and evaluation."""
+    decode: Literal["exact", "fast"] = "exact"
+    """JPEGs in training: exact has Pillow's pixels; fast decodes large ones smaller."""
 
 
 @dataclass(frozen=True)
@@ -452,6 +454,35 @@ class CheckDataConfig(Settings):
     """Processes that decode pictures; 0 decodes in the main one."""
     json: bool = False
     """Print one JSON object instead of the tables."""
+
+
+@dataclass(frozen=True)
+class PackDatasetConfig(Settings):
+    """Pack a data folder into few large tar files: for disks that are slow at many small ones.
+
+    python tools/pack_dataset.py --data-path ILSVRC2012 --out packed --short-side 288
+    python tools/pack_dataset.py --out packed --verify
+    python train.py --data-path packed
+    """
+
+    data_path: str = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    out: str = ""
+    """Folder to write to, or to verify; a run that was stopped goes on where it was."""
+    short_side: Pixels | None = None
+    """Shrink pictures to this short side, pixels, as JPEG; null keeps every file as it is."""
+    quality: Annotated[int, Meta(ge=1, le=95)] = 95
+    """JPEG quality of shrunk pictures."""
+    shard_size: Count = 10_000
+    """Pictures per tar file."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that shrink pictures; 0 shrinks in the main one."""
+    verify: bool = False
+    """Pack nothing; read all of --out and compare it with what was packed."""
+
+    def __post_init__(self) -> None:
+        if self.given("quality") and self.short_side is None:
+            raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
 
 
 @dataclass(frozen=True)

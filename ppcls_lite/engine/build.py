@@ -188,4 +188,5 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        decode=config.decode,
     )
