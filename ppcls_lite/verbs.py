@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
+    "benchmark": Command(config.BenchmarkConfig, True),
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),

@@ -10,7 +10,7 @@ from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
     build_network,
@@ -83,7 +83,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
