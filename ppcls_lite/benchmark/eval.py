@@ -1,5 +1,6 @@
 """`benchmark eval`: pictures a second through evaluation, decoding included."""
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,10 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
         weights, info = weights_of(config, Path(folder))
-        say("exporting")
         exported = Path(folder) / "onnx"
-        export_model(weights, exported, formats=["onnx"], softmax_inside=False, model=info.name)
+        if importlib.util.find_spec("openvino"):
+            say("exporting")
+            export_model(weights, exported, formats=["onnx"], softmax_inside=False, model=info.name)
         shared = {
             "kind": "eval", "data": str(Path(config.data_path or "").resolve()),
             "weights": str(weights.resolve()), "info": info.to_dict(),

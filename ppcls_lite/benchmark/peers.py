@@ -125,14 +125,18 @@ class Process:
             listener.bind(path)
             listener.listen(1)
             listener.settimeout(0.1)
-            self._process = subprocess.Popen(
-                peer.command(peer.request | {"socket": path}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=peer.environment(),
-                cwd=self._folder.name,  # launchers write their logs there
-            )
+            try:
+                self._process = subprocess.Popen(
+                    peer.command(peer.request | {"socket": path}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=peer.environment(),
+                    cwd=self._folder.name,  # launchers write their logs there
+                )
+            except OSError as error:
+                self._folder.cleanup()
+                raise PeerFailed(f"{peer.python}: {error.strerror}") from None
             try:
                 self._file = self._accept(listener)
                 self.facts = self._answer()
