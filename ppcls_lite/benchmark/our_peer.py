@@ -99,7 +99,7 @@ def evaluate(request: dict[str, Any]) -> None:
     spec, workers = info.preprocess, request["workers"]
     loader = Loader(data, spec, request["batch_size"], training=False, workers=workers)
     engine = request["engine"]
-    model = load_network(Path(request["weights"]), info)
+    model, _ = load_network(Path(request["weights"]), info)
     with ExitStack() as stack:
         stack.callback(loader.close)
         forward: Callable[[np.ndarray], np.ndarray] = dygraph_forward(model)
@@ -154,7 +154,8 @@ def open_runtime(request: dict[str, Any]) -> Runtime:
     """Opens what the request names: a checkpoint for dygraph, else an exported file."""
     file = Path(request["file"])
     if request["engine"] == "dygraph":
-        return DygraphRuntime(load_network(file, ModelInfo.from_dict(request["info"])))
+        network, _ = load_network(file, ModelInfo.from_dict(request["info"]))
+        return DygraphRuntime(network)
     return FILE_RUNTIMES[request["engine"]](file, **request["options"])
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import ppcls_lite
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import ENGINES_OF_SUFFIX, scaled, softmax
 from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
@@ -79,28 +80,28 @@ class StaticGraph:
 
 
 def export_model(
-    pretrained: Path,
+    pretrained: str | Path,
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
     opset_version: int = 10,
     image_size: int | None = None,
     softmax_inside: bool = True,
-    model: str = "mobilenet_v3_small",
+    model: str | None = None,
     num_classes: int | None = None,
     created_by: str = "",
 ) -> Sidecar:
     """Writes a checkpoint in the formats asked for and compares each with the trained network.
 
     Args:
-        pretrained: the `.pdparams` file.
+        pretrained: a checkpoint, weights of any framework, or a tag of published ones.
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
         opset_version: of the ONNX file.
         image_size: H and W; None takes the checkpoint's crop size. Another size scales the
             resize size of the preprocessing with it.
         softmax_inside: outputs are probabilities (as document 002's predictor expects), not logits.
-        model: network to assume for weights without a JSON (document 002's files).
+        model: network of weights that do not say it (document 002's files have no JSON).
         num_classes: K to assume for such weights; None takes it from them.
         created_by: the command, for the sidecar.
 
@@ -115,6 +116,7 @@ def export_model(
     # Not at the top of the file: it imports paddle, which load_paddle must do first.
     from ppcls_lite.engine.checkpoint import read_model_info
 
+    pretrained = pretrained_file(pretrained, model)
     info = read_model_info(pretrained, model, num_classes)
     size = image_size or info.preprocess.crop_size
     info = replace(info, preprocess=scaled(info.preprocess, size))
@@ -122,7 +124,7 @@ def export_model(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
-            network = load_network(pretrained, info)
+            network, _ = load_network(pretrained, info)
             StaticGraph(network, size, softmax_inside).save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
             _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)

@@ -22,7 +22,7 @@ TIDY = ["extract_constant_to_initializer", "eliminate_identity", "eliminate_unus
 def write_pdmodel(request: dict[str, Any]) -> None:
     """Writes `.pdmodel`, `.pdiparams` and `.pdiparams.info`."""
     info = ModelInfo.from_dict(request["info"])
-    network = load_network(Path(request["pretrained"]), info)
+    network, _ = load_network(Path(request["pretrained"]), info)
     graph = StaticGraph(network, info.preprocess.crop_size, request["softmax"])
     graph.save(Path(request["prefix"]))
 
