@@ -9,7 +9,7 @@ from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
@@ -93,7 +93,7 @@ def train(
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
