@@ -5,6 +5,7 @@ import io
 import os
 import types
 import warnings
+from pathlib import Path
 
 
 def cpu_cores() -> int:
@@ -16,6 +17,17 @@ def cpu_cores() -> int:
 def kernel_threads() -> int:
     """Returns the number of threads for our own kernels: OMP_NUM_THREADS if the user set it."""
     return int(os.environ.get("PPCLS_LITE_KERNEL_THREADS") or cpu_cores())
+
+
+def cpu_flags() -> frozenset[str]:
+    """Returns the CPU's instruction sets by Linux' names, such as avx2; none on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on ARM
+    listed = (line for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(listed, "").partition(":")[2].split())
 
 
 def load_paddle() -> types.ModuleType:

@@ -14,8 +14,10 @@ from paddle.nn import functional as F
 from ppcls_lite.arch.layers import InvertedResidual
 from ppcls_lite.arch.mobilenet_v3 import V3Table
 from ppcls_lite.arch.zoo import ZOO, create_model
+from ppcls_lite.kernels import abi
 from ppcls_lite.kernels import accelerate as walk
 from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.build import SOURCE
 
 # Rounding of two correct implementations; measured 2e-7 to 2e-6, for stock layers as well.
 ROUNDING = 5e-6
@@ -232,15 +234,15 @@ def test_processes_that_start_together_compile_once(tmp_path):
     assert [process.wait(300) for process in started] == [0, 0, 0]
     compiled = [x for x in (tmp_path / "calls").read_text().splitlines() if "-shared" in x]
     assert len(compiled) == 1
-    assert len(list((tmp_path / "home" / "kernels").glob("*.so"))) == 1
+    assert len(list((tmp_path / "home" / "compiled").glob("*.so"))) == 1
 
 
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
         ({"CXX": "no-such-compiler"}, "no C++ compiler: no-such-compiler not found"),
-        ({"PPCLS_LITE_HOME": "/proc/none"}, "cannot keep them in /proc/none/kernels"),
-        ({"CXX": "/bin/false"}, "/bin/false cannot compile them: no message"),
+        ({"PPCLS_LITE_HOME": "/proc/none"}, "compiled code cannot be kept in /proc/none/compiled"),
+        ({"CXX": "/bin/false"}, "/bin/false cannot compile kernels"),
     ],
 )
 def test_without_kernels_one_line_says_why_and_training_goes_on(
@@ -261,8 +263,6 @@ def test_kernels_asked_for_and_not_to_be_had_is_a_users_mistake(pictures, tmp_pa
 
 
 def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):
-    from ppcls_lite.kernels import abi
-
     lines = []
     for struct in (abi.BatchNorm, abi.SqueezeExcite, abi.Block, abi.Stem, abi.Head):
         for name, _ in struct._fields_:
@@ -273,8 +273,7 @@ def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):
         size = f"sizeof(mobile::{struct.__name__}) == {abi.ctypes.sizeof(struct)}"
         lines.append(f'static_assert({size}, "{struct.__name__}");')
     source = tmp_path / "layout.cc"
-    folder = ROOT / "ppcls_lite" / "kernels"
-    includes = "".join(f'#include "{folder}/{name}"\n' for name in abi.SOURCES)
+    includes = f'#include "{SOURCE}"\n'
     source.write_text(includes + "#include <cstddef>\n" + "\n".join(lines))
     done = subprocess.run(
         ["c++", "-std=c++17", "-fsyntax-only", "-Wno-invalid-offsetof", str(source)],

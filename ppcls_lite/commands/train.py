@@ -7,10 +7,11 @@ from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
+    build_ema,
     build_network,
     common_seed,
     describe_model,
@@ -92,7 +93,7 @@ def train(
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
@@ -102,6 +103,7 @@ def train(
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
+    run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:

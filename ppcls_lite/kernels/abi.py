@@ -1,4 +1,4 @@
-"""The C interface of the kernels: the structs of batch_norm.h, squeeze_excite.h, block.cc, ends.cc.
+"""The C interface of the kernels: the structs of batch_norm.h, squeeze_excite.h, block.h, ends.h.
 
 A C compiler lays out fields in order, so here stand the same names in the same order. Numbers are
 64 bits wide throughout; a null pointer means "none" or "not wanted", as the C++ side says.
@@ -6,9 +6,6 @@ A C compiler lays out fields in order, so here stand the same names in the same 
 
 import ctypes
 from typing import Any
-
-SOURCES = ("block.cc", "ends.cc")  # what is compiled; the headers are included by them
-HEADERS = ("lanes.h", "threads.h", "batch_norm.h", "pointwise.h", "depthwise.h", "squeeze_excite.h")
 
 # Values of the enums in lanes.h and squeeze_excite.h.
 NONE, RELU, RELU6, HARD_SWISH = range(4)
@@ -48,7 +45,7 @@ class SqueezeExcite(ctypes.Structure):
 
 
 class Block(ctypes.Structure):
-    """`Block` of block.cc."""
+    """`Block` of block.h."""
 
     _fields_ = [
         *_numbers("threads images height width in_channels expanded out_channels"),
@@ -65,7 +62,7 @@ class Block(ctypes.Structure):
 
 
 class Stem(ctypes.Structure):
-    """`Stem` of ends.cc."""
+    """`Stem` of ends.h."""
 
     _fields_ = [
         *_numbers("threads images height width in_channels out_channels"),
@@ -77,7 +74,7 @@ class Stem(ctypes.Structure):
 
 
 class Head(ctypes.Structure):
-    """`Head` of ends.cc."""
+    """`Head` of ends.h."""
 
     _fields_ = [
         *_numbers("threads images pixels in_channels out_channels activation"),

@@ -12,8 +12,9 @@ from ppcls_lite.arch.layers import InvertedResidual, SqueezeExcite
 from ppcls_lite.arch.mnasnet import MNASNet
 from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
 from ppcls_lite.kernels import abi
-from ppcls_lite.kernels.build import Unavailable, load_kernels
+from ppcls_lite.kernels.build import load_kernels
 from ppcls_lite.kernels.layers import ConvNorm, FusedBlock, FusedHead, FusedStem, Gate
+from ppcls_lite.native import Unavailable
 
 ACTIVATIONS = {nn.ReLU: abi.RELU, nn.ReLU6: abi.RELU6, nn.Hardswish: abi.HARD_SWISH}
 

@@ -1,4 +1,6 @@
 // The two ends of a network: the stem, from images, and the last convolution with its pooling.
+#pragma once
+
 #include "depthwise.h"
 #include "squeeze_excite.h"
 
@@ -26,7 +28,7 @@ struct Stem {
 };
 
 // The rows of an image that output row y reaches, with margins: [in * K, padded_width].
-static void gather_rows(const Stem& s, Index image, Index y, float* rows) {
+inline void gather_rows(const Stem& s, Index image, Index y, float* rows) {
   const Index padded = s.padded_width();
   for (Index c = 0; c < s.in_channels; ++c)
     for (Index i = 0; i < s.kernel; ++i, rows += padded) {
@@ -39,7 +41,7 @@ static void gather_rows(const Stem& s, Index image, Index y, float* rows) {
 }
 
 template <class Lane, int outputs>
-static inline void stem_outputs(const Stem& s, const float* rows, const float* by_tap, Index c,
+inline void stem_outputs(const Stem& s, const float* rows, const float* by_tap, Index c,
                                 Index x, float* z) {
   Lane sums[outputs] = {};
   const Index padded = s.padded_width();
@@ -54,7 +56,7 @@ static inline void stem_outputs(const Stem& s, const float* rows, const float* b
   for (int o = 0; o < outputs; ++o) store(z + (x + o) * s.out_channels + c, sums[o]);
 }
 
-static void stem_convolution(const Stem& s) {
+inline void stem_convolution(const Stem& s) {
   std::vector<float> by_tap(s.taps() * s.out_channels);
   taps_first(s.weight, s.taps(), s.out_channels, by_tap.data());
   Moments moments(s.threads, s.out_channels, s.bn.frozen);
@@ -78,7 +80,7 @@ static void stem_convolution(const Stem& s) {
 }
 
 // d_by_tap [in * K * K, out] += the products of one row of dz with the image rows it came from.
-static void add_stem_gradient(const Stem& s, const float* rows, const float* dz,
+inline void add_stem_gradient(const Stem& s, const float* rows, const float* dz,
                               float* d_by_tap) {
   constexpr int kTaps = 9;  // sums in registers: three rows of a 3 x 3 kernel
   const Index padded = s.padded_width(), taps = s.taps();
@@ -105,7 +107,7 @@ static void add_stem_gradient(const Stem& s, const float* rows, const float* dz,
   });
 }
 
-static Linear stem_activation_backward(const Stem& s, const Affine& affine) {
+inline Linear stem_activation_backward(const Stem& s, const Affine& affine) {
   PairSums sums(s.threads, s.out_channels);
   parallel(s.threads, [&](Index share) {
     const Range range = share_of(s.images * s.out_height, s.threads, share);
@@ -118,7 +120,7 @@ static Linear stem_activation_backward(const Stem& s, const Affine& affine) {
   return Linear(s.bn, sums);
 }
 
-static void stem_weight_gradient(const Stem& s, const Linear& linear) {
+inline void stem_weight_gradient(const Stem& s, const Linear& linear) {
   Partials partials(s.threads, s.taps() * s.out_channels);
   parallel(s.threads, [&](Index share) {
     Scratch& scratch = Scratch::of_this_thread();
@@ -151,7 +153,7 @@ struct Head {
   float* d_y;           // work: [N, H, W, out]
 };
 
-static void head_pooling(const Head& h) {
+inline void head_pooling(const Head& h) {
   const Affine affine(h.bn, h.out_channels);
   const Index channels = h.out_channels, image = h.pixels * channels;
   const float *scale = affine.scale.data(), *shift = affine.shift.data();
@@ -170,7 +172,7 @@ static void head_pooling(const Head& h) {
   });
 }
 
-static Linear head_pooling_backward(const Head& h) {
+inline Linear head_pooling_backward(const Head& h) {
   const Affine affine(h.bn, h.out_channels);
   const Index channels = h.out_channels, image = h.pixels * channels;
   const float share_of_pixel = 1.0f / h.pixels;
@@ -191,39 +193,3 @@ static Linear head_pooling_backward(const Head& h) {
 }
 
 }  // namespace mobile
-
-extern "C" void mobile_stem_forward(const mobile::Stem* stem) {
-  using namespace mobile;
-  const Stem& s = *stem;
-  stem_convolution(s);
-  const Affine affine(s.bn, s.out_channels);
-  parallel(s.threads, [&](Index share) {
-    const Range range = share_of(s.images * s.out_pixels(), s.threads, share);
-    const Index at = range.begin * s.out_channels;
-    normalise(s.z + at, range.end - range.begin, s.out_channels, affine, s.activation, s.y + at);
-  });
-}
-
-extern "C" void mobile_stem_backward(const mobile::Stem* stem) {
-  using namespace mobile;
-  const Linear linear = stem_activation_backward(*stem, Affine(stem->bn, stem->out_channels));
-  if (stem->d_weight) stem_weight_gradient(*stem, linear);
-}
-
-extern "C" void mobile_head_forward(const mobile::Head* head) {
-  using namespace mobile;
-  const Head& h = *head;
-  pointwise_stage(h.x, h.weight, h.images * h.pixels, h.in_channels, h.out_channels, h.threads,
-                  h.bn, h.z);
-  head_pooling(h);
-}
-
-extern "C" void mobile_head_backward(const mobile::Head* head) {
-  using namespace mobile;
-  const Head& h = *head;
-  const Linear linear = head_pooling_backward(h);
-  pointwise_stage_backward(h.x, h.weight, h.z, h.d_y, linear, h.images * h.pixels, h.in_channels,
-                           h.out_channels, h.threads, nullptr, h.d_weight, h.dx);
-}
-
-extern "C" void mobile_set_gemm(mobile::Gemm gemm) { mobile::gemm = gemm; }

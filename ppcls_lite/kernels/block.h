@@ -1,6 +1,8 @@
 // The inverted residual block: expand 1x1, depthwise, squeeze-excite where asked, project 1x1.
 // Three arrays are stored between forward and backward: what each convolution gives (Z), before its
 // batch norm. Everything else is made again, tile by tile, by whoever reads it.
+#pragma once
+
 #include "depthwise.h"
 #include "squeeze_excite.h"
 
@@ -42,18 +44,18 @@ struct Block {
 
 // Images that the projection takes at once, when the gates need whole images: enough rows for the
 // matrix product, few enough to stay in cache.
-static Index images_per_tile(const Block& b) {
+inline Index images_per_tile(const Block& b) {
   return std::clamp<Index>(196 / b.out_pixels(), 1, 8);
 }
 
 // Rows of the tiles that the projection works in.
-static Index project_tile_rows(const Block& b) {
+inline Index project_tile_rows(const Block& b) {
   return b.se.squeezed ? images_per_tile(b) * b.out_pixels() : tile_rows(b.expanded);
 }
 
 // Calls body(share, begin, count) for tiles of rows of all output pixels.
 template <class Body>
-static void for_project_tiles(const Block& b, Body body) {
+inline void for_project_tiles(const Block& b, Body body) {
   const Index rows = b.images * b.out_pixels(), tile = project_tile_rows(b);
   const Index tiles = (rows + tile - 1) / tile;
   parallel(b.threads, [&](Index share) {
@@ -66,7 +68,7 @@ static void for_project_tiles(const Block& b, Body body) {
 
 // ---- forward ----
 
-static void depthwise_stage(const Block& b, const Affine& expand) {
+inline void depthwise_stage(const Block& b, const Affine& expand) {
   const Index channels = b.expanded, taps = b.kernel * b.kernel;
   std::vector<float> by_tap(taps * channels);
   taps_first(b.depthwise_weight, taps, channels, by_tap.data());
@@ -91,7 +93,7 @@ static void depthwise_stage(const Block& b, const Affine& expand) {
 }
 
 // activated *= gate, for one image, followed by the activation of blocks that gate before it.
-static void apply_gate(const Block& b, const float* gate, const float* activated, float* gated) {
+inline void apply_gate(const Block& b, const float* gate, const float* activated, float* gated) {
   with_activation(b.last_activation(), [&](auto chosen) {
     for_row_groups(b.out_pixels(), [&](Index r, auto group) {
       for_channels(b.expanded, [&](Index c, auto lane) {
@@ -106,7 +108,7 @@ static void apply_gate(const Block& b, const float* gate, const float* activated
   });
 }
 
-static void project_stage(const Block& b, const Affine& depthwise) {
+inline void project_stage(const Block& b, const Affine& depthwise) {
   Moments moments(b.threads, b.out_channels, b.project_bn.frozen);
   const Index channels = b.expanded, image_rows = b.out_pixels();
   for_project_tiles(b, [&](Index share, Scratch& scratch, Index begin, Index count) {
@@ -132,7 +134,7 @@ static void project_stage(const Block& b, const Affine& depthwise) {
   moments.finish(b.project_bn);
 }
 
-static void output_stage(const Block& b) {
+inline void output_stage(const Block& b) {
   const Affine project(b.project_bn, b.out_channels);
   const Index rows = b.images * b.out_pixels(), channels = b.out_channels;
   const float *scale = project.scale.data(), *shift = project.shift.data();
@@ -155,7 +157,7 @@ static void output_stage(const Block& b) {
 
 // ---- backward ----
 
-static Linear project_linear(const Block& b) {
+inline Linear project_linear(const Block& b) {
   const Index rows = b.images * b.out_pixels(), channels = b.out_channels;
   PairSums sums(b.threads, channels);
   parallel(b.threads, [&](Index share) {
@@ -169,7 +171,7 @@ static Linear project_linear(const Block& b) {
 
 // From d_gated, the gradient behind the gates of some images, to that of the depthwise
 // convolution's batch norm: the way through the gates, and the way through the pooled values.
-static void gated_backward(const Block& b, Scratch& scratch, const Affine& depthwise, Index first,
+inline void gated_backward(const Block& b, Scratch& scratch, const Affine& depthwise, Index first,
                            Index end, const float* activated, float* d_gated, PairSums& sums,
                            Index share) {
   const Index channels = b.expanded, rows = b.out_pixels(), image = rows * channels;
@@ -210,7 +212,7 @@ static void gated_backward(const Block& b, Scratch& scratch, const Affine& depth
   }
 }
 
-static Linear project_stage_backward(const Block& b, const Affine& depthwise,
+inline Linear project_stage_backward(const Block& b, const Affine& depthwise,
                                      const Linear& project) {
   const Index channels = b.expanded, image_rows = b.out_pixels();
   PairSums sums(b.threads, channels);
@@ -250,7 +252,7 @@ static Linear project_stage_backward(const Block& b, const Affine& depthwise,
   return Linear(b.depthwise_bn, sums);
 }
 
-static Linear depthwise_stage_backward(const Block& b, const Affine& expand,
+inline Linear depthwise_stage_backward(const Block& b, const Affine& expand,
                                        const Linear& depthwise) {
   const Index channels = b.expanded, taps = b.kernel * b.kernel, row = b.width * channels;
   std::vector<float> by_tap(taps * channels), d_by_tap(taps * channels);
@@ -298,31 +300,3 @@ static Linear depthwise_stage_backward(const Block& b, const Affine& expand,
 }
 
 }  // namespace mobile
-
-extern "C" void mobile_block_forward(const mobile::Block* block) {
-  using namespace mobile;
-  const Block& b = *block;
-  Affine expand;
-  if (b.expand_weight) {
-    pointwise_stage(b.x, b.expand_weight, b.images * b.pixels(), b.in_channels, b.expanded,
-                    b.threads, b.expand_bn, b.expand_z);
-    expand = Affine(b.expand_bn, b.expanded);
-  }
-  depthwise_stage(b, expand);
-  project_stage(b, Affine(b.depthwise_bn, b.expanded));
-  output_stage(b);
-}
-
-extern "C" void mobile_block_backward(const mobile::Block* block) {
-  using namespace mobile;
-  const Block& b = *block;
-  const Affine expand = b.expand_weight ? Affine(b.expand_bn, b.expanded) : Affine();
-  const Linear project = project_linear(b);
-  const Linear depthwise =
-      project_stage_backward(b, Affine(b.depthwise_bn, b.expanded), project);
-  const Linear expanded = depthwise_stage_backward(b, expand, depthwise);
-  if (b.expand_weight)
-    pointwise_stage_backward(b.x, b.expand_weight, b.expand_z, b.d_expand_y, expanded,
-                             b.images * b.pixels(), b.in_channels, b.expanded, b.threads,
-                             b.shortcut ? b.dy : nullptr, b.d_expand_weight, b.dx);
-}
