@@ -51,7 +51,7 @@ def train(request: dict[str, Any]) -> None:
     batch_size, size = request["batch_size"], request["size"]
     config = TrainConfig(
         model=request["model"], batch_size=batch_size, train_crop_size=size, lr=request["lr"],
-        device="cpu",
+        device="cpu", cpu_kernels=request.get("cpu_kernels", "auto"),
     )  # fmt: skip
     world = start_world("cpu")
     info, progress = ModelInfo(config.model, CLASSES), Progress()

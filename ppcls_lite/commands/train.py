@@ -75,6 +75,7 @@ def train(
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
     model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
     if world.is_main and not config.dry_run:
@@ -107,22 +108,27 @@ def train(
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:
-        if config.dry_run:
-            stop.restore()  # there is nothing to save
-            for line in plan.dry_run(run):
-                log.line(line)
-            return 0
-        if world.is_main:
-            if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", to_yaml(config).encode())
-            if resumed and resumed.metrics.get("top1") == progress.best_top1:
-                # A kill between saving the best epoch and naming it so must not lose the name.
-                checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
-        return fit_and_report(run, val_loader)
+        return start(run, resumed, val_loader)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
+
+
+def start(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
+    """Takes the steps of a dry run, or keeps the settings and fits; returns the exit status."""
+    if run.config.dry_run:
+        run.stop.restore()  # there is nothing to save
+        for line in plan.dry_run(run):
+            run.log.line(line)
+        return 0
+    if run.world.is_main:
+        if not resumed or not (run.folder / "config.yaml").is_file():
+            write_atomically(run.folder / "config.yaml", to_yaml(run.config).encode())
+        if resumed and resumed.metrics.get("top1") == run.progress.best_top1:
+            # A kill between saving the best epoch and naming it so must not lose the name.
+            checkpoint.link_checkpoint(resumed.path, run.folder / "best.pdparams")
+    return fit_and_report(run, val_loader)
 
 
 def fit_and_report(run: Run, val_loader: Loader) -> int:
