@@ -108,14 +108,14 @@ def train(
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:
-        return start(run, resumed, val_loader)
+        return dry_run_or_fit(run, resumed, val_loader)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
 
 
-def start(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
+def dry_run_or_fit(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
     """Takes the steps of a dry run, or keeps the settings and fits; returns the exit status."""
     if run.config.dry_run:
         run.stop.restore()  # there is nothing to save
