@@ -458,7 +458,7 @@ class ConvertConfig(Settings):
 
 BENCHMARK_FLAGS = {
     "train": "model batch_size size threads processes versus versus_python",
-    "eval": "model pretrained data_path batch_size threads workers",
+    "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads plot",
 }

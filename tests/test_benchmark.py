@@ -133,8 +133,9 @@ def benchmark(*argv):
 
 
 def test_training_is_compared_with_stock_paddle_in_one_run():
-    flags = ["--size=32", "--batch-size=4", "--rounds=2", "--steps=1", "--versus=paddle,torch"]
-    result, text = benchmark("train", *flags, "--versus-python=/no/such/python")
+    flags = ["--size=32", "--batch-size=4", "--threads=1", "--rounds=2", "--steps=1"]
+    flags += ["--versus=paddle,torch", "--versus-python=/no/such/python"]
+    result, text = benchmark("train", *flags)
     ours, stock, torch = result["rows"]
     assert [ours["peer"], stock["peer"]] == ["ours", "paddle"]
     assert "No such file" in torch["error"] and torch["error"] in text

@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
-    """Measures every batch size, number of workers and of threads; `ratio` is over dygraph."""
+    """Measures every batch size and number of workers on all cores; `ratio` is over dygraph."""
     config.require("data_path")
     found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
@@ -35,15 +35,13 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
         }  # fmt: skip
         for batch_size in config.batch_size:
             for workers in config.workers:
-                for threads in config.threads:
-                    about = {"batch_size": batch_size, "workers": workers}
-                    group = [
-                        Peer(e, "our_peer.py", shared | about | {"engine": e}, threads=n)
-                        for e in ENGINES
-                        for n in [threads or cpu_cores()]
-                    ]
-                    results = measure(group, config.rounds, config.steps or 1, say)
-                    found += finished([r.row() for r in results], about)
+                about = {"batch_size": batch_size, "workers": workers}
+                group = [
+                    Peer(e, "our_peer.py", shared | about | {"engine": e}, threads=cpu_cores())
+                    for e in ENGINES
+                ]
+                results = measure(group, config.rounds, config.steps or 1, say)
+                found += finished([r.row() for r in results], about)
     return found, {}
 
 
