@@ -24,13 +24,8 @@ COMMANDS = {
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
-<<<<<<< HEAD
-    "benchmark": Command(config.BenchmarkConfig, True),
-    "average_checkpoints": Command(config.AverageConfig, True),
-=======
     "average_checkpoints": Command(config.AverageConfig, True),
     "benchmark": Command(config.BenchmarkConfig, True),
->>>>>>> main
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),
