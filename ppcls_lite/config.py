@@ -87,6 +87,8 @@ class DataSettings(Settings):
     """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a broken picture: stop and name it, or skip, count and list it."""
+    ra_reps: Count = 1
+    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)

@@ -171,4 +171,5 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        reps=config.ra_reps,
     )
