@@ -50,7 +50,7 @@ class Settings:
 class Essentials(Settings):
     """Essentials."""
 
-    data_path: str = "./data"
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
     model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
@@ -77,6 +77,12 @@ class Essentials(Settings):
 class DataSettings(Settings):
     """Data."""
 
+    dataset: Literal["folder", "imagenet", "cifar10", "cifar100", "fashion_mnist"] = "folder"
+    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    dataset_download: bool = False
+    """Fetch a named data set into --data-path when it is not there."""
+    val_split: str = "val"
+    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
     train_list: str | None = None
     """File of `path label` lines instead of the train/ class folders."""
     val_list: str | None = None

@@ -7,8 +7,10 @@ import paddle
 
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
+from ppcls_lite.data.dataset import check_same_classes
 from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.named import open_data
+from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
@@ -56,8 +58,7 @@ def train(
     config: TrainConfig, resumed: Checkpoint | None, world: World, teacher: Teacher | None
 ) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
-    train_set = open_split(config.data_path, "train", config.train_list)
-    val_set = open_split(config.data_path, "val", config.val_list)
+    train_set, val_set = open_data(config, "train"), open_data(config, "val")
     check_same_classes(train_set.classes, val_set.classes)
     start = resumed.info if resumed else None
     if config.pretrained and not resumed:
@@ -65,7 +66,8 @@ def train(
     info = describe_model(config, train_set, start)
     if teacher:
         check_same_outputs(teacher.info, info)
-    train_set = with_unlabelled(train_set, config.unlabelled_path)
+    if config.unlabelled_path:
+        train_set = WithUnlabelled(train_set, config.unlabelled_path)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)

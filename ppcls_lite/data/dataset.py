@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.preprocess import find_images, image_files
+from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 
 LAYOUT = (
@@ -45,6 +45,10 @@ class ImageDataset:
         """Returns the file of a picture."""
         return os.fsdecode(self._paths[index])
 
+    def source(self, index: int) -> str | bytes:
+        """Returns what `load_image` reads a picture from."""
+        return self.path(index)
+
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
@@ -71,20 +75,6 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
     if os.path.isfile(default_list):
         return _open_list(data_path, default_list)
     raise _no_split(data_path, split)
-
-
-def with_unlabelled(labelled: ImageDataset, folder: str | None) -> ImageDataset:
-    """Returns the data set and, after it, every picture of a folder, with the label -1.
-
-    Raises:
-        UserError: the folder is not there or holds no picture.
-    """
-    if folder is None:
-        return labelled
-    check_root(folder)
-    paths = [labelled.path(i) for i in range(len(labelled))]
-    more = [str(path) for path in find_images(folder)]
-    return ImageDataset(paths + more, [*labelled.labels, *[-1] * len(more)], labelled.classes)
 
 
 def check_root(data_path: str) -> None:

@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
     position: int  # in the data set
     repetition: int
-    path: str
+    source: str | bytes  # see `load_image`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Loader:
 
     def _decode(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Decoded]:
         tasks = (
-            [Sample(int(i), int(repetition), self.dataset.path(i)) for i, repetition in batch]
+            [Sample(int(i), int(repetition), self.dataset.source(i)) for i, repetition in batch]
             for batch in batches
         )
         if self.workers == 0:
@@ -205,7 +205,7 @@ class Loader:
     def _next_readable(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
-            task = [Sample(candidate, 0, self.dataset.path(candidate))]
+            task = [Sample(candidate, 0, self.dataset.source(candidate))]
             images, causes = decode(self.transform, self.seed, epoch, task)
             if not causes:
                 return candidate, images[0]
@@ -237,7 +237,7 @@ def decode(
     causes: dict[int, str] = {}
     for row, sample in enumerate(task):
         try:
-            image = load_image(sample.path)
+            image = load_image(sample.source)
         except ImageError as error:
             causes[row] = error.cause
             continue
