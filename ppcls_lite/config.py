@@ -20,6 +20,7 @@ Positive = Annotated[float, Meta(gt=0)]
 HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
+_TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
@@ -54,7 +55,7 @@ class Essentials(Settings):
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
     model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: Annotated[str | None, _BARE] = None
+    pretrained: Annotated[str | None, _TRAIN_FROM] = None
     """Start from these weights: file of any framework, tag, or alone: the model's published ones;
     a head of another class count starts fresh."""
     epochs: Count = 120
@@ -145,6 +146,8 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    small_input: bool = False
+    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
 
 
 @dataclass(frozen=True)
@@ -305,6 +308,17 @@ class TrainConfig(
         if self.unlabelled_path and self.loss == "bce":
             problems.append("--unlabelled-path goes with --loss ce")
         return problems
+
+
+@dataclass(frozen=True)
+class ValidateConfig(TrainConfig):
+    """Evaluate weights on the validation pictures: train.py --test-only under another name.
+
+    python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
+    """
+
+    test_only: bool = True
+    """Always on."""
 
 
 @dataclass(frozen=True)

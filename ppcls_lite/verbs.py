@@ -21,6 +21,7 @@ class Command:
 
 COMMANDS = {
     "train": Command(config.TrainConfig, True),
+    "validate": Command(config.ValidateConfig, True),
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),

@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from conftest import run_tool
 
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data import named
@@ -213,3 +214,43 @@ def test_damaged_cifar_is_named_and_runs_nothing(file, content, message, tmp_pat
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         open_data(TrainConfig(data_path=str(tmp_path), dataset="cifar10"), "train")
+
+
+# Document 003's command lines as they are printed, less what is a slip of the pen there: `pirun`, a
+# configuration file spelled `mobienet`, and `dataset=cifar10` without its dashes.
+FINE_TUNE = (
+    "train.py --model=mobilenet_v3_large_100 --pretrained --lr=0.001 --dataset=cifar10"
+    " --num_classes=10 --dataset_download"
+)
+VALIDATE = "--model=mobilenet_v3_small --dataset=imagenet --val_split=val --ckpt_path={weights}"
+SMALL = ["--device=cpu", "--batch-size=4", "--train-crop-size=32", "--workers=0"]
+
+
+def test_document_003_fine_tunes_on_cifar(tmp_path):
+    write_cifar(tmp_path, "cifar10", "python", packed=True)
+    argv = [*FINE_TUNE.split(), f"--data_dir={tmp_path}", "--dry-run", *SMALL]
+    done = run_tool(*argv)
+    assert done.returncode == 0, done.stderr
+    assert "mobilenet_v3_large_100, 10 classes" in done.stdout
+    assert "60 train, 12 val pictures" in done.stdout
+
+
+def test_document_003_validates(pictures, straight):
+    flags = VALIDATE.format(weights=straight[0] / "best.pdparams").split()
+    done = run_tool("tools/validate.py", *flags, f"--data_dir={pictures}", "--device=cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(" * Acc@1")
+
+
+def test_document_003s_slip_is_pointed_at():
+    done = run_tool("train.py", "dataset=cifar10")
+    assert done.returncode == 2 and "dataset=cifar10; did you mean --dataset?" in done.stderr
+
+
+def test_the_validation_split_may_have_another_name(pictures, tmp_path):
+    (tmp_path / "train").symlink_to(pictures / "train")
+    (tmp_path / "test").symlink_to(pictures / "val")
+    data = open_data(TrainConfig(data_path=str(tmp_path), val_split="test"), "val")
+    assert len(data) == 21
+    with pytest.raises(UserError, match="has no val/"):
+        open_data(TrainConfig(data_path=str(tmp_path)), "val")

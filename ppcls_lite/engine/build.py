@@ -59,7 +59,11 @@ def describe_model(
             others are asked for.
     """
     before = start.preprocess if start else Preprocess()
-    overrides = {"width": config.width, "dropout": config.dropout}
+    overrides = {
+        "width": config.width,
+        "dropout": config.dropout,
+        "small_input": config.small_input or None,
+    }
     return ModelInfo(
         name=config.model,
         num_classes=class_count(config, data),
