@@ -322,6 +322,19 @@ class ValidateConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
+class ShowAugmentConfig(TrainConfig):
+    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+
+    python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
+    """
+
+    out: str = "augmented.png"
+    """Picture to write."""
+    pictures: Count = 32
+    """Most pictures to draw."""
+
+
+@dataclass(frozen=True)
 class ListModelsConfig(Settings):
     """List the networks with their sizes and published accuracy."""
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),
+    "show_augment": Command(config.ShowAugmentConfig, True),
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
     "completion": Command(config.CompletionConfig, False),

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.data.loader import Batch
-from ppcls_lite.data.mixing import draw_mix
+from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_buffers, sum_over_ranks
 from ppcls_lite.engine.run import Diverged, Run
@@ -101,13 +101,12 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
 
 def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
     """Returns normalised images [N, 3, H, W], targets [N, K], and the teacher's logits [N, K]."""
-    # The last number keeps these draws apart from those of the pictures and of dropout.
-    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank, 1)
-    height, width = batch.images.shape[1:3]
-    mix = draw_mix(run.config, run.progress.epoch, height, width, np.random.default_rng(place))
-    images = paddle.to_tensor(mix.images(run.info.preprocess.normalize(batch.images)))
-    targets = paddle.to_tensor(mix.targets(batch.labels, run.info.num_classes))
-    return images, targets, run.teacher.logits(batch.images, mix) if run.teacher else None
+    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank)
+    images, targets, mix = prepare(
+        batch.images, batch.labels, run.info.preprocess, run.info.num_classes, run.config, place
+    )
+    advice = run.teacher.logits(batch.images, mix) if run.teacher else None
+    return paddle.to_tensor(images), paddle.to_tensor(targets), advice
 
 
 def stop_asked(run: Run) -> int:
