@@ -219,8 +219,8 @@ def test_damaged_cifar_is_named_and_runs_nothing(file, content, message, tmp_pat
 # Document 003's command lines as they are printed, less what is a slip of the pen there: `pirun`, a
 # configuration file spelled `mobienet`, and `dataset=cifar10` without its dashes.
 FINE_TUNE = (
-    "train.py --model=mobilenet_v3_large_100 --pretrained --lr=0.001 --dataset=cifar10"
-    " --num_classes=10 --dataset_download"
+    "train.py --model=mobilenet_v3_large_100 --pretrained --opt=momentum --lr=0.001"
+    " --dataset=cifar10 --num_classes=10 --dataset_download"
 )
 VALIDATE = "--model=mobilenet_v3_small --dataset=imagenet --val_split=val --ckpt_path={weights}"
 SMALL = ["--device=cpu", "--batch-size=4", "--train-crop-size=32", "--workers=0"]

@@ -1,21 +1,12 @@
 """Published weights, fetched into a cache folder at first use."""
 
-import os
 from pathlib import Path
 
 from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.arch.tags import WeightTag, resolve_pretrained
 from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
-
-
-def cache_folder() -> Path:
-    """PPCLS_LITE_HOME, or ppcls-lite in the user's cache folder."""
-    home = os.environ.get("PPCLS_LITE_HOME")
-    if home:
-        return Path(home).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ppcls-lite"
+from ppcls_lite.files import cache_folder
 
 
 def pretrained_file(text: str | Path, model: str | None = None, *, download: bool = True) -> Path:

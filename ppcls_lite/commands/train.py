@@ -15,6 +15,7 @@ from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
+    build_ema,
     build_network,
     common_seed,
     describe_model,
@@ -104,6 +105,7 @@ def train(
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
+    run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:

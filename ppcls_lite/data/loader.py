@@ -24,7 +24,8 @@ import numpy as np
 
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
-from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image
+from ppcls_lite.data.packed import Source, read_source
+from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
@@ -40,7 +41,7 @@ class Sample(NamedTuple):
 
     position: int  # in the data set
     repetition: int
-    source: str | bytes  # see `load_image`
+    source: Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Loader:
         world_size: number of processes that train together.
         on_error: stop or skip.
         reps: how often a sample is shown in a row, each time augmented afresh; training only.
+        decode: exact or fast, see `open_image`.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Loader:
         world_size: int = 1,
         on_error: str = "stop",
         reps: int = 1,
+        decode: str = "exact",
     ) -> None:
         self.dataset = dataset
         self.transform = transform
@@ -104,6 +107,7 @@ class Loader:
         self.world_size = world_size
         self.on_error = on_error
         self.reps = reps
+        self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self._pool: ProcessPoolExecutor | None = None
 
@@ -157,9 +161,10 @@ class Loader:
             [Sample(int(i), int(repetition), self.dataset.source(i)) for i, repetition in batch]
             for batch in batches
         )
+        how = (self.transform, self.decode, self.seed, epoch)
         if self.workers == 0:
             for task in tasks:
-                yield decode(self.transform, self.seed, epoch, task)
+                yield decode(*how, task)
             return
         running: collections.deque[Future[Decoded]] = collections.deque()
         try:
@@ -169,7 +174,7 @@ class Loader:
                 # process group; this process sees it a moment later.
                 previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
                 try:
-                    future = self._pool.submit(decode, self.transform, self.seed, epoch, task)
+                    future = self._pool.submit(decode, *how, task)
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
                 running.append(future)
@@ -206,7 +211,7 @@ class Loader:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
             task = [Sample(candidate, 0, self.dataset.source(candidate))]
-            images, causes = decode(self.transform, self.seed, epoch, task)
+            images, causes = decode(self.transform, self.decode, self.seed, epoch, task)
             if not causes:
                 return candidate, images[0]
             self._note(candidate, causes[0])
@@ -225,7 +230,11 @@ def _check_hint() -> str:
 
 
 def decode(
-    transform: TrainTransform | Preprocess, seed: int, epoch: int, task: list[Sample]
+    transform: TrainTransform | Preprocess,
+    mode: str,
+    seed: int,
+    epoch: int,
+    task: list[Sample],
 ) -> Decoded:
     """Turns samples into pixels; what a worker does for one batch.
 
@@ -237,15 +246,14 @@ def decode(
     causes: dict[int, str] = {}
     for row, sample in enumerate(task):
         try:
-            image = load_image(sample.source)
+            image = open_image(read_source(sample.source), mode)
+            if isinstance(transform, Preprocess):
+                rows.append(transform.pixels(image))
+            else:
+                rng = sample_rng(seed, epoch, sample.position, sample.repetition)
+                rows.append(transform(image, rng))
         except ImageError as error:
             causes[row] = error.cause
-            continue
-        if isinstance(transform, Preprocess):
-            rows.append(transform.pixels(image))
-        else:
-            rng = sample_rng(seed, epoch, sample.position, sample.repetition)
-            rows.append(transform(image, rng))
     return (np.stack(rows) if rows else np.empty((0, 0, 0, 3), np.uint8)), causes
 
 

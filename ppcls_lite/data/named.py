@@ -93,7 +93,7 @@ def open_data(config: TrainConfig, split: str) -> ImageDataset:
     Raises:
         UserError: it is not there, or damaged.
     """
-    if config.dataset in ("folder", "imagenet"):
+    if config.dataset == "folder":
         list_file = config.train_list if split == "train" else config.val_list
         return open_split(
             config.data_path, config.val_split if split == "val" else split, list_file

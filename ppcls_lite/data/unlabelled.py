@@ -3,6 +3,7 @@
 import os
 
 from ppcls_lite.data.dataset import ImageDataset, check_root
+from ppcls_lite.data.packed import Source
 from ppcls_lite.data.preprocess import find_images
 
 
@@ -24,7 +25,7 @@ class WithUnlabelled(ImageDataset):
         before = len(self._labelled)
         return self._labelled.path(index) if index < before else super().path(index - before)
 
-    def source(self, index: int) -> str | bytes:
-        """Returns what `load_image` reads a picture from."""
+    def source(self, index: int) -> Source:
+        """Returns where the bytes of a picture are."""
         before = len(self._labelled)
         return self._labelled.source(index) if index < before else super().path(index - before)

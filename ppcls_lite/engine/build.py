@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.layers import set_drop_path
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
@@ -24,6 +25,7 @@ from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.optimizer.ema import Ema, ema_decay
 
 
 def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
@@ -105,9 +107,10 @@ def build_network(
     """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
     model = create_model(info.name, info.num_classes, **info.overrides)
+    set_drop_path(model, config.drop_path)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
-        report = load_weights(model, resumed.params)
+        report = load_weights(model, resumed.trained)
     elif config.pretrained:
         weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
         if not is_unfetched(weights, config):
@@ -125,9 +128,23 @@ def build_network(
             model, optimizer, level="O2", master_weight=True, save_dtype="float32"
         )
     if resumed:
-        load_named_state(optimizer, model, resumed.optimizer)
+        load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def build_ema(
+    model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
+) -> Ema | None:
+    """Returns the moving average that the settings ask for, where the resumed run has left it."""
+    if not config.model_ema:
+        return None
+    updates = resumed.progress.ema_updates if resumed else 0
+    ema = Ema(model, ema_decay(config, effective_batch), updates)
+    if resumed:
+        for name, tensor in ema.average.items():
+            tensor.set_value(resumed.params[name])
+    return ema
 
 
 def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
@@ -176,4 +193,5 @@ def train_loader(
         world_size=world.size,
         on_error=config.on_error,
         reps=config.ra_reps,
+        decode=config.decode,
     )
