@@ -248,8 +248,8 @@ class LossSettings(Settings):
     """Network to learn from; takes --teacher-pretrained."""
     teacher_pretrained: str | None = None
     """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
-    distill_loss: Literal["soft", "js"] = "soft"
-    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_loss: Literal["soft", "js", "dml"] = "soft"
+    """Cross entropy, PaddleClas' JS divergence (SSLD), or that with both learning (DML)."""
     distill_weight: Fraction = 1.0
     """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
@@ -352,7 +352,13 @@ class TrainConfig(
 
     def _teacher_problems(self) -> list[str]:
         problems = []
-        if bool(self.teacher) != bool(self.teacher_pretrained):
+        is_dml = self.distill_loss == "dml"
+        if is_dml and self.distill_weight == 1:
+            problems.append(
+                "--distill-loss dml: both students learn from the labels, too; give"
+                " --distill-weight below 1 (0.5 weighs them as PaddleClas does)"
+            )
+        if bool(self.teacher) != bool(self.teacher_pretrained) and not (is_dml and self.teacher):
             problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
         if not self.teacher:
             needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")

@@ -14,6 +14,7 @@ from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
+from ppcls_lite.engine.peer import Peer
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.window import Window
@@ -103,6 +104,8 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
             trained = [p for p in run.model.parameters() if not p.stop_gradient]
             paddle.nn.utils.clip_grad_norm_(trained, config.clip_grad_norm)
         run.scaler.step(run.optimizer)
+        if isinstance(run.teacher, Peer):
+            run.teacher.step(run.scaler, run.optimizer.get_lr())
         run.scaler.update()
         run.optimizer.clear_grad()
         progress.step += 1
@@ -175,6 +178,8 @@ def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
     if run.ema:
         optimizer |= checkpoint.as_trained(params)
         params = run.ema.average
+    if isinstance(run.teacher, Peer):
+        optimizer |= {checkpoint.PEER + key: value for key, value in run.teacher.state().items()}
     run.progress.ema_updates = run.ema.updates if run.ema else 0
     checkpoint.save_checkpoint(
         path,
