@@ -23,7 +23,7 @@ _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published w
 _TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
 DEFAULT_MODEL = "mobilenet_v3_small"
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
@@ -592,3 +592,72 @@ class ConvertConfig(Settings):
     """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
+
+
+BENCHMARK_FLAGS = {
+    "train": "model batch_size size threads processes versus versus_python",
+    "eval": "model pretrained data_path batch_size threads workers",
+    "loader": "data_path imagenet_sized batch_size size workers versus versus_python",
+    "infer": "model pretrained data_path batch_size size threads plot",
+}
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(Settings):
+    """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
+
+    python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
+    python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
+    python tools/benchmark.py loader --data-path my_pictures --versus torch
+    python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
+
+    What is compared is measured in turns, each in a process of its own; medians are reported. A
+    list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
+    matrix product (GFLOP/s) and memory (GB/s), both measured, allow a training step:
+    images/s = 1 / (6 * MACs / product + 6 * 4 bytes * outputs of all convolutions / copying).
+    """
+
+    what: Annotated[
+        Literal["train", "eval", "loader", "infer"] | None, Meta(extra={"positional": True})
+    ] = None
+    """What to measure."""
+    model: str = DEFAULT_MODEL
+    """Network; weights with a .json know their own."""
+    pretrained: str | None = None
+    """eval, infer: a checkpoint, or weights of any framework; null takes fresh weights."""
+    data_path: str | None = None
+    """Folder with train/ and val/; infer compares answers on its val pictures, else on patterns."""
+    batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
+    """Images per step and process; one row for each."""
+    size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
+    """Side of the images, pixels; one row for each."""
+    threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
+    """Threads of all processes together; one row for each, 0 is all cores."""
+    workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
+    """Processes that decode pictures; one row for each."""
+    processes: Count = 1
+    """train: processes that train together, started by each framework's launcher."""
+    versus: tuple[Literal["paddle", "torch", "torch.compile"], ...] = ()
+    """Whom to compare train with; paddle: the same step, Paddle's own layers. loader: torch."""
+    versus_python: str | None = None
+    """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
+    imagenet_sized: bool = False
+    """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    rounds: Count = 5
+    """Turns that each one gets."""
+    steps: Count | None = None
+    """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    plot: str | None = None
+    """infer: PNG to draw latency and agreement into."""
+    json: bool = False
+    """Print one JSON object with everything as the last line."""
+
+    def __post_init__(self) -> None:
+        common = {"what", "rounds", "steps", "json"}
+        used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
+        idle = [name for name in self.sources if name not in used]
+        if self.what and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect on {self.what}",
+                f"{self.what} takes {', '.join(sorted(used - {'what'}))}".replace("_", "-"),
+            )

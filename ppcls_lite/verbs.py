@@ -26,6 +26,7 @@ COMMANDS = {
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
     "average_checkpoints": Command(config.AverageConfig, True),
+    "benchmark": Command(config.BenchmarkConfig, True),
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),

@@ -11,7 +11,7 @@ from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.named import open_data
 from ppcls_lite.data.unlabelled import WithUnlabelled
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
@@ -102,7 +102,7 @@ def train(
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
