@@ -270,6 +270,8 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    cpu_kernels: Literal["auto", "on", "off"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False

@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import paddle
-
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
@@ -20,6 +18,7 @@ from ppcls_lite.engine.build import (
     common_seed,
     describe_model,
     train_loader,
+    training_model,
     with_network_of,
 )
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -94,11 +93,13 @@ def train(
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=parallel,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
@@ -118,22 +119,27 @@ def train(
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:
-        if config.dry_run:
-            stop.restore()  # there is nothing to save
-            for line in plan.dry_run(run):
-                log.line(line)
-            return 0
-        if world.is_main:
-            if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", to_yaml(config).encode())
-            if resumed and resumed.metrics.get("top1") == progress.best_top1:
-                # A kill between saving the best epoch and naming it so must not lose the name.
-                checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
-        return fit_and_report(run, val_loader)
+        return dry_run_or_fit(run, resumed, val_loader)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
+
+
+def dry_run_or_fit(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
+    """Takes the steps of a dry run, or keeps the settings and fits; returns the exit status."""
+    if run.config.dry_run:
+        run.stop.restore()  # there is nothing to save
+        for line in plan.dry_run(run):
+            run.log.line(line)
+        return 0
+    if run.world.is_main:
+        if not resumed or not (run.folder / "config.yaml").is_file():
+            write_atomically(run.folder / "config.yaml", to_yaml(run.config).encode())
+        if resumed and resumed.metrics.get("top1") == run.progress.best_top1:
+            # A kill between saving the best epoch and naming it so must not lose the name.
+            checkpoint.link_checkpoint(resumed.path, run.folder / "best.pdparams")
+    return fit_and_report(run, val_loader)
 
 
 def fit_and_report(run: Run, val_loader: Loader) -> int:

@@ -22,8 +22,11 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
+from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
 
@@ -131,6 +134,28 @@ def build_network(
         load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def training_model(
+    model: paddle.nn.Layer, config: TrainConfig, world: World
+) -> tuple[paddle.nn.Layer, str]:
+    """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
+    threads = kernel_threads()
+    trained, words = model, "off: Paddle's own layers"
+    try:
+        if world.device != "cpu":
+            raise Unavailable("they are for a CPU")
+        if config.cpu_kernels != "off":
+            trained = accelerate(model, threads)
+            words = f"{trained.summary()}; {threads} threads"
+    except Unavailable as reason:
+        if config.cpu_kernels == "on":
+            raise UserError(
+                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+            ) from None
+        words = f"none, Paddle's own layers: {reason}"
+    return paddle.DataParallel(trained) if world.size > 1 else trained, words
 
 
 def build_ema(

@@ -30,7 +30,9 @@ class Run:
     """Everything a training needs, built once by `commands.train`.
 
     Attributes:
-        model: the network; `parallel` wraps it when there are several processes.
+        model: the network.
+        parallel: what trains it: `model`, or a wrapper for our kernels or several processes.
+        kernels: what of it our own CPU kernels run, in words.
         evaluate: runs the validation set through the model.
         ema: the moving average of the model that is evaluated and saved in its place, if asked for.
         teacher: what the model learns from beside the labels, if anything.
@@ -42,6 +44,7 @@ class Run:
     info: ModelInfo
     model: paddle.nn.Layer
     parallel: paddle.nn.Layer
+    kernels: str
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     loader: Loader
