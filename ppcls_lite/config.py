@@ -380,9 +380,6 @@ class ValidateConfig(TrainConfig):
     python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
     """
 
-    test_only: bool = True
-    """Always on."""
-
 
 @dataclass(frozen=True)
 class ShowAugmentConfig(TrainConfig):
@@ -530,7 +527,7 @@ class PackDatasetConfig(Settings):
     """Pack nothing; read all of --out and compare it with what was packed."""
 
     def __post_init__(self) -> None:
-        if self.given("quality") and self.short_side is None:
+        if self.quality != PackDatasetConfig.quality and self.short_side is None:
             raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
 
 
