@@ -5,8 +5,10 @@ from pathlib import Path
 
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.named import open_data
+from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
@@ -27,6 +29,7 @@ from ppcls_lite.engine.distributed import (
     wait_for_all,
 )
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.peer import build_peer
 from ppcls_lite.engine.resume import (
     check_same_layout,
     check_same_model,
@@ -52,20 +55,26 @@ def run(config: TrainConfig) -> int:
         return train(config, resumed, world, teacher)
 
 
+def open_sets(config: TrainConfig) -> tuple[ImageDataset, ImageDataset]:
+    """Returns the pictures to train on, unlabelled ones at their end, and those to validate on."""
+    train_set, val_set = open_data(config, "train"), open_data(config, "val")
+    check_same_classes(train_set.classes, val_set.classes)
+    if config.unlabelled_path:
+        train_set = WithUnlabelled(train_set, config.unlabelled_path)
+    return train_set, val_set
+
+
 def train(
     config: TrainConfig, resumed: Checkpoint | None, world: World, teacher: Teacher | None
 ) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
-    train_set = open_split(config.data_path, "train", config.train_list)
-    val_set = open_split(config.data_path, "val", config.val_list)
-    check_same_classes(train_set.classes, val_set.classes)
+    train_set, val_set = open_sets(config)
     start = resumed.info if resumed else None
     if config.pretrained and not resumed:
         config, start = with_network_of(config)
     info = describe_model(config, train_set, start)
     if teacher:
         check_same_outputs(teacher.info, info)
-    train_set = with_unlabelled(train_set, config.unlabelled_path)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)
@@ -100,9 +109,11 @@ def train(
         log=log,
         stop=stop,
         folder=folder,
-        teacher=teacher,
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
+    )
+    run.teacher = teacher or build_peer(
+        config, info, progress.seed, world, resumed.peer if resumed else {}
     )
     run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):

@@ -64,7 +64,11 @@ def describe_model(
             others are asked for.
     """
     before = start.preprocess if start else Preprocess()
-    overrides = {"width": config.width, "dropout": config.dropout}
+    overrides = {
+        "width": config.width,
+        "dropout": config.dropout,
+        "small_input": config.small_input or None,
+    }
     return ModelInfo(
         name=config.model,
         num_classes=class_count(config, data),
@@ -213,5 +217,6 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        reps=config.ra_reps,
         decode=config.decode,
     )

@@ -12,6 +12,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.peer import Peer
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
@@ -54,7 +55,7 @@ class Run:
     stop: StopRequest
     folder: Path
     ema: Ema | None = None
-    teacher: Teacher | None = None
+    teacher: Teacher | Peer | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
