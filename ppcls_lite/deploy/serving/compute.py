@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image
+from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.serving import metrics
 from ppcls_lite.deploy.serving.problems import RequestError
@@ -154,6 +154,6 @@ def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarra
     if longest > max_megapixels * 1e6:
         raise RequestError("too_large", f"a picture of {width} x {height} pixels is too narrow")
     try:
-        return spec.pixels(load_image(picture))
+        return spec.pixels(open_image(picture))
     except ImageError as error:
         raise RequestError("bad_picture", f"a picture {error.cause}") from error

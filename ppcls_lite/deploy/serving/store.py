@@ -1,5 +1,6 @@
 """The networks of a worker: found in folders, tried before use, replaced while requests go on."""
 
+import importlib.util
 import logging
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from ppcls_lite.program import command
 LOG = logging.getLogger("ppcls_lite.serving")
 Key = tuple[str, str]  # name and version of a model
 Signature = tuple[tuple[str, int, int, int], ...]
+MODULES = {"dygraph": "paddle", "paddle_inference": "paddle"}  # others: their name
 
 
 @dataclass(frozen=True)
@@ -223,13 +225,15 @@ def signature_of(folder: Path) -> Signature:
 
 
 def engines_of(folder: Path) -> list[str]:
-    """Returns the engines that can run a folder's files, the one of `auto` first.
+    """Returns the installed engines that can run a folder's files, the one of `auto` first.
 
     Raises:
         UserError: there is none.
     """
     engines = [find_model(folder)[0]]
-    for engine in ENGINES:
+    for engine in ENGINES[1:]:  # without auto
+        if importlib.util.find_spec(MODULES.get(engine, engine)) is None:
+            continue
         try:
             engines.append(find_model(folder, engine)[0])
         except UserError:
