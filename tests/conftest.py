@@ -126,3 +126,13 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     export_model(checkpoint(folder), folder / "all")
     return folder / "all"
+
+
+@pytest.fixture(scope="session")
+def expected(exported):
+    """What tools/predict.py says about the two photographs."""
+    from ppcls_lite.deploy.predictor import Predictor
+
+    return Predictor(exported)(
+        [ROOT / "test_images" / name for name in ("chelsea.jpg", "coffee.jpg")], topk=5
+    )

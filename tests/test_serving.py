@@ -26,12 +26,6 @@ CAT, COFFEE = ROOT / "test_images/chelsea.jpg", ROOT / "test_images/coffee.jpg"
 
 
 @pytest.fixture(scope="session")
-def expected(exported):
-    """What tools/predict.py says about the two photographs."""
-    return Predictor(exported)([CAT, COFFEE], topk=5)
-
-
-@pytest.fixture(scope="session")
 def grpc_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]

@@ -259,7 +259,8 @@ def test_a_key_is_asked_for_and_nobody_outlives_the_supervisor(exported, tmp_pat
 
 
 def test_requests_share_runs_of_the_network_and_sigterm_lets_them_end(exported, tmp_path):
-    flags = ("--max-batch=4", "--batch-delay-ms=1000")
+    # With Paddle as well, which brings a handler of SIGTERM that would end the worker at once.
+    flags = ("--max-batch=4", "--batch-delay-ms=1000", "--engine=all")
     with serving(exported, tmp_path / "log", *flags) as server:
 
         def classify(_: int = 0) -> list[float]:

@@ -22,6 +22,11 @@ from ppcls_lite.deploy.serving.service import Service
 from ppcls_lite.deploy.serving.store import Served
 
 PICTURES = "imagenet"  # the service name in document 002's address; means the first model
+# The page works alone: nothing is loaded from anywhere, and nothing is sent elsewhere.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+    " img-src data: blob:; media-src blob:; connect-src 'self'; frame-ancestors 'none'"
+)
 MODEL = "/v2/models/{name}"
 VERSION = MODEL + "/versions/{version}"
 Name = Annotated[str, Path(max_length=200)]
@@ -122,7 +127,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/", response_class=HTMLResponse, tags=["page"])
     async def try_it() -> HTMLResponse:
         """The page to try the networks on."""
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
 
     @app.get("/metrics", tags=["service"], responses=FAILURES, response_class=PlainTextResponse)
     async def prometheus() -> Response:

@@ -3,6 +3,8 @@
 import asyncio
 import hmac
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +51,7 @@ class Service:
         metrics.forget_dead_workers()
         begin = time.perf_counter()
         await asyncio.to_thread(self.store.load)
+        keep_signals()
         self.ready = True
         if self.config.reload_seconds:
             self._watcher = asyncio.create_task(self._watch())
@@ -67,6 +70,7 @@ class Service:
             await asyncio.sleep(self.config.reload_seconds)
             try:
                 await asyncio.to_thread(self.store.refresh)
+                keep_signals()
             except Exception:  # a worker that stopped looking would serve old networks for ever
                 LOG.exception("reload: looking for changes failed")
 
@@ -124,6 +128,16 @@ class Service:
 
         probs = await self.infer(served, make)
         return served.predictor.rank(probs, topk), np.stack(seen)
+
+
+def keep_signals() -> None:
+    """Puts Python's signal handlers back in place.
+
+    Paddle installs one of its own when it is imported, which ends the process at SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))
 
 
 def read_key(file: str | None) -> bytes | None:
