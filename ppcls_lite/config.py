@@ -651,6 +651,7 @@ BENCHMARK_FLAGS = {
     "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads plot",
+    "serve": "model pretrained data_path workers clients seconds versus_command",
 }
 
 
@@ -662,6 +663,7 @@ class BenchmarkConfig(Settings):
     python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
     python tools/benchmark.py loader --data-path my_pictures --versus torch
     python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
+    python tools/benchmark.py serve --data-path my_pictures --clients 1,8,32
 
     What is compared is measured in turns, each in a process of its own; medians are reported. A
     list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
@@ -670,15 +672,16 @@ class BenchmarkConfig(Settings):
     """
 
     what: Annotated[
-        Literal["train", "eval", "loader", "infer"] | None, Meta(extra={"positional": True})
+        Literal["train", "eval", "loader", "infer", "serve"] | None,
+        Meta(extra={"positional": True}),
     ] = None
     """What to measure."""
     model: str = DEFAULT_MODEL
     """Network; weights with a .json know their own."""
     pretrained: str | None = None
-    """eval, infer: a checkpoint, or weights of any framework; null takes fresh weights."""
+    """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
     data_path: str | None = None
-    """Folder with train/ and val/; infer compares answers on its val pictures, else on patterns."""
+    """Folder with train/ and val/; infer and serve take its val pictures, else patterns."""
     batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
     """Images per step and process; one row for each."""
     size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
@@ -686,7 +689,7 @@ class BenchmarkConfig(Settings):
     threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
     """Threads of all processes together; one row for each, 0 is all cores."""
     workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
-    """Processes that decode pictures; one row for each."""
+    """Processes that decode pictures, one row for each; serve: of the servers, 0 is all cores."""
     processes: Count = 1
     """train: processes that train together, started by each framework's launcher."""
     versus: tuple[Literal["paddle", "torch", "torch.compile"], ...] = ()
@@ -701,6 +704,13 @@ class BenchmarkConfig(Settings):
     """Turns that each one gets."""
     steps: Count | None = None
     """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    clients: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 8, 32)
+    """serve: connections that send at the same time; one row for each."""
+    seconds: Annotated[float, Meta(gt=0)] = 5.0
+    """serve: length of one turn."""
+    versus_command: str | None = None
+    """serve: starts another server of the documents' request, with {folder} (the export) and {port}
+    in it; null is a minimal FastAPI handler around ONNX Runtime."""
     plot: str | None = None
     """infer: PNG to draw latency and agreement into."""
     json: bool = False

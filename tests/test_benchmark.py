@@ -117,7 +117,7 @@ def test_the_machine_is_described():
         (["eval", "--versus=torch"], "--versus has no effect on eval"),
         (["train", "--plot=x.png"], "--plot has no effect on train"),
         (["train", "--versus=tensorflow"], "paddle, torch"),
-        (["fly"], "train, eval, loader, infer"),
+        (["fly"], "train, eval, loader, infer, serve"),
         (["train", "--batch-size="], "--batch-size"),
     ],
 )
@@ -190,3 +190,18 @@ def test_inference_lists_every_engine_with_its_agreement(tmp_path):
             assert (rows[key]["largest_difference"] > 0) == (key[0] != "dygraph")
     assert all(row["error"] for key, row in rows.items() if key not in ran)
     assert {"median", "p90", "p99"} == result["latency_ms"].keys()
+
+
+def test_two_servers_are_driven_in_turns_and_answer_every_request():
+    pytest.importorskip("fastapi")
+    flags = ["--clients=1,3", "--seconds=0.5", "--rounds=1", "--workers=1"]
+    result, _ = benchmark("serve", *flags)
+    rows = result["rows"]
+    assert [(row["peer"], row["clients"]) for row in rows] == [
+        ("ours", 1), ("minimal FastAPI", 1), ("ours", 3), ("minimal FastAPI", 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["failed"] == 0 and row["images_per_second"] > 0
+        assert row["latency_ms"]["median"] <= row["latency_ms"]["p90"] <= row["latency_ms"]["p99"]
+    done = run_tool("tools/benchmark.py", "serve", "--versus-command=false {port}")
+    assert done.returncode == 2 and "does not answer" in done.stderr

@@ -1,0 +1,144 @@
+"""`benchmark serve`: requests a second and waiting times, ours and another server's in turns."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shlex
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite.benchmark.load import drive, request_bytes
+from ppcls_lite.benchmark.peers import HERE, percentile
+from ppcls_lite.benchmark.weights import weights_of
+from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.environment import cpu_cores
+from ppcls_lite.errors import UserError
+
+PATH = "/imagenet/prediction"
+MOST_PICTURES = 32
+LONGEST_START = 120  # seconds
+COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "ours_over")
+
+
+def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
+    """Measures both servers with every number of clients, each with one picture a request.
+
+    The clients are threads of this process and share the cores with the servers. `ours_over` is
+    the median over the rounds of our requests a second over the other's in the same round.
+    """
+    found: list[dict[str, Any]] = []
+    workers = str(config.workers[0] or cpu_cores())
+    with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
+        weights, info = weights_of(config, Path(folder))
+        say("exporting")
+        export = Path(folder) / "export"
+        export_model(weights, export, formats=["onnx"], model=info.name)
+        requests = [request_bytes("localhost", PATH, body) for body in bodies(config)]
+        python = shlex.quote(sys.executable)
+        ours = f"{python} -m ppcls_lite serve {{folder}} --port {{port}} --workers {workers}"
+        peer = HERE / "fastapi_peer.py"
+        other = config.versus_command or f"{python} {peer} {{folder}} {{port}} {workers}"
+        name = "other" if config.versus_command else "minimal FastAPI"
+        with running(ours, export, requests[0]) as a, running(other, export, requests[0]) as b:
+            for clients in config.clients:
+                results: dict[str, list[Any]] = {"ours": [], name: []}
+                for turn in range(config.rounds):
+                    say(f"{clients} clients, round {turn + 1} of {config.rounds}")
+                    results["ours"].append(drive(a, requests, clients, config.seconds))
+                    results[name].append(drive(b, requests, clients, config.seconds))
+                found += [row(peer, clients, rounds) for peer, rounds in results.items()]
+                pairs = zip(results["ours"], results[name], strict=True)
+                ratios = [rate(mine) / max(rate(its), 1e-9) for mine, its in pairs]
+                found[-2]["ours_over"] = round(statistics.median(ratios), 3)
+    return found, {"request": PATH, "seconds": config.seconds, "rounds": config.rounds}
+
+
+def bodies(config: BenchmarkConfig) -> list[bytes]:
+    """Returns the documents' request with one picture each."""
+    if config.data_path:
+        data = open_split(config.data_path, "val", None)
+        count = min(MOST_PICTURES, len(data))
+        pictures = [Path(data.path(i * len(data) // count)).read_bytes() for i in range(count)]
+    else:
+        pictures = []
+        for image in check_images():
+            file = io.BytesIO()
+            image.resize((500, 375)).save(file, "JPEG")  # ImageNet's usual size
+            pictures.append(file.getvalue())
+    texts = [base64.b64encode(picture).decode() for picture in pictures]
+    return [json.dumps({"key": ["image"], "value": [text]}).encode() for text in texts]
+
+
+@contextlib.contextmanager
+def running(command: str, export: Path, request: bytes) -> Iterator[int]:
+    """Starts a server on a free port, waits until it answers, and ends it.
+
+    Raises:
+        UserError: it ends, or does not answer in time.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = shlex.split(command.format(folder=shlex.quote(str(export)), port=port))
+    root = str(HERE.parents[1])
+    search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            words,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": search_path},
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + LONGEST_START
+            while drive(port, [request], 1, 0.05)[0] == []:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    said = log.read().decode(errors="replace").strip().splitlines()[-1:]
+                    raise UserError(f"{command} does not answer {PATH}: {''.join(said)}")
+                time.sleep(0.2)
+            time.sleep(3)  # the other workers
+            yield port
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def rate(measured: tuple[list[float], int, float]) -> float:
+    """Returns the answered requests a second."""
+    times, _, seconds = measured
+    return len(times) / seconds
+
+
+def row(peer: str, clients: int, rounds: list[Any]) -> dict[str, Any]:
+    """Returns one row: the median rate of the rounds, the times of all their requests."""
+    ms = [1000 * seconds for times, _, _ in rounds for seconds in times]
+    about = {"peer": peer, "clients": clients}
+    failed = sum(count for _, count, _ in rounds)
+    if not ms:
+        return about | {"error": f"all {failed} requests failed"}
+    return about | {
+        "images_per_second": round(statistics.median(rate(r) for r in rounds), 1),
+        "latency_ms": {
+            "median": round(percentile(ms, 50), 2),
+            "p90": round(percentile(ms, 90), 2),
+            "p99": round(percentile(ms, 99), 2),
+        },
+        "failed": failed,
+    }
