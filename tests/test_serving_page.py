@@ -111,7 +111,10 @@ def test_the_keyboard_and_the_camera(page):
         page.keyboard.press("Enter")
     page.get_by_role("button", name="Use the camera").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    has_picture = (
+        "video => new Promise(done => video.videoWidth ? done() : video.onloadeddata = done)"
+    )
+    page.locator("#video").evaluate(has_picture)
     page.get_by_role("button", name="Take the picture").press("Enter")
     page.get_by_role("listitem").first.wait_for()
 

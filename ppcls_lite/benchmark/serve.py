@@ -28,7 +28,7 @@ from ppcls_lite.errors import UserError
 
 PATH = "/imagenet/prediction"
 MOST_PICTURES = 32
-LONGEST_START = 120  # seconds
+LONGEST_START = 600  # seconds; a busy machine is slow
 COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "ours_over")
 
 
