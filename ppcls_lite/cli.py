@@ -68,7 +68,7 @@ class Flag:
             word = _WORDS[value.lower()]
             value = word if self.accepts(type(word) if word is not None else None) else value
         if isinstance(value, str) and typing.get_origin(self.plain) is tuple:
-            value = value.split(",")
+            value = value.split(",") if value else []
         try:
             value = msgspec.convert(value, self.kind, strict=not is_text)
             for number in value if isinstance(value, tuple) else (value,):

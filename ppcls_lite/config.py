@@ -106,6 +106,20 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
+    """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
+
+
+@dataclass(frozen=True)
+class SlimSettings(Settings):
+    """Smaller networks."""
+
+    pact_quant: bool = False
+    """Train and evaluate as in 8 bits (PACT); export then writes int8 weights."""
+    quant_skip: tuple[Literal["se", "first", "last"], ...] = ("se",)
+    """Layers that stay in float: squeeze-excite, the first, the last; '' is none of them."""
+    fpgm_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of each block's expanded channels to prune before training (FPGM); 0 prunes none."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,10 @@ class OptimizationSettings(Settings):
     """Weight decay of normalisation layers; null is --weight-decay."""
     bias_weight_decay: NotNegative | None = None
     """Weight decay of biases; null is --weight-decay."""
+    pact_lr_factor: NotNegative = 1.0
+    """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
+    pact_weight_decay: NotNegative = 2e-5
+    """Weight decay of the clipping thresholds of --pact-quant."""
     lr_scheduler: Literal["step", "cosine", "constant"] = "step"
     """How the learning rate falls after the warm-up."""
     lr_step_size: Count = 30
@@ -169,7 +187,9 @@ class RunSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials):
+class TrainConfig(
+    RunSettings, SlimSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
     python train.py --data-path ./ILSVRC2012                             one device
@@ -285,8 +305,8 @@ class ExportConfig(BareWeights):
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
-    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] = 10
-    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
+    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
+    """ONNX operator set; null is 10, the documents' value, or 13 for a quantized network."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     softmax: bool = True

@@ -20,7 +20,8 @@ class LoadReport:
 
     Attributes:
         loaded: names of the tensors it gave.
-        reinitialised: names of those left at their initial values.
+        reinitialised: names of those left at their initial values; clipping thresholds, which come
+            with the first batch, are not among them.
         layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
     """
 
@@ -49,7 +50,7 @@ def load_weights(
         UserError: names or shapes differ (the message is a table of every difference), the values
             are no floating-point numbers, or they are of a network that none of ours computes.
     """
-    from ppcls_lite.arch.mapping import to_ours  # needs paddle; reading files does not
+    from ppcls_lite.arch.mapping import THRESHOLD, to_ours  # needs paddle; reading files does not
 
     arrays = source if isinstance(source, Mapping) else read_weights(source)
     label = "the weights" if isinstance(source, Mapping) else str(source)
@@ -63,6 +64,8 @@ def load_weights(
     for name, array in ours.items():
         if array.dtype.kind != "f":
             raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
-    fresh = tuple(name for name in model.state_dict() if name not in ours)
+    fresh = tuple(
+        name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
+    )
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
     return LoadReport(tuple(ours), fresh, layout)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from paddle import nn
 
@@ -106,9 +107,13 @@ ZOO = (
 # fmt: on
 
 # What may be overridden by create_model: the allowed values in words and as a test.
-OVERRIDES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "width": ("a number above 0", lambda width: 0 < width < inf),
-    "dropout": ("a number from 0 to below 1", lambda dropout: 0 <= dropout < 1),
+OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "width": ("a number above 0", lambda width: _is_number(width) and 0 < width < inf),
+    "dropout": ("a number from 0 to below 1", lambda rate: _is_number(rate) and 0 <= rate < 1),
+    "expanded": (
+        "a whole number for each block",
+        lambda widths: isinstance(widths, list | tuple) and all(type(x) is int for x in widths),
+    ),
 }
 
 _LIST_COMMAND = command("list_models")
@@ -142,14 +147,15 @@ def create_model(
     name: str,
     num_classes: int = 1000,
     pretrained: str | Path | None = None,
-    **overrides: float,
+    **overrides: Any,
 ) -> nn.Layer:
     """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
         num_classes: K, the number of logits.
         pretrained: weights to load (.pdparams); None initialises as the source does.
-        overrides: `width` and `dropout` in place of the model's own.
+        overrides: `width` and `dropout` in place of the model's own; `expanded`, the channels that
+            pruning left in each block.
 
     Raises:
         UserError: unknown name or override, a value out of range, or weights that do not fit.
@@ -164,17 +170,22 @@ def create_model(
         _check_override(name, key, value)
     width = overrides.get("width", spec.width)
     dropout = overrides.get("dropout", spec.flavour.dropout)
+    expanded = overrides.get("expanded")
     model: nn.Layer
     if isinstance(spec.table, V3Table):
-        model = MobileNetV3(spec.table, width, num_classes, dropout, spec.flavour)
+        model = MobileNetV3(spec.table, width, num_classes, dropout, spec.flavour, expanded)
     else:
-        model = MNASNet(spec.table, width, num_classes, dropout, spec.flavour)
+        model = MNASNet(spec.table, width, num_classes, dropout, spec.flavour, expanded)
     if pretrained is not None:
         load_weights(model, pretrained)
     return model
 
 
-def _check_override(model: str, key: str, value: float) -> None:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _check_override(model: str, key: str, value: Any) -> None:
     if key not in OVERRIDES:
         raise UserError(
             f"{model} has no override {key!r}{nearest(key, OVERRIDES)}; "
@@ -182,7 +193,7 @@ def _check_override(model: str, key: str, value: float) -> None:
             f"{_LIST_COMMAND} prints the models, each with its own width",
         )
     allowed, is_allowed = OVERRIDES[key]
-    if not isinstance(value, int | float) or not is_allowed(value):
+    if not is_allowed(value):
         raise UserError(
             f"{key} is {value!r}; allowed: {allowed}", f"leave {key} out for {model}'s own"
         )

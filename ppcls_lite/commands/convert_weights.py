@@ -8,14 +8,15 @@ import paddle
 
 from ppcls_lite.arch.download import fetch
 from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.mapping import count_classes, from_ours, to_ours
+from ppcls_lite.arch.mapping import from_ours, to_ours
 from ppcls_lite.arch.tags import resolve_pretrained
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.engine.checkpoint import bare_info, save_weights
+from ppcls_lite.engine.checkpoint import read_json, read_model_info, save_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
+from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
+from ppcls_lite.slim.network import network_of
 
 SUFFIXES = (".pdparams", ".safetensors", ".npz")
 
@@ -33,26 +34,41 @@ def run(config: ConvertConfig) -> int:
         )
     tag = resolve_pretrained(config.weights, config.model)
     file = tag if isinstance(tag, Path) else fetch(tag)
-    name = config.model if isinstance(tag, Path) else tag.model
-    if name is None:
-        raise UserError(f"{file}: of which network?", f"--model NAME; {command('list_models')}")
     arrays = read_weights(file)
-    classes = count_classes(arrays, name, label=str(file))
-    model = create_model(name, classes)
+    known = isinstance(tag, Path) and read_json(tag) is not None
+    if isinstance(tag, Path):
+        info = described(tag, config.model, known)
+    else:
+        info = replace(read_model_info(file, tag.model), preprocess=tag.preprocess)
+    model = network_of(info)
     ours, layout = to_ours(arrays, model, label=str(file))
     if config.to == "ours" and out.suffix == ".pdparams":
-        info = bare_info(name, classes)
-        if not isinstance(tag, Path):
-            info = replace(info, preprocess=tag.preprocess)
         save_weights(out, ours, info)
-        print(f"assuming {info.preprocess}; written to {out.stem}.json")
+        if not known:
+            print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_arrays(out, from_ours(ours, model, config.to))
-    print(f"{file}: {len(ours)} tensors of {name}, {classes} classes, in the layout {layout}")
+    print(
+        f"{file}: {len(ours)} tensors of {info.name}, {info.num_classes} classes, in the layout {layout}"
+    )
     print(f"wrote {out} in the layout {config.to}")
     if config.to == "ours" and out.suffix == ".pdparams":
         print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
     return 0
+
+
+def described(file: Path, model: str | None, known: bool) -> ModelInfo:
+    """Returns what the JSON beside the weights says, if it is `known`, else what `model` implies.
+
+    Raises:
+        UserError: the weights are of another network, or nothing tells which.
+    """
+    if not known and model is None:
+        raise UserError(f"{file}: of which network?", f"--model NAME; {command('list_models')}")
+    info = read_model_info(file, model or "")
+    if model not in (None, info.name):
+        raise UserError(f"--model {model}: {file} holds {info.name}", "leave it out")
+    return info
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
@@ -14,6 +13,7 @@ from ppcls_lite.engine.log import RunLog
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.report import write_confusion_matrix
+from ppcls_lite.slim.network import network_of
 
 
 def run(config: TrainConfig, world: World) -> int:
@@ -23,7 +23,7 @@ def run(config: TrainConfig, world: World) -> int:
         weights = Path(config.output_dir) / "latest.pdparams"
     data = open_split(config.data_path, "val", config.val_list)
     info = tested_model(config, weights, data)
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = network_of(info)
     load_weights(model, weights)
     log = RunLog(None, world.is_main)
     log.line(

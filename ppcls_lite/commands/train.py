@@ -38,6 +38,7 @@ from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.slim import fpgm
 
 
 def run(config: TrainConfig) -> int:
@@ -65,7 +66,10 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         config = dataclasses.replace(config, seed=common_seed(world))
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
-    model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+    whole = info
+    model, info, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+    if info != whole:  # pruned; a resumed run finds these widths among its settings
+        config = dataclasses.replace(config, expanded=tuple(info.overrides["expanded"]))
 
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
@@ -94,6 +98,9 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
     )
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
+    if info != whole:
+        for line in fpgm.report(whole, info, config.train_crop_size):
+            log.line(line)
     try:
         if config.dry_run:
             stop.restore()  # there is nothing to save

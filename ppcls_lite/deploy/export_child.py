@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.deploy.export import save_static
+from ppcls_lite.deploy.export import deployable, save_static
 from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.model_info import ModelInfo
@@ -24,11 +24,14 @@ def write_pdmodel(request: dict[str, Any]) -> None:
     info = ModelInfo.from_dict(request["info"])
     network = load_network(Path(request["pretrained"]), info)
     prefix = Path(request["prefix"])
-    save_static(network, prefix, info.preprocess.crop_size, request["softmax"])
+    save_static(deployable(network, info), prefix, info.preprocess.crop_size, request["softmax"])
 
 
-def write_onnx(prefix: str, opset_version: int) -> None:
+def write_onnx(prefix: str, opset_version: int, int8: bool) -> None:
     """Converts `.json` and `.pdiparams` to `.onnx` of exactly the asked opset, and checks it.
+
+    Args:
+        int8: the network is one of `slim.int8`; its file gets QuantizeLinear and DequantizeLinear.
 
     Raises:
         ValueError: the file has another opset, or the ONNX checker refuses it.
@@ -46,6 +49,11 @@ def write_onnx(prefix: str, opset_version: int) -> None:
         optimize_tool="None",
     )
     model = onnxoptimizer.optimize(onnx.load_from_string(written), TIDY)
+    if int8:
+        from ppcls_lite.deploy.qdq import to_qdq
+
+        to_qdq(model)
+        model = onnxoptimizer.optimize(model, TIDY)
     onnx.checker.check_model(model, full_check=True)
     if model.opset_import[0].version != opset_version:
         raise ValueError(f"opset {model.opset_import[0].version} instead of {opset_version}")
@@ -57,4 +65,5 @@ if __name__ == "__main__":
     if request["pdmodel"]:
         write_pdmodel(request)
     if request["opset"] is not None:
-        write_onnx(request["prefix"], request["opset"])
+        int8 = request["info"]["quant_skip"] is not None
+        write_onnx(request["prefix"], request["opset"], int8)

@@ -33,9 +33,9 @@ def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
     """
     import_engine("paddle", "paddlepaddle")
     from ppcls_lite.arch.weights import load_weights
-    from ppcls_lite.arch.zoo import create_model
+    from ppcls_lite.slim.network import network_of
 
-    network = create_model(info.name, info.num_classes, **info.overrides)
+    network = network_of(info)
     load_weights(network, path)
     network.eval()
     return network

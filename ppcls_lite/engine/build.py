@@ -2,12 +2,12 @@
 
 import dataclasses
 import secrets
+from typing import Any
 
 import numpy as np
 import paddle
 
 from ppcls_lite.arch.weights import LoadReport, load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
@@ -19,12 +19,18 @@ from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.slim.fpgm import prune
+from ppcls_lite.slim.network import network_of
 
 
 def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
     """Returns the settings with the network that the weights are of, where none is asked for."""
     info = checkpoint.read_model_info(weights, config.model)
-    known = {"model": info.name} | info.overrides
+    known: dict[str, Any] = {"model": info.name} | info.overrides
+    if "expanded" in known:
+        known["expanded"] = tuple(known["expanded"])
+    if info.quant_skip is not None:
+        known |= {"pact_quant": True, "quant_skip": info.quant_skip}
     return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
 
 
@@ -36,7 +42,11 @@ def common_seed(world: World) -> int:
 
 def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
     """Returns the network that settings and data ask for."""
-    overrides = {"width": config.width, "dropout": config.dropout}
+    overrides = {
+        "width": config.width,
+        "dropout": config.dropout,
+        "expanded": list(config.expanded) or None,
+    }
     return ModelInfo(
         name=config.model,
         num_classes=class_count(config, data),
@@ -47,6 +57,7 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
         ),
+        quant_skip=config.quant_skip if config.pact_quant else None,
     )
 
 
@@ -72,15 +83,20 @@ def build_network(
     resumed: Checkpoint | None,
     progress: Progress,
     world: World,
-) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport]:
-    """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
+) -> tuple[
+    paddle.nn.Layer, ModelInfo, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport
+]:
+    """Returns the network with its weights, its description, which is another one when filters were
+    pruned, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = network_of(info)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
         report = load_weights(model, resumed.params)
     elif config.pretrained:
         report = load_weights(model, config.pretrained, replace_head=True)
+    if config.fpgm_ratio and not resumed:
+        model, info = prune(model, info, config.fpgm_ratio)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(
@@ -96,7 +112,7 @@ def build_network(
     if resumed:
         load_named_state(optimizer, model, resumed.optimizer)
     first_scale = progress.loss_scale or 1024.0  # document 002's
-    return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+    return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
 def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:

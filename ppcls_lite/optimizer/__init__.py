@@ -10,26 +10,29 @@ from ppcls_lite.config import OptimizationSettings
 
 
 def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[dict[str, Any]]:
-    """Splits the trainable parameters by weight decay: normalisation, biases, all others.
+    """Splits the trainable parameters by weight decay and rate.
 
-    Batch-norm statistics, which `model.parameters()` lists too, are left out.
+    Normalisation, biases, clipping thresholds of quantization and all others may differ. Batch-norm
+    statistics, which `model.parameters()` lists too, are left out.
     """
     decay = {
         "norm": settings.norm_weight_decay,
         "bias": settings.bias_weight_decay,
-        "other": settings.weight_decay,
+        "alpha": settings.pact_weight_decay,
     }
-    members: dict[str, list[paddle.Tensor]] = {kind: [] for kind in decay}
+    groups: dict[tuple[float, float], list[paddle.Tensor]] = {}
     for layer in model.sublayers(include_self=True):
         is_norm = isinstance(layer, nn.BatchNorm2D | nn.SyncBatchNorm)
         for name, parameter in layer.named_parameters(include_sublayers=False):
             if parameter.stop_gradient:
                 continue
-            members["norm" if is_norm else "bias" if name == "bias" else "other"].append(parameter)
+            own = decay.get("norm" if is_norm else name)
+            factor = settings.pact_lr_factor if name == "alpha" else 1.0
+            key = (settings.weight_decay if own is None else own, factor)
+            groups.setdefault(key, []).append(parameter)
     return [
-        {"params": params, "weight_decay": settings.weight_decay if d is None else d}
-        for d, params in zip(decay.values(), members.values(), strict=True)
-        if params
+        {"params": params, "weight_decay": weight_decay, "learning_rate": factor}
+        for (weight_decay, factor), params in groups.items()
     ]
 
 
