@@ -49,7 +49,8 @@ def run(config: ConvertConfig) -> int:
     else:
         write_arrays(out, from_ours(ours, model, config.to))
     print(
-        f"{file}: {len(ours)} tensors of {info.name}, {info.num_classes} classes, in the layout {layout}"
+        f"{file}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
+        f" in the layout {layout}"
     )
     print(f"wrote {out} in the layout {config.to}")
     if config.to == "ours" and out.suffix == ".pdparams":

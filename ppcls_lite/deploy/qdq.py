@@ -1,7 +1,7 @@
 """The 8-bit arithmetic of a quantized network in ONNX's own terms, QuantizeLinear and so on.
 
-paddle2onnx 2.1 ends the process on Paddle's quantize_linear, so `slim.int8` writes the arithmetic in
-plain operators. Here they are found again by their shape:
+paddle2onnx 2.1 ends the process on Paddle's quantize_linear, so `slim.int8` writes the arithmetic
+in plain operators. Here they are found again by their shape:
 
     Div(x, step) -> Round -> Clip -> Mul(step)    becomes  QuantizeLinear -> DequantizeLinear
     Cast(int8 weight) -> Mul(scale)               becomes  DequantizeLinear, one scale per channel
@@ -43,7 +43,7 @@ def to_qdq(model: onnx.ModelProto) -> None:
 
 def _chain(node: NodeProto, made_by: dict[str, NodeProto]) -> list[str]:
     """Operators that lead to a node through first inputs, itself first, at most four."""
-    names = []
+    names: list[str] = []
     current: NodeProto | None = node
     while current is not None and len(names) < 4:
         names.append(current.op_type)

@@ -92,13 +92,13 @@ def to_int8(model: nn.Layer) -> nn.Layer:
     all_units = units(model)
     for unit, following in zip(all_units, [*all_units[1:], None], strict=True):
         layer = layers[unit.ours]
-        norm = layers[following.ours] if following is not None and following.part else None
+        norm = layers[following.ours] if following and following.part else None
         if isinstance(layer, PactConv2D):
             replace_layer(model, unit.ours, Int8Conv2D(layer, norm))
         elif isinstance(layer, PactLinear):
             replace_layer(model, unit.ours, Int8Linear(layer, norm))
         else:
             continue
-        if norm is not None:
+        if following and norm is not None:
             replace_layer(model, following.ours, nn.Identity())
     return model

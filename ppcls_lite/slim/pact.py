@@ -1,7 +1,8 @@
 """Quantization-aware training: every convolution and linear layer computes as in 8 bits.
 
-Activations: PACT: Parameterized Clipping Activation for Quantized Neural Networks, Choi et al. 2018,
-arXiv 1805.06085. Weights: symmetric, one scale per output channel. Rounding passes gradients through.
+Activations: PACT: Parameterized Clipping Activation for Quantized Neural Networks, Choi et al.
+2018, arXiv 1805.06085. Weights: symmetric, one scale per output channel. Gradients pass through the
+rounding.
 """
 
 from collections.abc import Collection
