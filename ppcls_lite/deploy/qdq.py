@@ -3,7 +3,7 @@
 paddle2onnx 2.1 ends the process on Paddle's quantize_linear, so `slim.int8` writes the arithmetic
 in plain operators. Here they are found again by their shape:
 
-    Div(x, step) -> Round -> Clip -> Mul(step)    becomes  QuantizeLinear -> DequantizeLinear
+    Clip(x) -> Div(step) -> Round -> Mul(step)    becomes  QuantizeLinear -> DequantizeLinear
     Cast(int8 weight) -> Mul(scale)               becomes  DequantizeLinear, one scale per channel
 """
 
@@ -25,7 +25,7 @@ def to_qdq(model: onnx.ModelProto) -> None:
     weights = inputs = 0
     for node in graph.node:
         chain = _chain(node, made_by)
-        if chain == ["Mul", "Clip", "Round", "Div"]:
+        if chain == ["Mul", "Round", "Div", "Clip"]:
             nodes += _quantized_input(node, made_by, values, graph)
             inputs += 1
         elif chain[:2] == ["Mul", "Cast"]:
@@ -57,10 +57,8 @@ def _quantized_input(
     values: dict[str, onnx.TensorProto],
     graph: onnx.GraphProto,
 ) -> list[NodeProto]:
-    node = last
-    for _ in range(3):
-        node = made_by[node.input[0]]
-    x, step = node.input
+    divide = made_by[made_by[last.input[0]].input[0]]
+    x, step = made_by[divide.input[0]].input[0], divide.input[1]
     name = last.output[0]
     scale = numpy_helper.to_array(values[step]).reshape(())
     parts = [f"{name}.step", f"{name}.zero"]

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.base.layer_helper import LayerHelper
 
 from ppcls_lite.arch.units import units
 from ppcls_lite.slim.pact import (
@@ -42,6 +43,7 @@ class _Int8(nn.Layer):
         self._keep("weight", (weight * np.sign(factor)).astype("int8"))
         self._keep("scale", np.maximum(scale * np.abs(factor), TINY))
         self._keep("step", step)
+        self.limits = (LOWEST * step.item(), HIGHEST * step.item())
         self._keep("bias", bias)
 
     def _keep(self, name: str, value: np.ndarray) -> None:
@@ -49,8 +51,19 @@ class _Int8(nn.Layer):
 
     def _values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rounded input and the weight, float32."""
-        steps = paddle.clip(paddle.round(x / self.step), LOWEST, HIGHEST)
-        return steps * self.step, self.weight.astype("float32") * self.scale
+        # Clipped first: dividing at once, Paddle Inference 3.3 on oneDNN overwrites a shortcut.
+        clipped = paddle.clip(x, *self.limits)
+        return _round(clipped / self.step) * self.step, self.weight.astype("float32") * self.scale
+
+
+def _round(x: Tensor) -> Tensor:
+    """Rounds halves to even, also where `paddle.round` has no way: while `.pdmodel` is written."""
+    if paddle.framework.in_dynamic_or_pir_mode():
+        return paddle.round(x)
+    helper = LayerHelper("round")
+    out = helper.create_variable_for_type_inference(x.dtype)
+    helper.append_op(type="round", inputs={"X": x}, outputs={"Out": out})
+    return out
 
 
 class Int8Conv2D(_Int8):
