@@ -16,10 +16,14 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
+_BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+DEFAULT_MODEL = "mobilenet_v3_small"
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
 
@@ -48,10 +52,11 @@ class Essentials(Settings):
 
     data_path: str = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
-    model: str = "mobilenet_v3_small"
+    model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: str | None = None
-    """Start from these weights, of any framework; a head of another class count starts fresh."""
+    pretrained: Annotated[str | None, _BARE] = None
+    """Start from these weights: file of any framework, tag, or alone: the model's published ones;
+    a head of another class count starts fresh."""
     epochs: Count = 120
     """Epochs to train."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
@@ -86,10 +91,36 @@ class DataSettings(Settings):
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Share of the picture's area that a training crop covers, smallest and largest."""
-    auto_augment: Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide"] | None = None
-    """Distorts training pictures: AutoAugment (first three), RandAugment, TrivialAugment, none."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, smallest and largest."""
+    crop_padding: CountOrZero = 0
+    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    hflip: Fraction = 0.5
+    """Probability of mirroring a training picture."""
+    auto_augment: (
+        Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
+    ) = None
+    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    augment_interpolation: Interpolation = "nearest"
+    """Filter of the distortions that move pixels."""
+    ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    """Strength of ra, of 30, and of ra_timm, of 10."""
+    ra_magnitude_std: NotNegative = 0.0
+    """Standard deviation of ra_timm's strength between pictures."""
+    ra_num_ops: Count = 2
+    """Distortions of one picture by ra and ra_timm."""
+    augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Strength of augmix, of 10."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
+    """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
     random_erase: Fraction = 0.0
     """Probability of erasing a random rectangle of a training picture."""
+    random_erase_mode: Literal["const", "pixel"] = "const"
+    """Erase with the mean colour (torchvision) or with noise (timm)."""
+    mean: tuple[Fraction, Fraction, Fraction] | None = None
+    """Subtracted from R, G, B in 0 to 1; null is that of --pretrained, or ImageNet's."""
+    std: tuple[Positive, Positive, Positive] | None = None
+    """Divides R, G, B after that; null likewise."""
     val_resize_size: Pixels = 256
     """Short side that evaluation resizes to, pixels."""
     val_crop_size: Pixels = 224
@@ -150,8 +181,6 @@ class OptimizationSettings(Settings):
     """Epochs of linear warm-up at the start; part of --epochs."""
     lr_warmup_decay: Fraction = 0.01
     """Learning rate at the start of the warm-up, as a factor of the full one."""
-    label_smoothing: Fraction = 0.0
-    """Share of the target that is spread evenly over all classes."""
     gradient_accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
     clip_grad_norm: NotNegative = 0.0
@@ -160,6 +189,36 @@ class OptimizationSettings(Settings):
     """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
+
+
+@dataclass(frozen=True)
+class LossSettings(Settings):
+    """Loss, mixing of batches, teacher."""
+
+    loss: Literal["ce", "bce"] = "ce"
+    """Cross entropy, or binary cross entropy of each class."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    mixup: NotNegative = 0.0
+    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_off_epoch: CountOrZero = 0
+    """From this epoch on nothing is mixed; 0 never stops."""
+    teacher: str | None = None
+    """Network to learn from; takes --teacher-pretrained."""
+    teacher_pretrained: str | None = None
+    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+    distill_loss: Literal["soft", "js"] = "soft"
+    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_weight: Fraction = 1.0
+    """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
+    distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
+    """Divides both networks' logits in the soft loss; above 1 shows more of the small answers."""
+    unlabelled_path: str | None = None
+    """Folder of more training pictures, of no known class: only the teacher says what they are."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +247,13 @@ class RunSettings(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(
-    RunSettings, SlimSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+    RunSettings,
+    SlimSettings,
+    LossSettings,
+    OptimizationSettings,
+    ModelSettings,
+    DataSettings,
+    Essentials,
 ):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
@@ -211,6 +276,8 @@ class TrainConfig(
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
+        if self.crop_ratio[0] > self.crop_ratio[1]:
+            problems.append(f"--crop-ratio {self.crop_ratio}: the first is the larger one")
         if self.val_crop_size > self.val_resize_size:
             problems.append(
                 f"--val-crop-size {self.val_crop_size} is larger than"
@@ -220,8 +287,40 @@ class TrainConfig(
             problems.append(
                 f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
             )
+        problems += self._augment_problems() + self._teacher_problems()
         if problems:
             raise UserError("\n".join(problems), "--print-config shows all values")
+
+    def _augment_problems(self) -> list[str]:
+        belongs = {
+            "ra_magnitude": ("ra", "ra_timm"),
+            "ra_magnitude_std": ("ra_timm",),
+            "ra_num_ops": ("ra", "ra_timm"),
+            "augmix_severity": ("augmix",),
+        }
+        problems = [
+            f"--{name.replace('_', '-')} belongs to --auto-augment {' or '.join(policies)}"
+            for name, policies in belongs.items()
+            if getattr(self, name) != getattr(TrainConfig, name)
+            and self.auto_augment not in policies
+        ]
+        if self.auto_augment == "ra_timm" and self.ra_magnitude > 10:
+            problems.append(f"--ra-magnitude {self.ra_magnitude}: that of ra_timm goes up to 10")
+        return problems
+
+    def _teacher_problems(self) -> list[str]:
+        problems = []
+        if bool(self.teacher) != bool(self.teacher_pretrained):
+            problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
+        if not self.teacher:
+            needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
+            for name in [n for n in needs if getattr(self, n) != getattr(TrainConfig, n)]:
+                problems.append(f"--{name.replace('_', '-')} has no meaning without --teacher")
+        if self.distill_temperature != 1 and self.distill_loss != "soft":
+            problems.append("--distill-temperature belongs to --distill-loss soft")
+        if self.unlabelled_path and self.loss == "bce":
+            problems.append("--unlabelled-path goes with --loss ce")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -258,10 +357,10 @@ class CompletionConfig(Settings):
 
 @dataclass(frozen=True)
 class BareWeights(Settings):
-    """Weights that have no .json beside them."""
+    """Weights that do not say of which network they are."""
 
-    model: str = "mobilenet_v3_small"
-    """Their network; weights with a .json know their own."""
+    model: str | None = None
+    """Their network; null takes what stands in the .json or in the published name."""
     num_classes: Count | None = None
     """Their classes; null takes the length of their last bias."""
 
@@ -274,8 +373,9 @@ class PredictConfig(BareWeights):
     python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
     """
 
-    pretrained: str = ""
-    """A checkpoint, weights of any framework (with --model), an export folder, or a file in one."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
+    one; alone, the published weights of --model."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
@@ -299,8 +399,8 @@ class ExportConfig(BareWeights):
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     save_inference_dir: str = ""
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
@@ -353,8 +453,8 @@ class CompareConfig(BareWeights):
         --img-path pictures/
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     exported: str = ""
     """Its export folder."""
     img_path: str = ""
@@ -375,6 +475,6 @@ class ConvertConfig(Settings):
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
     model: str | None = None
-    """Network the weights are of; published weights know their own."""
+    """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""

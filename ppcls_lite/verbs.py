@@ -8,6 +8,7 @@ import signal
 from ppcls_lite import cli, config
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.flags import flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def completion_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub_parser = verbs.add_parser(name, help=summary(command))
         cli.fill_parser(sub_parser, command.settings)
-        known = cli.flags(command.settings)
+        known = flags(command.settings)
         for action in sub_parser._actions:
             if action.dest in known:  # argparse itself must not check words: its message is poorer
                 action.choices = known[action.dest].choices or None

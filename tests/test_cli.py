@@ -14,6 +14,7 @@ from msgspec import Meta
 from ppcls_lite import cli
 from ppcls_lite.config import Settings, TrainConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.flags import flags
 from ppcls_lite.program import command
 from ppcls_lite.verbs import COMMANDS
 
@@ -188,7 +189,7 @@ def test_texts_that_look_like_yaml_survive_print_config(tmp_path, capsys):
 
 @pytest.mark.parametrize("verb", list(COMMANDS))
 def test_every_flag_of_every_command_has_help(verb):
-    for flag in cli.flags(COMMANDS[verb].settings).values():
+    for flag in flags(COMMANDS[verb].settings).values():
         assert len(flag.help) > 10 and flag.help.endswith("."), flag.name
 
 

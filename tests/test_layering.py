@@ -12,9 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first; a module may import its own layer and those below.
 LAYERS = {
-    "errors": 0, "files": 0, "program": 0, "environment": 0, "metric": 0, "config": 1, "cli": 2,
-    "data": 1, "model_info": 2, "report": 3, "arch": 3, "optimizer": 3,
-    "slim": 4, "engine": 4, "deploy": 5, "commands": 6, "verbs": 7, "__main__": 8, "__init__": 8,
+    "errors": 0, "files": 0, "program": 0, "environment": 0, "metric": 0, "config": 1,
+    "flags": 2, "yaml_files": 3, "cli": 4, "loss": 2, "data": 1, "model_info": 2, "report": 3,
+    "arch": 3, "optimizer": 3, "slim": 4, "engine": 4, "deploy": 5, "commands": 6, "verbs": 7,
+    "__main__": 8, "__init__": 8,
 }  # fmt: skip
 
 

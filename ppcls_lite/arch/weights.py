@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ class LoadReport:
         reinitialised: names of those left at their initial values; clipping thresholds, which come
             with the first batch, are not among them.
         layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
+        choice: which of several tables in the file was taken; "" where there was one.
     """
 
     loaded: tuple[str, ...]
     reinitialised: tuple[str, ...]
     layout: str | None = None
+    choice: str = ""
 
 
 def load_weights(
@@ -42,7 +45,8 @@ def load_weights(
 
     Args:
         model: the network to fill.
-        source: path of a weights file (see `formats`), or the arrays themselves.
+        source: path of a weights file (see `formats`), tag of published weights (`model.tag`), or
+            the arrays themselves.
         replace_head: when only the last linear layer differs in its number of classes, keep its
             initial values (fine-tuning) instead of refusing.
 
@@ -52,8 +56,12 @@ def load_weights(
     """
     from ppcls_lite.arch.mapping import THRESHOLD, to_ours  # needs paddle; reading files does not
 
-    arrays = source if isinstance(source, Mapping) else read_weights(source)
-    label = "the weights" if isinstance(source, Mapping) else str(source)
+    if isinstance(source, Mapping):
+        arrays, label, choice = source, "the weights", ""
+    else:
+        path = pretrained_file(source)
+        file = open_weights(path)
+        arrays, label, choice = file.arrays, str(path), file.choice()
     ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label)
     if layout == "d-li14":
         raise UserError(
@@ -68,4 +76,4 @@ def load_weights(
         name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
     )
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
-    return LoadReport(tuple(ours), fresh, layout)
+    return LoadReport(tuple(ours), fresh, layout, choice)

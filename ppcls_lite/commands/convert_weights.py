@@ -1,20 +1,19 @@
 """`tools/convert_weights.py`: weights from one framework's file into another's."""
 
-from dataclasses import replace
+import io
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ppcls_lite.arch.download import fetch
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.arch.mapping import from_ours, to_ours
-from ppcls_lite.arch.tags import resolve_pretrained
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.engine.checkpoint import read_json, read_model_info, save_weights
+from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
-from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
 
@@ -32,24 +31,21 @@ def run(config: ConvertConfig) -> int:
             " and .npz for any; .pth is not written, because reading one may run code",
             f"--out {out.with_suffix('.safetensors' if is_for_torch else '.pdparams')}",
         )
-    tag = resolve_pretrained(config.weights, config.model)
-    file = tag if isinstance(tag, Path) else fetch(tag)
-    arrays = read_weights(file)
-    known = isinstance(tag, Path) and read_json(tag) is not None
-    if isinstance(tag, Path):
-        info = described(tag, config.model, known)
-    else:
-        info = replace(read_model_info(file, tag.model), preprocess=tag.preprocess)
+    path = pretrained_file(config.weights, config.model)
+    says_what_it_is = tag_of_file(path) is not None or checkpoint.read_json(path) is not None
+    if config.model is None and not says_what_it_is:
+        raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
+    file = open_weights(path)
+    info = checkpoint.read_model_info(path, config.model)
     model = network_of(info)
-    ours, layout = to_ours(arrays, model, label=str(file))
+    ours, layout = to_ours(file.arrays, model, label=str(path))
     if config.to == "ours" and out.suffix == ".pdparams":
-        save_weights(out, ours, info)
-        if not known:
-            print(f"assuming {info.preprocess}; written to {out.stem}.json")
+        checkpoint.save_weights(out, ours, info)
+        print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_arrays(out, from_ours(ours, model, config.to))
     print(
-        f"{file}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
+        f"{path}{file.choice()}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
         f" in the layout {layout}"
     )
     print(f"wrote {out} in the layout {config.to}")
@@ -58,28 +54,15 @@ def run(config: ConvertConfig) -> int:
     return 0
 
 
-def described(file: Path, model: str | None, known: bool) -> ModelInfo:
-    """Returns what the JSON beside the weights says, if it is `known`, else what `model` implies.
-
-    Raises:
-        UserError: the weights are of another network, or nothing tells which.
-    """
-    if not known and model is None:
-        raise UserError(f"{file}: of which network?", f"--model NAME; {command('list_models')}")
-    info = read_model_info(file, model or "")
-    if model not in (None, info.name):
-        raise UserError(f"--model {model}: {file} holds {info.name}", "leave it out")
-    return info
-
-
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes named arrays as .pdparams, .safetensors or .npz, by the suffix."""
-    if path.suffix == ".pdparams":
-        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
-        return
-    if path.suffix == ".npz":
-        np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
-        return
     from safetensors.numpy import save
 
-    write_atomically(path, save(arrays))
+    buffer = io.BytesIO()
+    if path.suffix == ".pdparams":
+        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, buffer)
+    elif path.suffix == ".npz":
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
+    else:
+        buffer.write(save(arrays))
+    write_atomically(path, buffer.getvalue())

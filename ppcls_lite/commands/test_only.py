@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
@@ -18,17 +19,19 @@ from ppcls_lite.slim.network import network_of
 
 def run(config: TrainConfig, world: World) -> int:
     """Evaluates weights on the validation pictures; returns the exit status."""
-    weights = Path(config.pretrained or config.resume or "")
+    asked = config.model if config.given("model") else None
     if config.resume == "auto":
         weights = Path(config.output_dir) / "latest.pdparams"
+    else:
+        weights = pretrained_file(config.pretrained or config.resume or "", asked)
     data = open_split(config.data_path, "val", config.val_list)
     info = tested_model(config, weights, data)
     model = network_of(info)
-    load_weights(model, weights)
+    report = load_weights(model, weights)
     log = RunLog(None, world.is_main)
     log.line(
-        f"{weights}: {info.name}, {info.num_classes} classes; {len(data)} pictures of"
-        f" {config.data_path}; {info.preprocess}"
+        f"{weights}{report.choice}: {info.name}, {info.num_classes} classes; {len(data)} pictures"
+        f" of {config.data_path}; {info.preprocess}"
     )
     loader = eval_loader(data, info.preprocess, config, world)
     try:
@@ -46,8 +49,9 @@ def run(config: TrainConfig, world: World) -> int:
 
 def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
     """Returns what the weights say of themselves, with the user's own flags on top."""
-    info = checkpoint.read_model_info(weights, config.model, config.num_classes)
-    if config.given("model") and config.model != info.name:
+    asked = config.model if config.given("model") else None
+    info = checkpoint.read_model_info(weights, asked, config.num_classes)
+    if asked not in (None, info.name):
         raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
     if info.classes:
         try:

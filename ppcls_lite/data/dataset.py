@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.preprocess import image_files
+from ppcls_lite.data.preprocess import find_images, image_files
 from ppcls_lite.errors import UserError, nearest
 
 LAYOUT = (
@@ -28,7 +28,7 @@ class ImageDataset:
 
     Args:
         paths: files of the pictures.
-        labels: class id of each picture, in range(len(classes)).
+        labels: class id of each picture, in range(len(classes)); -1 where it is not known.
         classes: name of each class; the position is the class id.
     """
 
@@ -71,6 +71,20 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
     if os.path.isfile(default_list):
         return _open_list(data_path, default_list)
     raise _no_split(data_path, split)
+
+
+def with_unlabelled(labelled: ImageDataset, folder: str | None) -> ImageDataset:
+    """Returns the data set and, after it, every picture of a folder, with the label -1.
+
+    Raises:
+        UserError: the folder is not there or holds no picture.
+    """
+    if folder is None:
+        return labelled
+    check_root(folder)
+    paths = [labelled.path(i) for i in range(len(labelled))]
+    more = [str(path) for path in find_images(folder)]
+    return ImageDataset(paths + more, [*labelled.labels, *[-1] * len(more)], labelled.classes)
 
 
 def check_root(data_path: str) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import ppcls_lite
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import ENGINE_OF_SUFFIX, scaled, softmax
 from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
@@ -76,28 +77,28 @@ def save_static(
 
 
 def export_model(
-    pretrained: Path,
+    pretrained: str | Path,
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
     opset_version: int | None = None,
     image_size: int | None = None,
     softmax_inside: bool = True,
-    model: str = "mobilenet_v3_small",
+    model: str | None = None,
     num_classes: int | None = None,
     created_by: str = "",
 ) -> Sidecar:
     """Writes a checkpoint in the formats asked for and compares each with the trained network.
 
     Args:
-        pretrained: the `.pdparams` file.
+        pretrained: a checkpoint, weights of any framework, or a tag of published ones.
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
         opset_version: of the ONNX file; None is 10, or 13 for a quantized network.
         image_size: H and W; None takes the checkpoint's crop size. Another size scales the
             resize size of the preprocessing with it.
         softmax_inside: outputs are probabilities (as document 002's predictor expects), not logits.
-        model: network to assume for weights without a JSON (document 002's files).
+        model: network of weights that do not say it (document 002's files have no JSON).
         num_classes: K to assume for such weights; None takes it from them.
         created_by: the command, for the sidecar.
 
@@ -112,6 +113,7 @@ def export_model(
     # Not at the top of the file: it imports paddle, which load_paddle must do first.
     from ppcls_lite.engine.checkpoint import read_model_info
 
+    pretrained = pretrained_file(pretrained, model)
     info = read_model_info(pretrained, model, num_classes)
     opset_version = _opset(opset_version, info)
     size = image_size or info.preprocess.crop_size
@@ -120,7 +122,7 @@ def export_model(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
-            network = load_network(pretrained, info)
+            network, _ = load_network(pretrained, info)
             save_static(deployable(network, info), work / "inference", size, softmax_inside)
         if set(formats) & {"pdmodel", "onnx"}:
             _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)

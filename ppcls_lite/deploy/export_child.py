@@ -22,7 +22,7 @@ TIDY = ["extract_constant_to_initializer", "eliminate_identity", "eliminate_unus
 def write_pdmodel(request: dict[str, Any]) -> None:
     """Writes `.pdmodel`, `.pdiparams` and `.pdiparams.info`."""
     info = ModelInfo.from_dict(request["info"])
-    network = load_network(Path(request["pretrained"]), info)
+    network, _ = load_network(Path(request["pretrained"]), info)
     prefix = Path(request["prefix"])
     save_static(deployable(network, info), prefix, info.preprocess.crop_size, request["softmax"])
 

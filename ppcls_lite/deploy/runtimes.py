@@ -17,6 +17,8 @@ from ppcls_lite.model_info import ModelInfo
 if TYPE_CHECKING:
     import paddle
 
+    from ppcls_lite.arch.weights import LoadReport
+
 
 class Runtime(Protocol):
     """What every engine offers."""
@@ -25,8 +27,8 @@ class Runtime(Protocol):
         """float32 [N, 3, H, W] -> float32 [N, K]."""
 
 
-def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
-    """Rebuilds a trained network, in evaluation mode.
+def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
+    """Rebuilds a trained network, in evaluation mode, and says what the file gave.
 
     Raises:
         UserError: the weights are damaged or do not fit the network.
@@ -36,9 +38,9 @@ def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
     from ppcls_lite.slim.network import network_of
 
     network = network_of(info)
-    load_weights(network, path)
+    report = load_weights(network, path)
     network.eval()
-    return network
+    return network, report
 
 
 class DygraphRuntime:

@@ -2,16 +2,21 @@
 
 import dataclasses
 import secrets
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.policies import Policy
+from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -23,15 +28,26 @@ from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.network import network_of
 
 
-def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
-    """Returns the settings with the network that the weights are of, where none is asked for."""
-    info = checkpoint.read_model_info(weights, config.model)
+def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
+    """Returns the settings with the network and the interpolation of --pretrained, where others
+    are not asked for, and what is known of those weights."""
+    asked = config.model if config.given("model") else None
+    weights = pretrained_file(config.pretrained or "", asked, download=not config.dry_run)
+    classes = 1000 if is_unfetched(weights, config) else None
+    info = checkpoint.read_model_info(weights, asked, classes)
     known: dict[str, Any] = {"model": info.name} | info.overrides
+    known["interpolation"] = info.preprocess.interpolation
     if "expanded" in known:
         known["expanded"] = tuple(known["expanded"])
     if info.quant_skip is not None:
         known |= {"pact_quant": True, "quant_skip": info.quant_skip}
-    return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
+    known = {key: value for key, value in known.items() if not config.given(key)}
+    return dataclasses.replace(config, **known), info
+
+
+def is_unfetched(weights: Path, config: TrainConfig) -> bool:
+    """Tells whether this is a dry run that would have to download these weights."""
+    return config.dry_run and not weights.is_file() and tag_of_file(weights) is not None
 
 
 def common_seed(world: World) -> int:
@@ -40,8 +56,16 @@ def common_seed(world: World) -> int:
     return int(sum_over_ranks(np.array([drawn]), world)[0])
 
 
-def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
-    """Returns the network that settings and data ask for."""
+def describe_model(
+    config: TrainConfig, data: ImageDataset, start: ModelInfo | None = None
+) -> ModelInfo:
+    """Returns the network that settings and data ask for.
+
+    Args:
+        start: of the weights to start from; the network goes on with their mean and std, unless
+            others are asked for.
+    """
+    before = start.preprocess if start else Preprocess()
     overrides = {
         "width": config.width,
         "dropout": config.dropout,
@@ -56,6 +80,8 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
+            mean=config.mean or before.mean,
+            std=config.std or before.std,
         ),
         quant_skip=config.quant_skip if config.pact_quant else None,
     )
@@ -94,7 +120,9 @@ def build_network(
     if resumed:
         report = load_weights(model, resumed.params)
     elif config.pretrained:
-        report = load_weights(model, config.pretrained, replace_head=True)
+        weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
+        if not is_unfetched(weights, config):
+            report = load_weights(model, weights, replace_head=True)
     if config.fpgm_ratio and not resumed:
         model, info = prune(model, info, config.fpgm_ratio)
     if config.sync_bn:
@@ -115,18 +143,44 @@ def build_network(
     return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
-def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
-    """Returns the shuffled, augmented training batches of this process."""
-    transform = TrainTransform(
+def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
+    """Returns what happens to a training picture before it is normalised with `preprocess`."""
+    red, green, blue = (round(255 * value) for value in preprocess.mean)
+    policy = Policy(
+        name=config.auto_augment or "",
+        motion=Motion(
+            INTERPOLATIONS[config.augment_interpolation],
+            # timm fills with the mean colour, all others with black.
+            (red, green, blue) if config.auto_augment == "ra_timm" else (0, 0, 0),
+        ),
+        magnitude=config.ra_magnitude,
+        magnitude_std=config.ra_magnitude_std,
+        num_ops=config.ra_num_ops,
+        severity=config.augmix_severity,
+    )
+    return TrainTransform(
         crop_size=config.train_crop_size,
         interpolation=config.interpolation,
         scale=config.crop_scale,
-        auto_augment=config.auto_augment,
+        ratio=config.crop_ratio,
+        padding=config.crop_padding,
+        flip_prob=config.hflip,
+        auto_augment=policy if policy.name else None,
+        jitter=config.color_jitter,
         erase_prob=config.random_erase,
+        erase_mode=config.random_erase_mode,
+        mean=preprocess.mean,
+        std=preprocess.std,
     )
+
+
+def train_loader(
+    data: ImageDataset, config: TrainConfig, preprocess: Preprocess, seed: int, world: World
+) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
     return Loader(
         data,
-        transform,
+        train_transform(config, preprocess),
         config.batch_size,
         training=True,
         workers=config.workers,

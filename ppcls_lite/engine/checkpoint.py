@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.tags import tags_of
+from ppcls_lite.arch.tags import tag_of_file, tags_of
+from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
@@ -160,13 +161,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def read_model_info(path: str | Path, model: str, num_classes: int | None = None) -> ModelInfo:
-    """Tells which network a `.pdparams` file holds.
+def read_model_info(
+    path: str | Path, model: str | None = None, num_classes: int | None = None
+) -> ModelInfo:
+    """Tells which network a weights file holds.
 
     Args:
         path: the weights; the JSON beside them, if any, is believed.
-        model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None counts them in the file.
+        model: name to assume for weights without one (document 002's files); None takes the network
+            of the published file of this name, or DEFAULT_MODEL.
+        num_classes: K to assume for weights without a JSON; None counts them in the file.
 
     Raises:
         UserError: the twin is damaged, or the weights are to be counted and are not of `model`.
@@ -175,19 +179,16 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     state = read_json(path)
     if state is not None:
         return understood(path, state)[0]
+    tag = tag_of_file(path)
+    model = model or (tag.model if tag else DEFAULT_MODEL)
     if num_classes is None:
         from ppcls_lite.arch.mapping import count_classes  # needs paddle; the twin does not
 
         num_classes = count_classes(read_weights(path), model, label=str(path))
-    return bare_info(model, num_classes)
-
-
-def bare_info(model: str, num_classes: int) -> ModelInfo:
-    """Returns what to assume of weights that say nothing of pictures and names.
-
-    They are fed as the network's published weights were; 1000 classes are taken for ImageNet's.
-    """
-    preprocess = next((tag.preprocess for tag in tags_of(model)), Preprocess())
+    # They are fed as they were when published, or as the network's published weights are.
+    tag = tag or next(iter(tags_of(model)), None)
+    preprocess = tag.preprocess if tag else Preprocess()
+    # 1000 classes are taken for ImageNet's.
     return ModelInfo(model, num_classes, classes=imagenet_names(num_classes), preprocess=preprocess)
 
 

@@ -16,7 +16,6 @@ import paddle
 import PIL
 
 import ppcls_lite
-from ppcls_lite import cli
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
@@ -25,6 +24,7 @@ from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
+from ppcls_lite.flags import flags
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
 
@@ -55,7 +55,7 @@ def git_commit() -> str | None:
 
 def description(config: TrainConfig) -> dict[str, Any]:
     """Returns what every checkpoint of the run keeps for repeating it."""
-    settings = {name: getattr(config, name) for name in cli.flags(TrainConfig)}
+    settings = {name: getattr(config, name) for name in flags(TrainConfig)}
     return {
         "config": settings,
         "command": " ".join(sys.argv),
@@ -85,9 +85,14 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
     ]
+    if run.teacher:
+        plan.append(
+            f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
+            f" weight {config.distill_weight:g}"
+        )
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
-        for name, flag in cli.flags(TrainConfig).items()
+        for name, flag in flags(TrainConfig).items()
         if getattr(config, name) != flag.default
     ]
     plan.append("settings  " + (", ".join(changed) or "all at their defaults"))
@@ -99,12 +104,14 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
 def weights_line(run: Run, report: LoadReport) -> str:
     """Says where the weights come from."""
     if not report.loaded:
-        return "initialised"
+        wanted = run.config.pretrained
+        return f"initialised; a dry run does not download {wanted}" if wanted else "initialised"
     if run.resumed_from:
         return f"{run.resumed_from}, at epoch {run.progress.epoch}, batch {run.progress.batch}"
     source = str(run.config.pretrained)
     if report.layout != "ours":
         source += f" ({report.layout} layout)"
+    source += report.choice
     if report.reinitialised:
         return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
     return source

@@ -13,6 +13,7 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 
@@ -28,6 +29,7 @@ class Run:
     Attributes:
         model: the network; `parallel` wraps it when there are several processes.
         evaluate: runs the validation set through the model.
+        teacher: what the model learns from beside the labels, if anything.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
@@ -45,5 +47,6 @@ class Run:
     log: RunLog
     stop: StopRequest
     folder: Path
+    teacher: Teacher | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)

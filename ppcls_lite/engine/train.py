@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from ppcls_lite.data.loader import Batch
+from ppcls_lite.data.mixing import draw_mix
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_buffers, sum_over_ranks
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.window import Window
+from ppcls_lite.loss import training_loss
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.optimizer import named_state
 from ppcls_lite.optimizer.schedule import lr_at
@@ -78,12 +79,11 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
 
     epochs_done = progress.epoch + first / len(run.loader)
     run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
-    images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
-    labels = paddle.to_tensor(batch.labels)  # [N]
+    images, targets, advice = inputs(run, batch)
     with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
-            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            loss = training_loss(logits, targets, advice, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
         if config.clip_grad_norm:
@@ -97,6 +97,17 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
         progress.step += 1
     progress.batch += 1
     return loss, logits, is_step
+
+
+def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
+    """Returns normalised images [N, 3, H, W], targets [N, K], and the teacher's logits [N, K]."""
+    # The last number keeps these draws apart from those of the pictures and of dropout.
+    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank, 1)
+    height, width = batch.images.shape[1:3]
+    mix = draw_mix(run.config, run.progress.epoch, height, width, np.random.default_rng(place))
+    images = paddle.to_tensor(mix.images(run.info.preprocess.normalize(batch.images)))
+    targets = paddle.to_tensor(mix.targets(batch.labels, run.info.num_classes))
+    return images, targets, run.teacher.logits(batch.images, mix) if run.teacher else None
 
 
 def stop_asked(run: Run) -> int:
