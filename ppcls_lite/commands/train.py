@@ -77,8 +77,6 @@ def train(
     progress.layout = layout
     whole = info
     model, info, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
-    if info != whole:  # pruned; a resumed run finds these widths among its settings
-        config = dataclasses.replace(config, expanded=tuple(info.overrides["expanded"]))
 
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
@@ -112,22 +110,28 @@ def train(
         for line in fpgm.report(whole, info, config.train_crop_size):
             log.line(line)
     try:
-        if config.dry_run:
-            stop.restore()  # there is nothing to save
-            for line in plan.dry_run(run):
-                log.line(line)
-            return 0
-        if world.is_main:
-            if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", to_yaml(config).encode())
-            if resumed and resumed.metrics.get("top1") == progress.best_top1:
-                # A kill between saving the best epoch and naming it so must not lose the name.
-                checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
-        return fit_and_report(run, val_loader)
+        return carry_out(run, val_loader, resumed)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
+
+
+def carry_out(run: Run, val_loader: Loader, resumed: Checkpoint | None) -> int:
+    """Takes the steps of a dry run, or trains; returns the exit status."""
+    config, folder = run.config, run.folder
+    if config.dry_run:
+        run.stop.restore()  # there is nothing to save
+        for line in plan.dry_run(run):
+            run.log.line(line)
+        return 0
+    if run.world.is_main:
+        if not resumed or not (folder / "config.yaml").is_file():
+            write_atomically(folder / "config.yaml", to_yaml(config).encode())
+        if resumed and resumed.metrics.get("top1") == run.progress.best_top1:
+            # A kill between saving the best epoch and naming it so must not lose the name.
+            checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
+    return fit_and_report(run, val_loader)
 
 
 def fit_and_report(run: Run, val_loader: Loader) -> int:

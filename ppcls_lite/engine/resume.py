@@ -40,6 +40,8 @@ def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint |
         for name, value in found.config.items()
         if name in known and name not in NOT_RESUMED and not config.given(name)
     }
+    if "expanded" in found.info.overrides and not config.given("expanded"):
+        kept["expanded"] = tuple(found.info.overrides["expanded"])  # pruning chose it
     if config.given("fpgm_ratio") and config.fpgm_ratio != found.config.get("fpgm_ratio", 0.0):
         raise UserError(
             f"--fpgm-ratio {config.fpgm_ratio:g}: filters are pruned before the first step only",
