@@ -44,7 +44,8 @@ def test_activations_round_as_torch_does_and_have_the_papers_gradient():
     # torch multiplies by the rounded inverse of the scale: 1 ulp of the largest value, 2.5.
     np.testing.assert_allclose(y.numpy(), array("activation", "y"), atol=3e-7)
     paddle.autograd.backward([y], [paddle.to_tensor(array("activation", "upstream"))])
-    assert np.array_equal(x.grad.numpy(), array("activation", "dx"))
+    # 1 ulp: the gradient is multiplied by the scale and divided by it.
+    np.testing.assert_allclose(x.grad.numpy(), array("activation", "dx"), rtol=2e-7)
     # a sum of 60 terms in another order
     np.testing.assert_allclose(alpha.grad.numpy(), array("activation", "dalpha"), rtol=1e-5)
 
@@ -139,20 +140,14 @@ def deaden(model, share):
 
 
 @pytest.mark.parametrize(
-    ("name", "skip"),
-    [("mobilenet_v3_small", None), ("mnasnet_small", None), ("showlo_mobilenetv3_small", None),
-     ("mobilenet_v3_small", ("se",))],
-)  # fmt: skip
-def test_pruning_dead_channels_changes_nothing_but_the_size(name, skip):
-    info = ModelInfo(name, 5, quant_skip=skip)
+    "name", ["mobilenet_v3_small", "mnasnet_small", "showlo_mobilenetv3_small"]
+)
+def test_pruning_dead_channels_changes_nothing_but_the_size(name):
+    info = ModelInfo(name, 5)
     paddle.seed(0)
     model = network_of(info)
     deaden(model, 0.6)
     images = paddle.rand([2, 3, 64, 64])
-    if skip:
-        model.train()
-        model(images)  # thresholds
-        deaden(model, 0.6)
     model.eval()
     smaller, described = fpgm.prune(model, info, 0.5)
     smaller.eval()
@@ -168,6 +163,17 @@ def test_pruning_dead_channels_changes_nothing_but_the_size(name, skip):
         fpgm._costs(info, 64)[0].items(), fpgm._costs(described, 64)[0].items(), strict=True
     ):
         assert after == before or (after[0] == before[0] - round(before[0] / 2))
+
+
+def test_thresholds_outlive_pruning():
+    info = replace(SMALL, quant_skip=())
+    model = network_of(info)
+    model.train()
+    model(paddle.rand([2, 3, 32, 32]))
+    smaller, _ = fpgm.prune(model, info, 0.3)
+    after = smaller.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert not name.endswith(".alpha") or tensor.item() == after[name].item() > 0
 
 
 @pytest.mark.parametrize(

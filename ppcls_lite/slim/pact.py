@@ -55,7 +55,9 @@ def quantize_activation(x: Tensor, alpha: Tensor) -> Tensor:
     """
     alpha = alpha.clip(min=TINY)
     scale = alpha.detach() / HIGHEST
-    clipped = paddle.minimum(paddle.maximum(x, alpha * (LOWEST / HIGHEST)), alpha)
+    lowest = alpha * (LOWEST / HIGHEST)
+    # Not `minimum`: what is equal to the threshold counts as clipped, and gives alpha the gradient.
+    clipped = paddle.where(x >= alpha, alpha, paddle.where(x <= lowest, lowest, x))
     return round_through(clipped / scale) * scale
 
 
