@@ -41,7 +41,7 @@ def fill_parser(parser: argparse.ArgumentParser, config: type[Settings]) -> None
     for flag in flags(config).values():
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
-        default = "" if flag.default in (None, "", False) else f" [{yaml_value(flag.default)}]"
+        default = "" if flag.default in (None, "", False, ()) else f" [{yaml_value(flag.default)}]"
         options: dict[str, Any] = {"metavar": _metavar(flag)}
         if flag.bare is not None:
             options.update(nargs="?", const=flag.bare)

@@ -106,7 +106,14 @@ def test_null_and_lists(yaml_file):
         (["--epochs", "five"], ["--epochs: 'five'", "int"]),
         (["--epochs", "5.5"], ["--epochs: '5.5'"]),
         (["-b", "0"], ["--batch-size: '0'", ">= 1"]),
-        (["--opt", "sdg"], ["--opt: 'sdg'", "sgd, rmsprop, adamw", "did you mean sgd?"]),
+        (
+            ["--opt", "sdg"],
+            [
+                "--opt: 'sdg'",
+                "sgd, nesterov, rmsprop",
+                "did you mean sgd?",
+            ],
+        ),
         (["--sync-bn=maybe"], ["--sync-bn: 'maybe'"]),
         (["--lr"], ["--lr", "expected one argument"]),
         (["stray"], ["unknown argument stray"]),

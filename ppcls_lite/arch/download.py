@@ -15,19 +15,11 @@ from filelock import FileLock, Timeout
 from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.arch.tags import WeightTag, resolve_pretrained
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import cache_folder
 
 PAUSES = (1.0, 3.0, 9.0)  # seconds before the second, third and fourth attempt
 TIMEOUTS = (10.0, 30.0)  # seconds to connect, and to wait for more bytes
 _PASSING = (408, 429)  # of the answers 4xx, those that may be better a little later
-
-
-def cache_folder() -> Path:
-    """PPCLS_LITE_HOME, or ppcls-lite in the user's cache folder."""
-    home = os.environ.get("PPCLS_LITE_HOME")
-    if home:
-        return Path(home).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ppcls-lite"
 
 
 def pretrained_file(text: str | Path, model: str | None = None, *, download: bool = True) -> Path:

@@ -3,20 +3,20 @@
 import dataclasses
 from pathlib import Path
 
-import paddle
-
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
+    build_ema,
     build_network,
     common_seed,
     describe_model,
     train_loader,
+    training_model,
     with_network_of,
 )
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -86,15 +86,17 @@ def train(
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=parallel,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
@@ -104,33 +106,33 @@ def train(
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
+    run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     if info != whole:
         for line in fpgm.report(whole, info, config.train_crop_size):
             log.line(line)
     try:
-        return carry_out(run, val_loader, resumed)
+        return dry_run_or_fit(run, resumed, val_loader)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
 
 
-def carry_out(run: Run, val_loader: Loader, resumed: Checkpoint | None) -> int:
-    """Takes the steps of a dry run, or trains; returns the exit status."""
-    config, folder = run.config, run.folder
-    if config.dry_run:
+def dry_run_or_fit(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
+    """Takes the steps of a dry run, or keeps the settings and fits; returns the exit status."""
+    if run.config.dry_run:
         run.stop.restore()  # there is nothing to save
         for line in plan.dry_run(run):
             run.log.line(line)
         return 0
     if run.world.is_main:
-        if not resumed or not (folder / "config.yaml").is_file():
-            write_atomically(folder / "config.yaml", to_yaml(config).encode())
+        if not resumed or not (run.folder / "config.yaml").is_file():
+            write_atomically(run.folder / "config.yaml", to_yaml(run.config).encode())
         if resumed and resumed.metrics.get("top1") == run.progress.best_top1:
             # A kill between saving the best epoch and naming it so must not lose the name.
-            checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
+            checkpoint.link_checkpoint(resumed.path, run.folder / "best.pdparams")
     return fit_and_report(run, val_loader)
 
 

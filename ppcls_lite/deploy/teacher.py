@@ -11,6 +11,7 @@ from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.evaluation import exported_forward
+from ppcls_lite.deploy.export import StaticGraph
 from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward
@@ -44,7 +45,7 @@ def open_teacher(config: TrainConfig, world: World) -> Iterator[Teacher | None]:
     if world.device == "gpu":
         yield Teacher(info, slow, weights)
         return
-    with exported_forward(model, config.train_crop_size) as fast:
+    with exported_forward(StaticGraph(model, config.train_crop_size)) as fast:
         log = RunLog(None, world.is_main)
         yield Teacher(info, checked(with_threads(fast), slow, log), weights)
 

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.layers import set_drop_path
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.config import TrainConfig
@@ -21,9 +22,13 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
+from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.optimizer.ema import Ema, ema_decay
 from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.network import network_of
 
@@ -118,13 +123,14 @@ def build_network(
     model = network_of(info)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
-        report = load_weights(model, resumed.params)
+        report = load_weights(model, resumed.trained)
     elif config.pretrained:
         weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
         if not is_unfetched(weights, config):
             report = load_weights(model, weights, replace_head=True)
     if config.fpgm_ratio and not resumed:
         model, info = prune(model, info, config.fpgm_ratio)
+    set_drop_path(model, config.drop_path)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(
@@ -138,9 +144,47 @@ def build_network(
             model, optimizer, level="O2", master_weight=True, save_dtype="float32"
         )
     if resumed:
-        load_named_state(optimizer, model, resumed.optimizer)
+        load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def training_model(
+    model: paddle.nn.Layer, config: TrainConfig, world: World
+) -> tuple[paddle.nn.Layer, str]:
+    """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
+    threads = kernel_threads()
+    trained, words = model, "off: Paddle's own layers"
+    try:
+        if world.device != "cpu":
+            raise Unavailable("they are for a CPU")
+        if config.pact_quant:
+            raise Unavailable("they do not round to 8 bits")
+        if config.cpu_kernels != "off":
+            trained = accelerate(model, threads)
+            words = f"{trained.summary()}; {threads} threads"
+    except Unavailable as reason:
+        if config.cpu_kernels == "on":
+            raise UserError(
+                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+            ) from None
+        words = f"none, Paddle's own layers: {reason}"
+    return paddle.DataParallel(trained) if world.size > 1 else trained, words
+
+
+def build_ema(
+    model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
+) -> Ema | None:
+    """Returns the moving average that the settings ask for, where the resumed run has left it."""
+    if not config.model_ema:
+        return None
+    updates = resumed.progress.ema_updates if resumed else 0
+    ema = Ema(model, ema_decay(config, effective_batch), updates)
+    if resumed:
+        for name, tensor in ema.average.items():
+            tensor.set_value(resumed.params[name])
+    return ema
 
 
 def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
@@ -188,4 +232,5 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        decode=config.decode,
     )

@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 from paddle.base.layer_helper import LayerHelper
 
 from ppcls_lite.arch.units import units
+from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.slim.pact import (
     HIGHEST,
     LOWEST,
@@ -95,6 +96,11 @@ def _folded(layer: Any, norm: nn.BatchNorm2D | None) -> tuple[np.ndarray, np.nda
         return np.ones(outputs, "float32"), bias
     factor = norm.weight.numpy() / np.sqrt(norm._variance.numpy() + norm._epsilon)
     return factor, norm.bias.numpy() + (bias - norm._mean.numpy()) * factor
+
+
+def deployable(network: nn.Layer, info: ModelInfo) -> nn.Layer:
+    """What to export of a trained network: itself, or its int8 form if it is quantized."""
+    return network if info.quant_skip is None else to_int8(network)
 
 
 def to_int8(model: nn.Layer) -> nn.Layer:
