@@ -153,8 +153,22 @@ class ModelSettings(Settings):
     """Dropout before the last layer; null keeps the model's own."""
     small_input: bool = False
     """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
+    expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
+    """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
     drop_path: Fraction = 0.0
     """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
+
+
+@dataclass(frozen=True)
+class SlimSettings(Settings):
+    """Smaller networks."""
+
+    pact_quant: bool = False
+    """Train and evaluate as in 8 bits (PACT); export then writes int8 weights."""
+    quant_skip: tuple[Literal["se", "first", "last"], ...] = ("se",)
+    """Layers that stay in float: squeeze-excite, the first, the last; '' is none of them."""
+    fpgm_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of each block's expanded channels to prune before training (FPGM); 0 prunes none."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,10 @@ class OptimizationSettings(Settings):
     """Weight decay of normalisation layers; null is --weight-decay."""
     bias_weight_decay: NotNegative | None = None
     """Weight decay of biases; null is --weight-decay."""
+    pact_lr_factor: NotNegative = 1.0
+    """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
+    pact_weight_decay: NotNegative = 2e-5
+    """Weight decay of the clipping thresholds of --pact-quant."""
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
     lr_scheduler: Literal[
@@ -286,7 +304,13 @@ class RunSettings(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(
-    RunSettings, LossSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+    RunSettings,
+    SlimSettings,
+    LossSettings,
+    OptimizationSettings,
+    ModelSettings,
+    DataSettings,
+    Essentials,
 ):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
@@ -307,6 +331,8 @@ class TrainConfig(
             problems.append(f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before")
         if self.test_only and not (self.pretrained or self.resume):
             problems.append("--test-only needs the weights to test: --pretrained FILE")
+        if self.pact_quant and self.model_ema:
+            problems.append("--pact-quant with --model-ema: thresholds would be averaged with 0")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
         if self.crop_ratio[0] > self.crop_ratio[1]:
@@ -476,8 +502,8 @@ class ExportConfig(BareWeights):
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
-    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] = 10
-    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
+    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
+    """ONNX operator set; null is 10, the documents' value, or 13 for a quantized network."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     softmax: bool = True

@@ -55,7 +55,7 @@ def train(request: dict[str, Any]) -> None:
     )  # fmt: skip
     world = start_world("cpu")
     info, progress = ModelInfo(config.model, CLASSES), Progress()
-    model, optimizer, scaler, _ = build_network(config, info, None, progress, world)
+    model, _, optimizer, scaler, _ = build_network(config, info, None, progress, world)
     model.train()
     parallel, kernels = training_model(model, config, world)
     run = Run(
