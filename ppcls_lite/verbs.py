@@ -21,12 +21,16 @@ class Command:
 
 COMMANDS = {
     "train": Command(config.TrainConfig, True),
+    "validate": Command(config.ValidateConfig, True),
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
+    "average_checkpoints": Command(config.AverageConfig, True),
+    "benchmark": Command(config.BenchmarkConfig, True),
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),
+    "show_augment": Command(config.ShowAugmentConfig, True),
     "pack_dataset": Command(config.PackDatasetConfig, False),
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
@@ -56,7 +60,7 @@ def run(verb: str, argv: list[str], prog: str) -> int:
 
 def usage() -> list[str]:
     """Returns the lines that explain the console command."""
-    verbs = [f"  {name:<16}{summary(command)}" for name, command in COMMANDS.items()]
+    verbs = [f"  {name:<20}{summary(command)}" for name, command in COMMANDS.items()]
     return [
         "usage: ppcls-lite VERB [--flag VALUE ...]\n",
         *verbs,

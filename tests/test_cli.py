@@ -102,11 +102,18 @@ def test_null_and_lists(yaml_file):
     ("argv", "parts"),
     [
         (["--weigth-decay", "1"], ["unknown argument --weigth-decay", "--weight-decay?"]),
-        (["--data", "x"], ["unknown argument --data", "did you mean --data-path?"]),
+        (["--data-pth", "x"], ["unknown argument --data-pth", "did you mean --data-path?"]),
         (["--epochs", "five"], ["--epochs: 'five'", "int"]),
         (["--epochs", "5.5"], ["--epochs: '5.5'"]),
         (["-b", "0"], ["--batch-size: '0'", ">= 1"]),
-        (["--opt", "sdg"], ["--opt: 'sdg'", "sgd, rmsprop, adamw", "did you mean sgd?"]),
+        (
+            ["--opt", "sdg"],
+            [
+                "--opt: 'sdg'",
+                "sgd, nesterov, rmsprop",
+                "did you mean sgd?",
+            ],
+        ),
         (["--sync-bn=maybe"], ["--sync-bn: 'maybe'"]),
         (["--lr"], ["--lr", "expected one argument"]),
         (["stray"], ["unknown argument stray"]),

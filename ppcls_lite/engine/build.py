@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.layers import set_drop_path
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
@@ -21,9 +22,13 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
+from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.optimizer.ema import Ema, ema_decay
 
 
 def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
@@ -59,7 +64,11 @@ def describe_model(
             others are asked for.
     """
     before = start.preprocess if start else Preprocess()
-    overrides = {"width": config.width, "dropout": config.dropout}
+    overrides = {
+        "width": config.width,
+        "dropout": config.dropout,
+        "small_input": config.small_input or None,
+    }
     return ModelInfo(
         name=config.model,
         num_classes=class_count(config, data),
@@ -101,9 +110,10 @@ def build_network(
     """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
     model = create_model(info.name, info.num_classes, **info.overrides)
+    set_drop_path(model, config.drop_path)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
-        report = load_weights(model, resumed.params)
+        report = load_weights(model, resumed.trained)
     elif config.pretrained:
         weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
         if not is_unfetched(weights, config):
@@ -121,9 +131,45 @@ def build_network(
             model, optimizer, level="O2", master_weight=True, save_dtype="float32"
         )
     if resumed:
-        load_named_state(optimizer, model, resumed.optimizer)
+        load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def training_model(
+    model: paddle.nn.Layer, config: TrainConfig, world: World
+) -> tuple[paddle.nn.Layer, str]:
+    """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
+    threads = kernel_threads()
+    trained, words = model, "off: Paddle's own layers"
+    try:
+        if world.device != "cpu":
+            raise Unavailable("they are for a CPU")
+        if config.cpu_kernels != "off":
+            trained = accelerate(model, threads)
+            words = f"{trained.summary()}; {threads} threads"
+    except Unavailable as reason:
+        if config.cpu_kernels == "on":
+            raise UserError(
+                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+            ) from None
+        words = f"none, Paddle's own layers: {reason}"
+    return paddle.DataParallel(trained) if world.size > 1 else trained, words
+
+
+def build_ema(
+    model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
+) -> Ema | None:
+    """Returns the moving average that the settings ask for, where the resumed run has left it."""
+    if not config.model_ema:
+        return None
+    updates = resumed.progress.ema_updates if resumed else 0
+    ema = Ema(model, ema_decay(config, effective_batch), updates)
+    if resumed:
+        for name, tensor in ema.average.items():
+            tensor.set_value(resumed.params[name])
+    return ema
 
 
 def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
@@ -171,5 +217,6 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        reps=config.ra_reps,
         decode=config.decode,
     )

@@ -2,6 +2,8 @@
 
     X.pdparams  named weights and batch-norm statistics       (readable by paddle.load)
     X.pdopt     optimizer state, named after the weights       (readable by paddle.load)
+                With a moving average, X.pdparams holds it, because it is what was evaluated, and
+                X.pdopt also the weights that are being trained, as NAME.trained.
     X.json      everything else, for people and programs: where the run stands, the network, class
                 names, preprocessing, settings, versions, and the SHA-256 of the two others
 
@@ -28,6 +30,8 @@ from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
 
 PARTS = (".pdparams", ".pdopt", ".json")
+TRAINED = ".trained"
+PEER = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Progress:
         seed: of the whole run; every random draw follows from it, the epoch and the batch or
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
+        ema_updates: updates of the moving average since its last restart; 0 without one.
         layout: how an epoch is cut into batches; `batch` has a meaning only under the same one.
     """
 
@@ -51,6 +56,7 @@ class Progress:
     best_top1: float = -1.0
     seed: int = 0
     loss_scale: float = 0.0
+    ema_updates: int = 0
     layout: str = ""
 
 
@@ -65,6 +71,30 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     metrics: dict[str, float]
+
+    @property
+    def trained(self) -> dict[str, np.ndarray]:
+        """The weights to train on: those of `params`, unless that is their moving average."""
+        own = {k: v for k, v in self.optimizer.items() if k.endswith(TRAINED)}
+        return {k.removesuffix(TRAINED): v for k, v in own.items()} or self.params
+
+    @property
+    def accumulators(self) -> dict[str, np.ndarray]:
+        """The optimizer's own state, see `optimizer.named_state`."""
+        return {
+            k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED) and k[:5] != PEER
+        }
+
+    @property
+    def peer(self) -> dict[str, np.ndarray]:
+        """The state of the second student, see `Peer.state`; empty without one."""
+        own = {k: v for k, v in self.optimizer.items() if k.startswith(PEER)}
+        return {k.removeprefix(PEER): v for k, v in own.items()}
+
+
+def as_trained(params: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns a model's state under the names that `Checkpoint.trained` finds."""
+    return {name + TRAINED: tensor.numpy() for name, tensor in params.items()}
 
 
 def save_checkpoint(
@@ -101,8 +131,11 @@ def save_checkpoint(
     )
 
 
-def save_weights(path: Path, params: dict[str, Any], info: ModelInfo) -> None:
-    """Writes `path` (.pdparams) and its JSON: weights that no run here has made."""
+def save_weights(
+    path: Path, params: dict[str, Any], info: ModelInfo, extra: dict[str, Any] | None = None
+) -> None:
+    """Writes `path` (.pdparams) and its JSON, which `extra` is added to: weights to use, not to
+    go on training with."""
     import paddle
 
     path.with_suffix(".json").unlink(missing_ok=True)
@@ -111,7 +144,7 @@ def save_weights(path: Path, params: dict[str, Any], info: ModelInfo) -> None:
     write_atomically(path, buffer.getvalue())
     state = info.to_dict() | {
         "progress": asdict(Progress()), "metrics": {}, "sha256": {"pdparams": file_sha256(path)},
-    }  # fmt: skip
+    } | (extra or {})  # fmt: skip
     write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
 
 

@@ -68,7 +68,6 @@ def description(config: TrainConfig) -> dict[str, Any]:
 def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     """Returns the plan of a run, line by line."""
     config, info, world = run.config, run.info, run.world
-    batch = config.batch_size * world.size * config.gradient_accumulation_steps
     macs = count_macs(run.model, config.train_crop_size) / 1e6
     steps = -(-len(run.loader) // config.gradient_accumulation_steps)
     plan = [
@@ -80,11 +79,11 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"decoding  {config.decode}, "
         + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",
+        f"kernels   {run.kernels}",
         f"batch     {config.batch_size} per device x {world.size} x"
-        f" {config.gradient_accumulation_steps} accumulated = {batch};"
+        f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",
-        f"lr        {config.lr:g} as given, {config.lr_scheduler} schedule"
-        + (f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")),
+        f"lr        {lr_line(run)}",
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
     ]
@@ -102,6 +101,17 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     if config.amp_level != "O0" and world.device == "cpu":
         plan.append(f"warning   --amp-level {config.amp_level} has no effect on a CPU; using fp32")
     return plan
+
+
+def lr_line(run: Run) -> str:
+    """Says what the learning rate is and where it comes from."""
+    config, batch = run.config, run.effective_batch
+    schedule = f"{config.lr_scheduler} schedule"
+    if config.lr_scale_batch:
+        given = f"{config.lr:g} x {batch} / {config.lr_scale_batch}"
+        return f"{run.peak_lr:g} = {given}, {schedule}"
+    usual = f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")
+    return f"{config.lr:g} as given, {schedule}{usual}"
 
 
 def weights_line(run: Run, report: LoadReport) -> str:
