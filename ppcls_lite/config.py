@@ -20,6 +20,7 @@ Positive = Annotated[float, Meta(gt=0)]
 HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
+_TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
@@ -50,11 +51,11 @@ class Settings:
 class Essentials(Settings):
     """Essentials."""
 
-    data_path: str = "./data"
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
     model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: Annotated[str | None, _BARE] = None
+    pretrained: Annotated[str | None, _TRAIN_FROM] = None
     """Start from these weights: file of any framework, tag, or alone: the model's published ones;
     a head of another class count starts fresh."""
     epochs: Count = 120
@@ -77,6 +78,15 @@ class Essentials(Settings):
 class DataSettings(Settings):
     """Data."""
 
+    dataset: Annotated[
+        Literal["folder", "cifar10", "cifar100", "fashion_mnist"],
+        Meta(extra={"also": {"imagenet": "folder"}}),
+    ] = "folder"
+    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    dataset_download: bool = False
+    """Fetch a named data set into --data-path when it is not there."""
+    val_split: str = "val"
+    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
     train_list: str | None = None
     """File of `path label` lines instead of the train/ class folders."""
     val_list: str | None = None
@@ -87,6 +97,8 @@ class DataSettings(Settings):
     """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a broken picture: stop and name it, or skip, count and list it."""
+    ra_reps: Count = 1
+    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -139,6 +151,8 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    small_input: bool = False
+    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
     drop_path: Fraction = 0.0
     """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
 
@@ -147,7 +161,10 @@ class ModelSettings(Settings):
 class OptimizationSettings(Settings):
     """Optimization."""
 
-    opt: Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"] = "sgd"
+    opt: Annotated[
+        Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
+        Meta(extra={"also": {"momentum": "sgd"}}),
+    ] = "sgd"
     """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
     momentum: Fraction = 0.9
     """Momentum of sgd, nesterov and both rmsprops."""
@@ -231,8 +248,8 @@ class LossSettings(Settings):
     """Network to learn from; takes --teacher-pretrained."""
     teacher_pretrained: str | None = None
     """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
-    distill_loss: Literal["soft", "js"] = "soft"
-    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_loss: Literal["soft", "js", "dml"] = "soft"
+    """Cross entropy, PaddleClas' JS divergence (SSLD), or that with both learning (DML)."""
     distill_weight: Fraction = 1.0
     """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
@@ -253,6 +270,8 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    cpu_kernels: Literal["auto", "on", "off"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
@@ -335,7 +354,13 @@ class TrainConfig(
 
     def _teacher_problems(self) -> list[str]:
         problems = []
-        if bool(self.teacher) != bool(self.teacher_pretrained):
+        is_dml = self.distill_loss == "dml"
+        if is_dml and self.distill_weight == 1:
+            problems.append(
+                "--distill-loss dml: both students learn from the labels, too; give"
+                " --distill-weight below 1 (0.5 weighs them as PaddleClas does)"
+            )
+        if bool(self.teacher) != bool(self.teacher_pretrained) and not (is_dml and self.teacher):
             problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
         if not self.teacher:
             needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
@@ -346,6 +371,27 @@ class TrainConfig(
         if self.unlabelled_path and self.loss == "bce":
             problems.append("--unlabelled-path goes with --loss ce")
         return problems
+
+
+@dataclass(frozen=True)
+class ValidateConfig(TrainConfig):
+    """Evaluate weights on the validation pictures: train.py --test-only under another name.
+
+    python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
+    """
+
+
+@dataclass(frozen=True)
+class ShowAugmentConfig(TrainConfig):
+    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+
+    python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
+    """
+
+    out: str = "augmented.png"
+    """Picture to write."""
+    pictures: Count = 32
+    """Most pictures to draw."""
 
 
 @dataclass(frozen=True)
@@ -481,7 +527,7 @@ class PackDatasetConfig(Settings):
     """Pack nothing; read all of --out and compare it with what was packed."""
 
     def __post_init__(self) -> None:
-        if self.given("quality") and self.short_side is None:
+        if self.quality != PackDatasetConfig.quality and self.short_side is None:
             raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
 
 

@@ -39,7 +39,7 @@ def train(request: dict[str, Any]) -> None:
     load_paddle()
     import paddle
 
-    from ppcls_lite.engine.build import build_network
+    from ppcls_lite.engine.build import build_network, training_model
     from ppcls_lite.engine.checkpoint import Progress
     from ppcls_lite.engine.distributed import start_world, sum_over_ranks
     from ppcls_lite.engine.log import RunLog
@@ -51,17 +51,19 @@ def train(request: dict[str, Any]) -> None:
     batch_size, size = request["batch_size"], request["size"]
     config = TrainConfig(
         model=request["model"], batch_size=batch_size, train_crop_size=size, lr=request["lr"],
-        device="cpu",
+        device="cpu", cpu_kernels=request.get("cpu_kernels", "auto"),
     )  # fmt: skip
     world = start_world("cpu")
     info, progress = ModelInfo(config.model, CLASSES), Progress()
     model, optimizer, scaler, _ = build_network(config, info, None, progress, world)
     model.train()
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=parallel,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=Endless(),  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ def peers(config: BenchmarkConfig, size: int, batch_size: int, threads: int) -> 
 
     chosen = [peer("ours")]
     if "paddle" in config.versus:
-        chosen.append(peer("paddle"))
+        chosen.append(peer("paddle", cpu_kernels="off"))
     if "torch" in config.versus:
         chosen.append(peer("torch", compile=False))
     if "torch.compile" in config.versus:  # it compiles for minutes

@@ -33,7 +33,7 @@ def open_teacher(config: TrainConfig, world: World) -> Iterator[Teacher | None]:
     Raises:
         UserError: the weights cannot be had, or are of another network.
     """
-    if not config.teacher or not config.teacher_pretrained:
+    if not config.teacher or not config.teacher_pretrained or config.distill_loss == "dml":
         yield None
         return
     file, info = teacher_weights(config.teacher, config.teacher_pretrained, config.dry_run)
