@@ -85,7 +85,8 @@ def train(request: dict[str, Any]) -> None:
     def share(count: int) -> int:
         return int(sum_over_ranks(np.array([count]), world)[0])
 
-    facts = {"versions": {"paddle": paddle.__version__}, "images": batch_size}
+    facts: dict[str, Any] = {"images": batch_size, "kernels": kernels}
+    facts["versions"] = {"paddle": paddle.__version__}
     serve(request["socket"], step, facts, world.is_main, share)
 
 
