@@ -595,8 +595,8 @@ class ConvertConfig(Settings):
 
 BENCHMARK_FLAGS = {
     "train": "model batch_size size threads processes versus versus_python",
-    "eval": "model pretrained data_path batch_size threads workers",
-    "loader": "data_path imagenet_sized batch_size size workers versus versus_python",
+    "eval": "model pretrained data_path batch_size workers",
+    "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads plot",
 }
 
@@ -642,6 +642,8 @@ class BenchmarkConfig(Settings):
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
     imagenet_sized: bool = False
     """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
+    """loader: ways to read JPEGs, see train; one row for each."""
     rounds: Count = 5
     """Turns that each one gets."""
     steps: Count | None = None

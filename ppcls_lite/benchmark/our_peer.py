@@ -117,7 +117,7 @@ def evaluate(request: dict[str, Any]) -> None:
                 hits += int((scores.argmax(1) == batch.labels).sum())
             return hits / len(data)
 
-        serve(request["socket"], step, {"images": len(data)})
+        serve(request["socket"], step, {"images": len(data)}, warm_up=1)
 
 
 def load(request: dict[str, Any]) -> None:
@@ -125,13 +125,20 @@ def load(request: dict[str, Any]) -> None:
     data = open_split(request["data"], "train", None)
     transform = TrainTransform(crop_size=request["size"])
     workers = request["workers"]
-    loader = Loader(data, transform, request["batch_size"], training=True, workers=workers)
+    loader = Loader(
+        data,
+        transform,
+        request["batch_size"],
+        training=True,
+        workers=workers,
+        decode=request["decode"],
+    )
 
     def step() -> float:
         return float(sum(len(Preprocess().normalize(b.images)) for b in loader.epoch(0)))
 
     try:
-        serve(request["socket"], step, {"images": len(data)})
+        serve(request["socket"], step, {"images": len(data)}, warm_up=1)
     finally:
         loader.close()
 
