@@ -20,9 +20,10 @@ Positive = Annotated[float, Meta(gt=0)]
 HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
+_TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
 DEFAULT_MODEL = "mobilenet_v3_small"
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
@@ -50,11 +51,11 @@ class Settings:
 class Essentials(Settings):
     """Essentials."""
 
-    data_path: str = "./data"
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
     model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: Annotated[str | None, _BARE] = None
+    pretrained: Annotated[str | None, _TRAIN_FROM] = None
     """Start from these weights: file of any framework, tag, or alone: the model's published ones;
     a head of another class count starts fresh."""
     epochs: Count = 120
@@ -77,6 +78,15 @@ class Essentials(Settings):
 class DataSettings(Settings):
     """Data."""
 
+    dataset: Annotated[
+        Literal["folder", "cifar10", "cifar100", "fashion_mnist"],
+        Meta(extra={"also": {"imagenet": "folder"}}),
+    ] = "folder"
+    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    dataset_download: bool = False
+    """Fetch a named data set into --data-path when it is not there."""
+    val_split: str = "val"
+    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
     train_list: str | None = None
     """File of `path label` lines instead of the train/ class folders."""
     val_list: str | None = None
@@ -87,6 +97,8 @@ class DataSettings(Settings):
     """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a broken picture: stop and name it, or skip, count and list it."""
+    ra_reps: Count = 1
+    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -127,6 +139,8 @@ class DataSettings(Settings):
     """Side of the centre crop of evaluation, pixels."""
     interpolation: Interpolation = "bilinear"
     """Resize filter of training and evaluation."""
+    decode: Literal["exact", "fast"] = "exact"
+    """JPEGs in training: exact has Pillow's pixels; fast decodes large ones smaller."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,8 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    small_input: bool = False
+    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
     drop_path: Fraction = 0.0
     """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
 
@@ -145,7 +161,10 @@ class ModelSettings(Settings):
 class OptimizationSettings(Settings):
     """Optimization."""
 
-    opt: Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"] = "sgd"
+    opt: Annotated[
+        Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
+        Meta(extra={"also": {"momentum": "sgd"}}),
+    ] = "sgd"
     """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
     momentum: Fraction = 0.9
     """Momentum of sgd, nesterov and both rmsprops."""
@@ -229,8 +248,8 @@ class LossSettings(Settings):
     """Network to learn from; takes --teacher-pretrained."""
     teacher_pretrained: str | None = None
     """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
-    distill_loss: Literal["soft", "js"] = "soft"
-    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_loss: Literal["soft", "js", "dml"] = "soft"
+    """Cross entropy, PaddleClas' JS divergence (SSLD), or that with both learning (DML)."""
     distill_weight: Fraction = 1.0
     """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
@@ -251,6 +270,8 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    cpu_kernels: Literal["auto", "on", "off"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
@@ -333,7 +354,13 @@ class TrainConfig(
 
     def _teacher_problems(self) -> list[str]:
         problems = []
-        if bool(self.teacher) != bool(self.teacher_pretrained):
+        is_dml = self.distill_loss == "dml"
+        if is_dml and self.distill_weight == 1:
+            problems.append(
+                "--distill-loss dml: both students learn from the labels, too; give"
+                " --distill-weight below 1 (0.5 weighs them as PaddleClas does)"
+            )
+        if bool(self.teacher) != bool(self.teacher_pretrained) and not (is_dml and self.teacher):
             problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
         if not self.teacher:
             needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
@@ -344,6 +371,27 @@ class TrainConfig(
         if self.unlabelled_path and self.loss == "bce":
             problems.append("--unlabelled-path goes with --loss ce")
         return problems
+
+
+@dataclass(frozen=True)
+class ValidateConfig(TrainConfig):
+    """Evaluate weights on the validation pictures: train.py --test-only under another name.
+
+    python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
+    """
+
+
+@dataclass(frozen=True)
+class ShowAugmentConfig(TrainConfig):
+    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+
+    python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
+    """
+
+    out: str = "augmented.png"
+    """Picture to write."""
+    pictures: Count = 32
+    """Most pictures to draw."""
 
 
 @dataclass(frozen=True)
@@ -455,6 +503,35 @@ class CheckDataConfig(Settings):
 
 
 @dataclass(frozen=True)
+class PackDatasetConfig(Settings):
+    """Pack a data folder into few large tar files: for disks that are slow at many small ones.
+
+    python tools/pack_dataset.py --data-path ILSVRC2012 --out packed --short-side 288
+    python tools/pack_dataset.py --out packed --verify
+    python train.py --data-path packed
+    """
+
+    data_path: str = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    out: str = ""
+    """Folder to write to, or to verify; a run that was stopped goes on where it was."""
+    short_side: Pixels | None = None
+    """Shrink pictures to this short side, pixels, as JPEG; null keeps every file as it is."""
+    quality: Annotated[int, Meta(ge=1, le=95)] = 95
+    """JPEG quality of shrunk pictures."""
+    shard_size: Count = 10_000
+    """Pictures per tar file."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that shrink pictures; 0 shrinks in the main one."""
+    verify: bool = False
+    """Pack nothing; read all of --out and compare it with what was packed."""
+
+    def __post_init__(self) -> None:
+        if self.quality != PackDatasetConfig.quality and self.short_side is None:
+            raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
+
+
+@dataclass(frozen=True)
 class MakeLiteDataConfig(Settings):
     """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
 
@@ -514,3 +591,74 @@ class ConvertConfig(Settings):
     """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
+
+
+BENCHMARK_FLAGS = {
+    "train": "model batch_size size threads processes versus versus_python",
+    "eval": "model pretrained data_path batch_size workers",
+    "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
+    "infer": "model pretrained data_path batch_size size threads plot",
+}
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(Settings):
+    """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
+
+    python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
+    python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
+    python tools/benchmark.py loader --data-path my_pictures --versus torch
+    python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
+
+    What is compared is measured in turns, each in a process of its own; medians are reported. A
+    list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
+    matrix product (GFLOP/s) and memory (GB/s), both measured, allow a training step:
+    images/s = 1 / (6 * MACs / product + 6 * 4 bytes * outputs of all convolutions / copying).
+    """
+
+    what: Annotated[
+        Literal["train", "eval", "loader", "infer"] | None, Meta(extra={"positional": True})
+    ] = None
+    """What to measure."""
+    model: str = DEFAULT_MODEL
+    """Network; weights with a .json know their own."""
+    pretrained: str | None = None
+    """eval, infer: a checkpoint, or weights of any framework; null takes fresh weights."""
+    data_path: str | None = None
+    """Folder with train/ and val/; infer compares answers on its val pictures, else on patterns."""
+    batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
+    """Images per step and process; one row for each."""
+    size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
+    """Side of the images, pixels; one row for each."""
+    threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
+    """Threads of all processes together; one row for each, 0 is all cores."""
+    workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
+    """Processes that decode pictures; one row for each."""
+    processes: Count = 1
+    """train: processes that train together, started by each framework's launcher."""
+    versus: tuple[Literal["paddle", "torch", "torch.compile"], ...] = ()
+    """Whom to compare train with; paddle: the same step, Paddle's own layers. loader: torch."""
+    versus_python: str | None = None
+    """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
+    imagenet_sized: bool = False
+    """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
+    """loader: ways to read JPEGs, see train; one row for each."""
+    rounds: Count = 5
+    """Turns that each one gets."""
+    steps: Count | None = None
+    """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    plot: str | None = None
+    """infer: PNG to draw latency and agreement into."""
+    json: bool = False
+    """Print one JSON object with everything as the last line."""
+
+    def __post_init__(self) -> None:
+        common = {"what", "rounds", "steps", "json"}
+        used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
+        idle = [name for name in self.sources if name not in used]
+        if self.what and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect on {self.what}",
+                f"{self.what} takes {', '.join(sorted(used - {'what'}))}".replace("_", "-"),
+            )

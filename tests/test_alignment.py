@@ -101,7 +101,7 @@ def fifty_steps(case):
     """Losses of the steps, and the model's state after them."""
     model = create_model(case.model, facts.NUM_CLASSES, dropout=0.0)
     for key, tensor in model.state_dict().items():
-        tensor.set_value(facts.start(case, key, tuple(tensor.shape)))
+        tensor.set_value(facts.start(key, tuple(tensor.shape)))
     model = model.to(dtype=case.dtype)
     model.train()
     config = TrainConfig(momentum=facts.MOMENTUM, weight_decay=facts.WEIGHT_DECAY)

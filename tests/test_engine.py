@@ -41,6 +41,7 @@ def make_run(model, batches, world=None, **settings):
         info=ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32)),
         model=model,
         parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        kernels="",
         optimizer=build_optimizer(model, config),
         scaler=paddle.amp.GradScaler(enable=False),
         loader=[None] * batches,

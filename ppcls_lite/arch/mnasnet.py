@@ -34,6 +34,7 @@ class MnasTable(NamedTuple):
     separable: int | None
     stages: tuple[Stage, ...]
     act: str = "RE"
+    stem_stride: int = 2
 
 
 # fmt: off
@@ -101,7 +102,9 @@ class MNASNet(nn.Layer):
         act = table.act
         channels = flavour.stem_width(table.stem, width)
         parts: list[nn.Layer] = [
-            conv_norm_act(3, channels, 3, flavour, stride=2, act=act, same=flavour.same_stem)
+            conv_norm_act(
+                3, channels, 3, flavour, stride=table.stem_stride, act=act, same=flavour.same_stem
+            )
         ]
         if table.separable is not None:
             out = make_divisible(table.separable * width)

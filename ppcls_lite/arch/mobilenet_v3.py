@@ -32,6 +32,7 @@ class V3Table(NamedTuple):
     blocks: tuple[Block, ...]
     head: int
     act: str = "HS"
+    stem_stride: int = 2
 
 
 # fmt: off
@@ -97,7 +98,9 @@ class MobileNetV3(nn.Layer):
         act = table.act
         channels = flavour.stem_width(16, width)
         features: list[nn.Layer] = [
-            conv_norm_act(3, channels, 3, flavour, stride=2, act=act, same=flavour.same_stem)
+            conv_norm_act(
+                3, channels, 3, flavour, stride=table.stem_stride, act=act, same=flavour.same_stem
+            )
         ]
         table_in = 16
         for i, row in enumerate(table.blocks):

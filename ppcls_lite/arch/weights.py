@@ -46,8 +46,8 @@ def load_weights(
         model: the network to fill.
         source: path of a weights file (see `formats`), tag of published weights (`model.tag`), or
             the arrays themselves.
-        replace_head: when only the last linear layer differs in its number of classes, keep its
-            initial values (fine-tuning) instead of refusing.
+        replace_head: when only the last linear layer differs in its number of classes, start it
+            afresh (fine-tuning) instead of refusing.
 
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
@@ -73,4 +73,21 @@ def load_weights(
             raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
     fresh = tuple(name for name in model.state_dict() if name not in ours)
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
+    if replace_head and fresh:
+        _start_head(model, fresh)
     return LoadReport(tuple(ours), fresh, layout, choice)
+
+
+def _start_head(model: "paddle.nn.Layer", names: tuple[str, ...]) -> None:
+    """Gives the fresh last layer small weights, so that its first, random gradients are small.
+
+    A network's own start can be far too large behind trained features: EfficientNet's grows as the
+    classes get fewer, which gives ten classes a first loss of 4 instead of 2.3.
+    """
+    import paddle
+
+    values = model.state_dict()
+    for name in names:
+        shape = values[name].shape
+        small = paddle.normal(0.0, 0.01, shape) if len(shape) > 1 else paddle.zeros(shape)
+        values[name].set_value(small)

@@ -7,8 +7,9 @@ from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes
+from ppcls_lite.data.named import open_data
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
@@ -24,7 +25,7 @@ def run(config: TrainConfig, world: World) -> int:
         weights = Path(config.output_dir) / "latest.pdparams"
     else:
         weights = pretrained_file(config.pretrained or config.resume or "", asked)
-    data = open_split(config.data_path, "val", config.val_list)
+    data = open_data(config, "val")
     info = tested_model(config, weights, data)
     model = create_model(info.name, info.num_classes, **info.overrides)
     report = load_weights(model, weights)
@@ -35,7 +36,7 @@ def run(config: TrainConfig, world: World) -> int:
     )
     loader = eval_loader(data, info.preprocess, config, world)
     try:
-        accuracy = run_evaluation(model, loader, info, config, world, log, stop=None)
+        accuracy = Evaluation(model, loader, info, config, world, log, stop=None)()
     finally:
         loader.close()
     for path, cause in loader.broken.items():

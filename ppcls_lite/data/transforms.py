@@ -1,4 +1,4 @@
-"""Training augmentation: PIL image and random generator in, uint8 pixels out."""
+"""Training augmentation: picture and random generator in, uint8 pixels out."""
 
 import dataclasses
 import math
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.data.jpeg import Box, Picture, resized
 from ppcls_lite.data.policies import Policy, color_jitter
-from ppcls_lite.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS
+from ppcls_lite.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 CROP_RATIO = (3 / 4, 4 / 3)  # width / height of a crop (Szegedy et al. 2015, section 6)
 # Share of the picture, and height / width: torchvision's for one colour, timm's for noise.
@@ -30,7 +31,7 @@ def random_crop_box(
     scale: tuple[float, float],
     rng: np.random.Generator,
     ratios: tuple[float, float] = CROP_RATIO,
-) -> tuple[int, int, int, int]:
+) -> Box:
     """Draws (left, top, right, bottom) with an area of `scale` times the picture's.
 
     The algorithm of torchvision's RandomResizedCrop: ten tries, then the largest centre crop that
@@ -54,12 +55,12 @@ def random_crop_box(
     return left, top, left + w, top + h
 
 
-def padded_crop(image: Image.Image, padding: int, rng: np.random.Generator) -> Image.Image:
-    """Cuts the picture's own size out of it after adding black borders: CIFAR's augmentation."""
-    width, height = image.size
+def padded_crop_box(width: int, height: int, padding: int, rng: np.random.Generator) -> Box:
+    """Draws a box of the picture's own size that reaches over its borders by up to `padding`:
+    CIFAR's augmentation."""
     top = int(rng.integers(0, 2 * padding + 1)) - padding
     left = int(rng.integers(0, 2 * padding + 1)) - padding
-    return image.crop((left, top, left + width, top + height))
+    return left, top, left + width, top + height
 
 
 def random_erase(
@@ -120,7 +121,7 @@ class TrainTransform:
         interpolation: nearest, bilinear or bicubic; the last two with antialiasing.
         scale: smallest and largest area of the crop, as a share of the picture.
         ratio: smallest and largest width / height of the crop.
-        padding: pixels; above 0, `padded_crop` takes the place of the random crop.
+        padding: pixels; above 0, `padded_crop_box` takes the place of the random crop.
         flip_prob: probability of the horizontal flip.
         auto_augment: what to do after the flip.
         jitter: strengths of `color_jitter`, the step after that.
@@ -143,21 +144,21 @@ class TrainTransform:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:
         """RGB image -> uint8 [crop_size, crop_size, 3]."""
-        # Crop first, then resize: resize(box=...) is the same speed, but mixes in pixels from
-        # outside the crop.
         if self.padding:
-            image = padded_crop(image, self.padding, rng)
+            box = padded_crop_box(*image.size, self.padding, rng)
         else:
-            image = image.crop(random_crop_box(*image.size, self.scale, rng, self.ratio))
+            box = random_crop_box(*image.size, self.scale, rng, self.ratio)
         size = (self.crop_size, self.crop_size)
-        image = image.resize(size, INTERPOLATIONS[self.interpolation])
+        pixels = resized(image, box, size, self.interpolation)
         if rng.random() < self.flip_prob:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.auto_augment:
-            image = self.auto_augment(image, rng)
-        if any(self.jitter):
-            image = color_jitter(image, self.jitter, rng)
-        pixels = np.asarray(image)
+            pixels = pixels[:, ::-1]
+        if self.auto_augment or any(self.jitter):
+            whole = Image.fromarray(pixels)
+            if self.auto_augment:
+                whole = self.auto_augment(whole, rng)
+            if any(self.jitter):
+                whole = color_jitter(whole, self.jitter, rng)
+            pixels = np.asarray(whole)
         return random_erase(pixels, self.erase_prob, rng, self.erase_mode, self.mean, self.std)

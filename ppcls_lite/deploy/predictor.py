@@ -20,6 +20,7 @@ from ppcls_lite.deploy.runtimes import (
     FILE_RUNTIMES,
     DygraphRuntime,
     OnnxRuntime,
+    OpenVinoRuntime,
     Runtime,
     import_engine,
     load_network,
@@ -30,11 +31,12 @@ from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 
 ENGINES: tuple[str, ...] = get_args(Engine)
-ENGINE_OF_SUFFIX = {
-    **dict.fromkeys(WEIGHTS_SUFFIXES, "dygraph"),
-    ".pdmodel": "paddle_inference",
-    ".json": "paddle_inference",
-    ".onnx": "onnxruntime",
+# What can run a file, the engine that is taken when none is asked for first.
+ENGINES_OF_SUFFIX = {
+    **dict.fromkeys(WEIGHTS_SUFFIXES, ("dygraph",)),
+    ".pdmodel": ("paddle_inference", "openvino"),
+    ".json": ("paddle_inference",),
+    ".onnx": ("onnxruntime", "openvino"),
 }
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -63,8 +65,8 @@ class Predictor:
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
             at first use), an export folder, or a file in it (.pdmodel, .json, .onnx).
-        engine: auto, dygraph, paddle_inference or onnxruntime. auto follows the file; in a folder
-            it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
+        engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
+            a folder it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
         device: auto, cpu or gpu.
         batch_size: pictures per run of the network.
         model: network of weights that do not say it (document 002's files have no JSON).
@@ -199,17 +201,17 @@ def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
         )
     if path.is_dir():
         path = _file_of_folder(path, engine)
-    if path.suffix not in ENGINE_OF_SUFFIX:
+    if path.suffix not in ENGINES_OF_SUFFIX:
         raise UserError(
             f"{path} is not a model; allowed: an export folder, or a file that ends in "
-            + ", ".join(ENGINE_OF_SUFFIX)
+            + ", ".join(ENGINES_OF_SUFFIX)
         )
     if not path.is_file():
         raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
-    fitting = ENGINE_OF_SUFFIX[path.suffix]
-    if engine not in ("auto", fitting):
-        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting}")
-    if fitting == "paddle_inference" and not path.with_suffix(".pdiparams").is_file():
+    fitting = ENGINES_OF_SUFFIX[path.suffix]
+    if engine not in ("auto", *fitting):
+        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
+    if path.suffix in (".pdmodel", ".json") and not path.with_suffix(".pdiparams").is_file():
         twin = path.with_suffix(".pdparams")
         hint = (
             f"--pretrained {shlex.quote(str(twin))}"
@@ -217,7 +219,7 @@ def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
             else "copy the whole export folder"
         )
         raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
-    return fitting, path
+    return (fitting[0] if engine == "auto" else engine), path
 
 
 def _file_of_folder(folder: Path, engine: str) -> Path:
@@ -225,7 +227,10 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
         names = [*names[1:], names[0]]
     for name in names:
-        if (folder / name).is_file() and engine in ("auto", ENGINE_OF_SUFFIX[Path(name).suffix]):
+        if (folder / name).is_file() and engine in (
+            "auto",
+            *ENGINES_OF_SUFFIX[Path(name).suffix],
+        ):
             return folder / name
     checkpoints = sorted(folder.glob("*.pdparams"))
     wanted = "model" if engine == "auto" else f"model for engine {engine}"
@@ -253,7 +258,7 @@ def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
 
 
 def _usual_preprocess(run: Runtime) -> Preprocess:
-    size = run.image_size if isinstance(run, OnnxRuntime) else None
+    size = run.image_size if isinstance(run, OnnxRuntime | OpenVinoRuntime) else None
     return scaled(Preprocess(), size) if size else Preprocess()
 
 

@@ -12,6 +12,7 @@ from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.evaluation import exported_forward
+from ppcls_lite.deploy.export import StaticGraph
 from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward
@@ -32,7 +33,7 @@ def open_teacher(config: TrainConfig, world: World) -> Iterator[Teacher | None]:
     Raises:
         UserError: the weights cannot be had, or are of another network.
     """
-    if not config.teacher or not config.teacher_pretrained:
+    if not config.teacher or not config.teacher_pretrained or config.distill_loss == "dml":
         yield None
         return
     file, info = teacher_weights(config.teacher, config.teacher_pretrained, config.dry_run)
@@ -44,7 +45,7 @@ def open_teacher(config: TrainConfig, world: World) -> Iterator[Teacher | None]:
     if world.device == "gpu":
         yield Teacher(info, slow, weights)
         return
-    with exported_forward(model, config.train_crop_size) as fast:
+    with exported_forward(StaticGraph(model, config.train_crop_size)) as fast:
         log = RunLog(None, world.is_main)
         yield Teacher(info, checked(with_threads(fast), slow, log), weights)
 

@@ -22,8 +22,11 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
+from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
 
@@ -61,7 +64,11 @@ def describe_model(
             others are asked for.
     """
     before = start.preprocess if start else Preprocess()
-    overrides = {"width": config.width, "dropout": config.dropout}
+    overrides = {
+        "width": config.width,
+        "dropout": config.dropout,
+        "small_input": config.small_input or None,
+    }
     return ModelInfo(
         name=config.model,
         num_classes=class_count(config, data),
@@ -129,6 +136,30 @@ def build_network(
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
+def training_model(
+    model: paddle.nn.Layer, config: TrainConfig, world: World
+) -> tuple[paddle.nn.Layer, str]:
+    """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
+    threads = kernel_threads()
+    trained, words = model, "off: Paddle's own layers"
+    try:
+        if world.device != "cpu":
+            raise Unavailable("they are for a CPU")
+        if config.drop_path:
+            raise Unavailable("they know no stochastic depth")
+        if config.cpu_kernels != "off":
+            trained = accelerate(model, threads)
+            words = f"{trained.summary()}; {threads} threads"
+    except Unavailable as reason:
+        if config.cpu_kernels == "on":
+            raise UserError(
+                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+            ) from None
+        words = f"none, Paddle's own layers: {reason}"
+    return paddle.DataParallel(trained) if world.size > 1 else trained, words
+
+
 def build_ema(
     model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
 ) -> Ema | None:
@@ -188,4 +219,6 @@ def train_loader(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        reps=config.ra_reps,
+        decode=config.decode,
     )

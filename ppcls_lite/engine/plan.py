@@ -19,6 +19,7 @@ import ppcls_lite
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
@@ -75,7 +76,10 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
         f"weights   {weights_line(run, report)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
+        f"decoding  {config.decode}, "
+        + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",
+        f"kernels   {run.kernels}",
         f"batch     {config.batch_size} per device x {world.size} x"
         f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",

@@ -60,6 +60,8 @@ def epoch_layout(config: TrainConfig, pictures: int, world: World) -> str:
     return (
         f"{pictures} pictures, batches of {config.batch_size} x {world.size},"
         f" {config.gradient_accumulation_steps} accumulated"
+        + f", each picture {config.ra_reps} times"
+        * (config.ra_reps > 1)
     )
 
 

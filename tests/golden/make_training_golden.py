@@ -23,7 +23,7 @@ def train(case: facts.Case, photos: Path) -> dict[str, np.ndarray]:
     model = build(case.model, facts.NUM_CLASSES, dropout=0.0).to(dtype).train()
     with torch.no_grad():
         for key, tensor in state(model).items():
-            values = torch.from_numpy(facts.start(case, key, to_paddle(tensor).shape))
+            values = torch.from_numpy(facts.start(key, to_paddle(tensor).shape))
             tensor.copy_(values.T if tensor.ndim == 2 else values)
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):

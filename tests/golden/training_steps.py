@@ -68,15 +68,12 @@ def made(label: int, number: int) -> np.ndarray:
     return (colour + noise).astype(np.uint8)
 
 
-def start(case: Case, key: str, shape: tuple[int, ...]) -> np.ndarray:
+def start(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """The initial value of a state-dict entry in Paddle's layout, float32.
 
-    MobileNetV3 starts as in torchvision: He's normal numbers by fan-out for convolutions, a
-    deviation of 0.01 for linear layers. MnasNet starts from formula.py's: torchvision's start has
-    depthwise kernels so small that one step at 2^-7 magnifies a difference a hundredfold.
+    As torchvision starts MobileNetV3: He's normal numbers by fan-out for convolutions, a deviation
+    of 0.01 for linear layers.
     """
-    if case.model.startswith("mnasnet"):
-        return formula.weight(key, shape)
     if len(shape) == 1:
         return np.full(shape, float(key.endswith(("_variance", "weight"))), np.float32)
     scale = np.sqrt(2 / (shape[0] * np.prod(shape[2:]))) if len(shape) == 4 else 0.01
