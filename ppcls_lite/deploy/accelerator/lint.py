@@ -127,6 +127,13 @@ def _check_values(document: Document) -> Iterator[Finding]:
         if get(*calibration, key):
             place = (*calibration, key)
             yield _finding(document, "warning", place, f"{key} is not simulated by the stand-in")
+    skipped = (*calibration, "skip_conv_layers")
+    if any(isinstance(layer, int) for layer in get(*skipped) or ()):
+        message = (
+            "numbers count convolutions in the stand-in; the compiler counts converted operators,"
+            " too, so they may name other layers there"
+        )
+        yield _finding(document, "warning", skipped, message)
     inputs: Place = ("model", "inputs") if era == 1 else ("frontend", "shape")
     shapes = get(*inputs)
     if shapes is not None and not (
@@ -194,23 +201,29 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
         return
     if spec.crop != config.shape[-1]:
         message = f"calibration pictures of {spec.crop} pixels, the input has {config.shape[-1]}"
-        yield _finding(document, "error", ("dataset",), message)
+        place = (*_step(document, config, "CenterCrop"), "crop_size")
+        yield _finding(document, "error", place, message)
     pictures = calibration_pictures(config, root)
     if not pictures and config.dtype == "int8":
         message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration pictures"
-        yield _finding(document, "error", ("dataset", "path"), message)
+        yield _finding(document, "warning", ("dataset", "path"), message)
     for path in pictures:
         with Image.open(path) as image:
             width, height = image.size
         if spec.squash and width != height:
-            ops = "transform_ops" if document.era == 1 else "process_ops"
-            number = [op["type"] for op in config.ops].index("Resize")
             message = (
                 f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); networks"
                 " are trained and evaluated with the short side resized"
             )
-            yield _finding(document, "warning", ("dataset", ops, number), message)
+            place = (*_step(document, config, "Resize"), "size")
+            yield _finding(document, "warning", place, message)
             return
+
+
+def _step(document: Document, config: BuildConfig, kind: str) -> Place:
+    """Where a calibration step is in the file."""
+    number = [op["type"] for op in config.ops].index(kind)
+    return ("dataset", "transform_ops" if document.era == 1 else "process_ops", number)
 
 
 def calibration_pictures(config: BuildConfig, root: Path) -> list[Path]:

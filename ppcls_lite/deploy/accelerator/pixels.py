@@ -40,11 +40,14 @@ def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     top, bottom, down = _neighbours(pixels.shape[1], height)
     left, right, along = _neighbours(pixels.shape[2], width)
     one = 1 << COEFFICIENT_BITS
-    rows = pixels.astype(np.int32)
-    mixed = rows[:, :, left] * (one - along) + rows[:, :, right] * along  # [3, H, width]
+
+    def mixed(rows: np.ndarray) -> np.ndarray:  # int32 [3, height, width], times 2048
+        row = pixels[:, rows]
+        return row[:, :, left] * (one - along) + row[:, :, right] * along
+
     # OpenCV drops four bits before the second product, and rounds at the end.
-    upper = (mixed[:, top] >> 4) * (one - down)[:, None] >> 16
-    lower = (mixed[:, bottom] >> 4) * down[:, None] >> 16
+    upper = (mixed(top) >> 4) * (one - down)[:, None] >> 16
+    lower = (mixed(bottom) >> 4) * down[:, None] >> 16
     return ((upper + lower + 2) >> 2).astype(np.uint8)
 
 
@@ -52,10 +55,9 @@ def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.nd
     """For each new pixel: its two old ones, and the weight of the second in 1/2048."""
     place = (np.arange(wanted, dtype=np.float64) + 0.5) * (length / wanted) - 0.5
     first = np.floor(place).astype(np.int64)
-    share = np.where((first < 0) | (first >= length - 1), 0.0, place - first).astype(np.float32)
-    first = np.clip(first, 0, length - 1)
-    weight = np.round(share * (1 << COEFFICIENT_BITS)).astype(np.int32)
-    return first, np.minimum(first + 1, length - 1), weight
+    weight = np.round((place - first).astype(np.float32) * (1 << COEFFICIENT_BITS)).astype(np.int32)
+    last = length - 1
+    return np.clip(first, 0, last), np.clip(first + 1, 0, last), weight
 
 
 @dataclass(frozen=True)

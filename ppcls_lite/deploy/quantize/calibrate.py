@@ -57,8 +57,9 @@ class Activations:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for image in self.images:
-            values = self._session.run(self._from_graph, {self._input: image})
-            yield {self._input: image} | dict(zip(self._from_graph, values, strict=True))
+            found = self._session.run(self._from_graph, {self._input: image})
+            values = {self._input: image} | dict(zip(self._from_graph, found, strict=True))
+            yield {name: values[name] for name in self.tensors}
 
 
 @dataclass
@@ -103,18 +104,17 @@ def kl_threshold(spread: Spread) -> float:
     best, threshold = np.inf, spread.peak
     for reach in range(half, middle + 1):
         start, end = middle - reach, middle + reach + 1
-        inside = counts[start:end]
-        reference = inside.copy()
+        inside, reference = counts[start:end].copy(), counts[start:end].copy()
         reference[0] += total[start]
         reference[-1] += total[-1] - total[end]
-        nonzero = reference > 0
+        inside[0] = 0  # as in TVM and MXNet: the outermost bin below counts as clipped
         merged = len(inside) // KL_LEVELS
         starts = np.arange(KL_LEVELS) * merged  # the last level takes what is left over
         sums = np.add.reduceat(inside, starts)
-        filled = np.add.reduceat(nonzero.astype(np.float64), starts)
+        filled = np.add.reduceat((inside > 0).astype(np.float64), starts)
         level = np.divide(sums, filled, out=np.zeros(KL_LEVELS), where=filled > 0)
         widths = np.diff(np.append(starts, len(inside)))
-        smeared = np.where(nonzero, np.repeat(level, widths), 0.0)
+        smeared = np.where(reference > 0, np.repeat(level, widths), 0.0)
         loss = _divergence(reference, smeared)
         if loss < best:
             best, threshold = loss, spread.edges[end]
@@ -124,14 +124,15 @@ def kl_threshold(spread: Spread) -> float:
 def mse_threshold(spread: Spread) -> float:
     """The threshold with the smallest mean squared error of rounding and clipping."""
     centres = (spread.edges[:-1] + spread.edges[1:]) / 2
+    centres[len(centres) // 2] = 0.0  # exactly: the zeros that Relu makes cost nothing
     counts = spread.histogram
     candidates = spread.peak * np.arange(1, MSE_CANDIDATES + 1) / MSE_CANDIDATES
+    width = centres[1] - centres[0]  # within a bin, or a step if that is finer, values are spread
     losses = []
     for candidate in candidates:
         scale = candidate / INT8_STEPS
         error = centres - scale * np.clip(np.round(centres / scale), 1 - INT8_STEPS, INT8_STEPS - 1)
-        # Steps finer than a bin would seem to cost nothing: within a bin the values are spread.
-        losses.append(counts @ np.maximum(error**2, np.where(centres == 0, 0, scale**2 / 12)))
+        losses.append(counts @ (error**2 + (centres != 0) * min(scale, width) ** 2 / 12))
     return float(candidates[int(np.argmin(losses))])
 
 
@@ -230,5 +231,7 @@ def _fill_histograms(
     for values in activations:
         for name, value in values.items():
             reach = spreads[name].peak or 1.0
-            counts, _ = np.histogram(value, bins=BINS, range=(-reach, reach))
-            spreads[name].histogram += counts
+            # np.histogram does the same in three times the time.
+            places = (value.ravel() + reach) * np.float32(BINS / (2 * reach))
+            bins = np.minimum(places.astype(np.int32), BINS - 1)
+            spreads[name].histogram += np.bincount(bins, minlength=BINS)

@@ -1,0 +1,142 @@
+"""The documents' commands, typed as written, in real processes; and what comes out of them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_tool
+from small_checkpoint import trained_like_state
+
+from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.engine.checkpoint import save_weights
+from ppcls_lite.model_info import ModelInfo
+
+
+@pytest.fixture(scope="module")
+def chain(straight, pictures, tmp_path_factory):
+    """Runs tests/accelerator_chain.sh once."""
+    work = tmp_path_factory.mktemp("chain")
+    weights = straight[0] / "best.pdparams"
+    foreign = work / "foreign.safetensors"
+    # mobilenet_v3_small at full width, as the exporter knows it, from weights by formula.
+    model = create_model("mobilenet_v3_small", 3)
+    model.set_state_dict(trained_like_state(model))
+    save_weights(work / "full.pdparams", model.state_dict(), ModelInfo("mobilenet_v3_small", 3))
+    done = run_tool(
+        "tools/convert_weights.py", work / "full.pdparams", "--model=mobilenet_v3_small",
+        "--to=torchvision", f"--out={foreign}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        ["sh", ROOT / "tests/accelerator_chain.sh", work, weights, foreign, pictures],
+        capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return work
+
+
+def rates(path):
+    match = re.fullmatch(r"\[VACC\]:  top1_rate: ([\d.]+) top5_rate: ([\d.]+)\n", path.read_text())
+    return tuple(map(float, match.groups()))
+
+
+def outputs(folder):
+    files = sorted(folder.glob("output_*.npz"))
+    assert [f.name for f in files] == [f"output_{n:06d}.npz" for n in range(21)]
+    arrays = [np.load(f)["output_0"] for f in files]
+    assert all(a.dtype == np.float16 and a.shape == (1, 3) for a in arrays)
+    return np.concatenate(arrays).astype(np.float32)
+
+
+def test_text_and_npz_tell_the_same_accuracy(chain, pictures):
+    """And it is what a count by hand says."""
+    bundle = chain / "classification/mobilenetv3"
+    text = (bundle / "output/mobilenet_v3_result.txt/vacl_cls_result.txt").read_text()
+    firsts = re.findall(r"/(\w+)/\d+\.png: Relay top-0 id: (\d), .*class name: (\w+)\n", text)
+    assert len(firsts) == 21
+    assert all(["blue", "green", "red"][int(number)] == name for _, number, name in firsts)
+    by_hand = round(100 * np.mean([folder == name for folder, _, name in firsts]), 3)
+    assert rates(chain / "text.line") == rates(chain / "npz.line") == (by_hand, 100.0)
+    again = bundle / "output/result.txt/vacl_cls_result.txt"  # of run.sh
+    assert again.read_text() == text
+
+
+def test_half_precision_answers_as_the_trained_network(chain, straight, pictures):
+    predictor = Predictor(straight[0] / "best.pdparams")
+    files = find_images(str(pictures / "val"))
+    trained = np.array([[p.prob for p in sorted(r, key=lambda p: p.class_id)]
+                        for f in files for r in predictor(f)])  # fmt: skip
+    half = outputs(chain / "classification/mobilenetv3/fp16")
+    np.testing.assert_allclose(half.sum(axis=1), 1, atol=2e-3)  # fp16
+    # Resized without antialiasing, by 10 %; the network is barely trained.
+    assert np.mean(half.argmax(axis=1) == trained.argmax(axis=1)) > 0.85
+    int8 = outputs(chain / "classification/mobilenetv3/output")
+    second = outputs(chain / "classification/mobilenetv3/second")
+    assert not np.array_equal(int8, half) and not np.array_equal(int8, second)
+
+
+def test_the_printout_has_vamps_lines_and_says_it_is_simulated(chain):
+    for name, samples in (("speed", 4), ("profile", 21)):
+        text = (chain / f"{name}.txt").read_text()
+        assert text.startswith("*** simulated on a CPU")
+        for line in (
+            r"\[max_batch_size_\]: 22", r"input\[0\]: \[3,\d+,\d+\], dtype:u1",
+            r"output\[0\]: \[1,3\], dtype:f2", r"\*\*\* number of instances in each device:8 \*\*\*\*",
+            r"- number of instances in each device: 8", r"  devices: \[0\]", r"  batch size: 22",
+            rf"  samples: {samples}", r"  forwad time \(s\): [\d.]+",
+            r"  throughput \(qps\): [\d.e+]+", r"  ai utilize \(%\): not simulated",
+            r"  e2e latency \(us\):\n    avg latency: \d+\n    min latency: \d+\n    max latency: \d+",
+        ):  # fmt: skip
+            assert re.search(rf"^{line}$", text, re.M), line
+
+
+def test_results_lie_in_folders_that_end_in_sim(chain):
+    folders = sorted((chain / "classification/mobilenetv3/deploy_weights").iterdir())
+    assert [folder.name for folder in folders] == [
+        "mobilenet_v3_small-fp16-none-3_32_32-sim",
+        "mobilenet_v3_small-int8-percentile-3_32_32-sim",
+        "mobilenet_v3_small_int8-sim",
+    ]
+    files = {file.name for folder in folders for file in folder.iterdir()}
+    assert files == {"mobilenet_v3_small.onnx", "mobilenet_v3_small.json", "mod.onnx", "mod.json"}
+    for description in (chain / "classification").rglob("*-sim/*.json"):
+        assert "simulated" in json.loads(description.read_text())["note"]
+
+
+def test_the_documents_exporter_and_float_layers(chain):
+    folder = chain / "classification/torchvision"
+    assert [f.name for f in (folder / "onnx").iterdir()] == ["mobilenet_v3_small_32.onnx"]
+    (built,) = (folder / "deploy_weights").rglob("*.json")
+    description = json.loads(built.read_text())
+    assert description["float_layers"] == ["Conv.0"]
+    assert description["calibrate_mode"] == "mse" and description["calibration_pictures"] == 12
+    assert "input" not in description["thresholds"]  # the first layer's input stays as it is
+    scores = outputs(folder / "output")
+    labels = np.repeat([0, 1, 2], 7)
+    top1 = round(100 * np.mean(scores.argmax(axis=1) == labels), 3)
+    assert rates(chain / "foreign.line") == (top1, 100.0)
+
+
+def test_a_model_that_was_not_built_and_another_size_are_messages(chain):
+    bundle = chain / "classification/mobilenetv3"
+    vdsp = bundle / "vdsp_params/vamp/torchvision-mobilenet_v3_small-vdsp_params.json"
+    sim = ROOT / "tools/accelerator/sim.py"
+    done = run_tool(sim, "profile", "-m", "deploy_weights/none/mod", "--vdsp_params", vdsp)
+    assert done.returncode == 2 and "sim.py build" in done.stderr
+    edited = chain / "other.json"
+    edited.write_text(vdsp.read_text().replace('"Value": 32', '"Value": 24'))
+    prefix = bundle / "deploy_weights/mobilenet_v3_small_int8/mod"
+    done = run_tool(sim, "profile", "-m", prefix, "--vdsp_params", edited)
+    assert done.returncode == 2 and "takes 32 pixels, the parameter file crops 24" in done.stderr
+    assert run_tool(sim, "fly").returncode == 2
+    done = run_tool(
+        ROOT / "tools/accelerator/export_timm_torchvision_model.py", "--model_library=timm",
+        "--model_name=mobilenet_v3_small", "--pretrained_weights=x.pth",
+    )  # fmt: skip
+    assert done.returncode == 2 and "it is one of torchvision" in done.stderr
