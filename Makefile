@@ -1,13 +1,18 @@
 # make run    set up, train on real pictures, evaluate, predict, export, compare: a few minutes
 # make test   set up, run the tests
 # make lint   formatting, lint, types
+# make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
 
 VENV   ?= .venv
 PYTHON ?= $(VENV)/bin/python
 OUT    ?= output/lite
 PICTURE = lite_data/val/sneaker/00009.png
+DATA    ?= lite_data
+WEIGHTS ?= $(OUT)/best.pdparams
+TORCH   ?= $(PYTHON)
+BENCH    = $(PYTHON) tools/benchmark.py
 
-.PHONY: run test lint clean
+.PHONY: run test lint bench clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -24,6 +29,17 @@ lint: $(VENV)/.dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+bench: $(VENV)/.run
+	$(BENCH) train --versus paddle,torch,torch.compile --versus-python $(TORCH) --json
+	$(BENCH) train --batch-size 8,128 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --steps 2 --json
+	$(BENCH) train --size 96,32 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --processes 2 --batch-size 16 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --model mobilenet_v3_large --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --model mnasnet1_0 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) eval --data-path $(DATA) --pretrained $(WEIGHTS) --rounds 3 --json
+	$(BENCH) loader --data-path $(DATA) --imagenet-sized --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
+	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
 
 clean:
 	rm -rf $(VENV) lite_data output .pytest_cache .mypy_cache .ruff_cache

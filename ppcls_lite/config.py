@@ -16,10 +16,14 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
+_BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime"]
+Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
+DEFAULT_MODEL = "mobilenet_v3_small"
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
 
@@ -48,10 +52,11 @@ class Essentials(Settings):
 
     data_path: str = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
-    model: str = "mobilenet_v3_small"
+    model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: str | None = None
-    """Start from these weights, of any framework; a head of another class count starts fresh."""
+    pretrained: Annotated[str | None, _BARE] = None
+    """Start from these weights: file of any framework, tag, or alone: the model's published ones;
+    a head of another class count starts fresh."""
     epochs: Count = 120
     """Epochs to train."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
@@ -86,16 +91,44 @@ class DataSettings(Settings):
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Share of the picture's area that a training crop covers, smallest and largest."""
-    auto_augment: Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide"] | None = None
-    """Distorts training pictures: AutoAugment (first three), RandAugment, TrivialAugment, none."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, smallest and largest."""
+    crop_padding: CountOrZero = 0
+    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    hflip: Fraction = 0.5
+    """Probability of mirroring a training picture."""
+    auto_augment: (
+        Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
+    ) = None
+    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    augment_interpolation: Interpolation = "nearest"
+    """Filter of the distortions that move pixels."""
+    ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    """Strength of ra, of 30, and of ra_timm, of 10."""
+    ra_magnitude_std: NotNegative = 0.0
+    """Standard deviation of ra_timm's strength between pictures."""
+    ra_num_ops: Count = 2
+    """Distortions of one picture by ra and ra_timm."""
+    augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Strength of augmix, of 10."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
+    """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
     random_erase: Fraction = 0.0
     """Probability of erasing a random rectangle of a training picture."""
+    random_erase_mode: Literal["const", "pixel"] = "const"
+    """Erase with the mean colour (torchvision) or with noise (timm)."""
+    mean: tuple[Fraction, Fraction, Fraction] | None = None
+    """Subtracted from R, G, B in 0 to 1; null is that of --pretrained, or ImageNet's."""
+    std: tuple[Positive, Positive, Positive] | None = None
+    """Divides R, G, B after that; null likewise."""
     val_resize_size: Pixels = 256
     """Short side that evaluation resizes to, pixels."""
     val_crop_size: Pixels = 224
     """Side of the centre crop of evaluation, pixels."""
     interpolation: Interpolation = "bilinear"
     """Resize filter of training and evaluation."""
+    decode: Literal["exact", "fast"] = "exact"
+    """JPEGs in training: exact has Pillow's pixels; fast decodes large ones smaller."""
 
 
 @dataclass(frozen=True)
@@ -106,42 +139,106 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    drop_path: Fraction = 0.0
+    """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
 
 
 @dataclass(frozen=True)
 class OptimizationSettings(Settings):
     """Optimization."""
 
-    opt: Literal["sgd", "rmsprop", "adamw"] = "sgd"
-    """Optimizer; sgd is SGD with momentum."""
+    opt: Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"] = "sgd"
+    """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
     momentum: Fraction = 0.9
-    """Momentum of sgd and rmsprop."""
+    """Momentum of sgd, nesterov and both rmsprops."""
+    opt_alpha: Fraction = 0.9
+    """Share of the mean squared gradient that rmsprop and rmsprop_tf keep at each step."""
+    opt_betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Shares of the mean gradient and mean square that adam, adamw and lamb keep at each step."""
+    opt_eps: Annotated[float, Meta(gt=0)] | None = None
+    """Epsilon; null: rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
     weight_decay: Annotated[float, Meta(ge=0, extra={"flags": ["--wd"]})] = 1e-4
-    """Weight decay: L2 for sgd and rmsprop, decoupled for adamw."""
+    """Weight decay: decoupled for adamw, inside the trust ratio for lamb, L2 for the others."""
     norm_weight_decay: NotNegative | None = None
     """Weight decay of normalisation layers; null is --weight-decay."""
     bias_weight_decay: NotNegative | None = None
     """Weight decay of biases; null is --weight-decay."""
-    lr_scheduler: Literal["step", "cosine", "constant"] = "step"
+    head_lr_factor: NotNegative = 1.0
+    """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
+    lr_scheduler: Literal[
+        "step", "multistep", "cosine", "exponential", "polynomial", "constant"
+    ] = "step"
     """How the learning rate falls after the warm-up."""
-    lr_step_size: Count = 30
-    """Epochs between two drops of the step schedule, counted from the first epoch."""
+    lr_step_size: Annotated[float, Meta(gt=0)] = 30.0
+    """Epochs in which the step and exponential schedules fall by --lr-gamma; may be a fraction."""
+    lr_milestones: tuple[NotNegative, ...] = ()
+    """Epochs after which the multistep schedule drops, separated by commas."""
     lr_gamma: NotNegative = 0.1
-    """Factor of one drop of the step schedule."""
+    """Factor of one drop of the step, multistep and exponential schedules."""
+    lr_power: NotNegative = 1.0
+    """Exponent of the polynomial schedule; 1 is a straight line."""
+    lr_min: NotNegative = 0.0
+    """Learning rate at the end of the cosine and polynomial schedules."""
+    lr_per_epoch: bool = False
+    """Change the rate once an epoch, as torchvision and timm do, not at every step."""
+    lr_scale_batch: Count | None = None
+    """Batch that --lr is meant for: the rate is multiplied by effective batch / this; null: not."""
     lr_warmup_epochs: NotNegative = 0.0
-    """Epochs of linear warm-up at the start; part of --epochs."""
+    """Epochs of warm-up at the start; part of --epochs."""
+    lr_warmup_method: Literal["linear", "constant"] = "linear"
+    """Warm-up that rises to the full rate, or stays low and then jumps."""
     lr_warmup_decay: Fraction = 0.01
     """Learning rate at the start of the warm-up, as a factor of the full one."""
-    label_smoothing: Fraction = 0.0
-    """Share of the target that is spread evenly over all classes."""
+    lr_warmup_prefix: bool = True
+    """The schedule starts after the warm-up; --no-lr-warmup-prefix: with it, as in timm."""
     gradient_accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
     clip_grad_norm: NotNegative = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
+    model_ema: bool = False
+    """Keep a moving average of weights and batch-norm statistics; evaluate and save that one."""
+    model_ema_decay: Fraction = 0.99998
+    """Share of the average that is kept at each of its updates."""
+    model_ema_steps: Count = 32
+    """Steps between two updates of the average."""
+    model_ema_rule: Literal["torchvision", "plain"] = "torchvision"
+    """torchvision: decay rescaled to the run's length, afresh until the warm-up ends; or plain."""
     amp_level: Literal["O0", "O1", "O2"] = "O0"
     """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
+    dist_bn: Literal["broadcast", "reduce"] = "broadcast"
+    """Running batch-norm statistics after an epoch on several devices: the first's, or the mean."""
+
+
+@dataclass(frozen=True)
+class LossSettings(Settings):
+    """Loss, mixing of batches, teacher."""
+
+    loss: Literal["ce", "bce"] = "ce"
+    """Cross entropy, or binary cross entropy of each class."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    mixup: NotNegative = 0.0
+    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_off_epoch: CountOrZero = 0
+    """From this epoch on nothing is mixed; 0 never stops."""
+    teacher: str | None = None
+    """Network to learn from; takes --teacher-pretrained."""
+    teacher_pretrained: str | None = None
+    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+    distill_loss: Literal["soft", "js"] = "soft"
+    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_weight: Fraction = 1.0
+    """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
+    distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
+    """Divides both networks' logits in the soft loss; above 1 shows more of the small answers."""
+    unlabelled_path: str | None = None
+    """Folder of more training pictures, of no known class: only the teacher says what they are."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +266,9 @@ class RunSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials):
+class TrainConfig(
+    RunSettings, LossSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
     python train.py --data-path ./ILSVRC2012                             one device
@@ -191,6 +290,8 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
+        if self.crop_ratio[0] > self.crop_ratio[1]:
+            problems.append(f"--crop-ratio {self.crop_ratio}: the first is the larger one")
         if self.val_crop_size > self.val_resize_size:
             problems.append(
                 f"--val-crop-size {self.val_crop_size} is larger than"
@@ -200,8 +301,51 @@ class TrainConfig(RunSettings, OptimizationSettings, ModelSettings, DataSettings
             problems.append(
                 f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
             )
+        problems += self._optimizer_problems()
+        problems += self._augment_problems() + self._teacher_problems()
         if problems:
             raise UserError("\n".join(problems), "--print-config shows all values")
+
+    def _optimizer_problems(self) -> list[str]:
+        problems = []
+        if (self.lr_scheduler == "multistep") != bool(self.lr_milestones):
+            problems.append("--lr-scheduler multistep and --lr-milestones go together")
+        if list(self.lr_milestones) != sorted(self.lr_milestones):
+            problems.append(f"--lr-milestones {self.lr_milestones}: give them in rising order")
+        if self.opt == "rmsprop" and self.amp_level == "O2":
+            problems.append("--opt rmsprop keeps no float32 weights beside float16 ones; take O1")
+        return problems
+
+    def _augment_problems(self) -> list[str]:
+        belongs = {
+            "ra_magnitude": ("ra", "ra_timm"),
+            "ra_magnitude_std": ("ra_timm",),
+            "ra_num_ops": ("ra", "ra_timm"),
+            "augmix_severity": ("augmix",),
+        }
+        problems = [
+            f"--{name.replace('_', '-')} belongs to --auto-augment {' or '.join(policies)}"
+            for name, policies in belongs.items()
+            if getattr(self, name) != getattr(TrainConfig, name)
+            and self.auto_augment not in policies
+        ]
+        if self.auto_augment == "ra_timm" and self.ra_magnitude > 10:
+            problems.append(f"--ra-magnitude {self.ra_magnitude}: that of ra_timm goes up to 10")
+        return problems
+
+    def _teacher_problems(self) -> list[str]:
+        problems = []
+        if bool(self.teacher) != bool(self.teacher_pretrained):
+            problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
+        if not self.teacher:
+            needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
+            for name in [n for n in needs if getattr(self, n) != getattr(TrainConfig, n)]:
+                problems.append(f"--{name.replace('_', '-')} has no meaning without --teacher")
+        if self.distill_temperature != 1 and self.distill_loss != "soft":
+            problems.append("--distill-temperature belongs to --distill-loss soft")
+        if self.unlabelled_path and self.loss == "bce":
+            problems.append("--unlabelled-path goes with --loss ce")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -238,10 +382,10 @@ class CompletionConfig(Settings):
 
 @dataclass(frozen=True)
 class BareWeights(Settings):
-    """Weights that have no .json beside them."""
+    """Weights that do not say of which network they are."""
 
-    model: str = "mobilenet_v3_small"
-    """Their network; weights with a .json know their own."""
+    model: str | None = None
+    """Their network; null takes what stands in the .json or in the published name."""
     num_classes: Count | None = None
     """Their classes; null takes the length of their last bias."""
 
@@ -254,8 +398,9 @@ class PredictConfig(BareWeights):
     python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
     """
 
-    pretrained: str = ""
-    """A checkpoint, weights of any framework (with --model), an export folder, or a file in one."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
+    one; alone, the published weights of --model."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
@@ -279,8 +424,8 @@ class ExportConfig(BareWeights):
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     save_inference_dir: str = ""
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
@@ -312,6 +457,35 @@ class CheckDataConfig(Settings):
 
 
 @dataclass(frozen=True)
+class PackDatasetConfig(Settings):
+    """Pack a data folder into few large tar files: for disks that are slow at many small ones.
+
+    python tools/pack_dataset.py --data-path ILSVRC2012 --out packed --short-side 288
+    python tools/pack_dataset.py --out packed --verify
+    python train.py --data-path packed
+    """
+
+    data_path: str = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    out: str = ""
+    """Folder to write to, or to verify; a run that was stopped goes on where it was."""
+    short_side: Pixels | None = None
+    """Shrink pictures to this short side, pixels, as JPEG; null keeps every file as it is."""
+    quality: Annotated[int, Meta(ge=1, le=95)] = 95
+    """JPEG quality of shrunk pictures."""
+    shard_size: Count = 10_000
+    """Pictures per tar file."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that shrink pictures; 0 shrinks in the main one."""
+    verify: bool = False
+    """Pack nothing; read all of --out and compare it with what was packed."""
+
+    def __post_init__(self) -> None:
+        if self.given("quality") and self.short_side is None:
+            raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
+
+
+@dataclass(frozen=True)
 class MakeLiteDataConfig(Settings):
     """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
 
@@ -333,12 +507,25 @@ class CompareConfig(BareWeights):
         --img-path pictures/
     """
 
-    pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    pretrained: Annotated[str, _BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     exported: str = ""
     """Its export folder."""
     img_path: str = ""
     """A picture, a folder (searched recursively), or a quoted pattern."""
+
+
+@dataclass(frozen=True)
+class AverageConfig(BareWeights):
+    """Average the weights of several checkpoints of a run into one network.
+
+    python tools/average_checkpoints.py 'output/model_9?.pdparams' --out output/averaged.pdparams
+    """
+
+    checkpoints: Annotated[tuple[str, ...], Meta(extra={"positional": True})] = ()
+    """Checkpoints, separated by commas; a quoted shell pattern stands for several."""
+    out: str = ""
+    """.pdparams file to write, with a .json beside it."""
 
 
 @dataclass(frozen=True)
@@ -355,7 +542,7 @@ class ConvertConfig(Settings):
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
     model: str | None = None
-    """Network the weights are of; published weights know their own."""
+    """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
 
@@ -556,3 +743,72 @@ class ValprepConfig(Settings):
 
     data_path: str = "ImageNet"
     """Folder with val/ and val_label.txt; pictures are moved to val/WNID/."""
+
+
+BENCHMARK_FLAGS = {
+    "train": "model batch_size size threads processes versus versus_python",
+    "eval": "model pretrained data_path batch_size threads workers",
+    "loader": "data_path imagenet_sized batch_size size workers versus versus_python",
+    "infer": "model pretrained data_path batch_size size threads plot",
+}
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(Settings):
+    """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
+
+    python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
+    python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
+    python tools/benchmark.py loader --data-path my_pictures --versus torch
+    python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
+
+    What is compared is measured in turns, each in a process of its own; medians are reported. A
+    list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
+    matrix product (GFLOP/s) and memory (GB/s), both measured, allow a training step:
+    images/s = 1 / (6 * MACs / product + 6 * 4 bytes * outputs of all convolutions / copying).
+    """
+
+    what: Annotated[
+        Literal["train", "eval", "loader", "infer"] | None, Meta(extra={"positional": True})
+    ] = None
+    """What to measure."""
+    model: str = DEFAULT_MODEL
+    """Network; weights with a .json know their own."""
+    pretrained: str | None = None
+    """eval, infer: a checkpoint, or weights of any framework; null takes fresh weights."""
+    data_path: str | None = None
+    """Folder with train/ and val/; infer compares answers on its val pictures, else on patterns."""
+    batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
+    """Images per step and process; one row for each."""
+    size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
+    """Side of the images, pixels; one row for each."""
+    threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
+    """Threads of all processes together; one row for each, 0 is all cores."""
+    workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
+    """Processes that decode pictures; one row for each."""
+    processes: Count = 1
+    """train: processes that train together, started by each framework's launcher."""
+    versus: tuple[Literal["paddle", "torch", "torch.compile"], ...] = ()
+    """Whom to compare train with; paddle: the same step, Paddle's own layers. loader: torch."""
+    versus_python: str | None = None
+    """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
+    imagenet_sized: bool = False
+    """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    rounds: Count = 5
+    """Turns that each one gets."""
+    steps: Count | None = None
+    """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    plot: str | None = None
+    """infer: PNG to draw latency and agreement into."""
+    json: bool = False
+    """Print one JSON object with everything as the last line."""
+
+    def __post_init__(self) -> None:
+        common = {"what", "rounds", "steps", "json"}
+        used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
+        idle = [name for name in self.sources if name not in used]
+        if self.what and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect on {self.what}",
+                f"{self.what} takes {', '.join(sorted(used - {'what'}))}".replace("_", "-"),
+            )

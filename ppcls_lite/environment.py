@@ -5,12 +5,24 @@ import io
 import os
 import types
 import warnings
+from pathlib import Path
 
 
 def cpu_cores() -> int:
     """Returns how many cores this process may use, shared with the launcher's other processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", "1")))
+
+
+def cpu_flags() -> frozenset[str]:
+    """Returns the CPU's instruction sets by Linux' names, such as avx2; none on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on ARM
+    listed = (line for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(listed, "").partition(":")[2].split())
 
 
 def load_paddle() -> types.ModuleType:

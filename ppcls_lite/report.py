@@ -123,3 +123,24 @@ def plot_curves(events: dict[str, list[dict[str, Any]]], title: str, path: Path)
     for axes in (loss, accuracy, rate):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
+
+
+def plot_engines(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draws the latency of each engine and how often it gives dygraph's class into one PNG."""
+    from matplotlib.figure import Figure
+
+    names = [
+        f"{r['engine']} {r['precision']} {Path(r['file']).suffix[1:]},"
+        f" {r['size']} px, batch {r['batch_size']}, {r['threads']} thr."
+        for r in rows
+    ]
+    figure = Figure(figsize=(10, 1.5 + 0.3 * len(rows)), layout="constrained")
+    latency, agreement = figure.subplots(1, 2, sharey=True)
+    bars = latency.barh(names, [r["latency_ms"]["median"] for r in rows])
+    latency.bar_label(bars, fmt="%.3g", padding=2)
+    latency.set(xlabel="latency of a batch, median, ms")
+    latency.margins(x=0.15)  # room for the numbers
+    agreement.barh(names, [100 * r.get("agreement", 0) for r in rows], color="tab:green")
+    agreement.set(xlabel="same class as dygraph, %", xlim=(0, 101))
+    latency.invert_yaxis()  # the first row on top
+    figure.savefig(path, dpi=110)

@@ -8,6 +8,7 @@ import signal
 from ppcls_lite import cli, config
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.flags import flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,12 @@ COMMANDS = {
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
+    "average_checkpoints": Command(config.AverageConfig, True),
+    "benchmark": Command(config.BenchmarkConfig, True),
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),
+    "pack_dataset": Command(config.PackDatasetConfig, False),
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
     "export_accelerator": Command(config.ExportAcceleratorConfig, True),
@@ -84,7 +88,7 @@ def completion_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub_parser = verbs.add_parser(name, help=summary(command))
         cli.fill_parser(sub_parser, command.settings)
-        known = cli.flags(command.settings)
+        known = flags(command.settings)
         for action in sub_parser._actions:
             if action.dest in known:  # argparse itself must not check words: its message is poorer
                 action.choices = known[action.dest].choices or None

@@ -148,7 +148,7 @@ def test_resizing_is_opencvs_to_the_bit(before, after):
 def test_a_wrong_parameter_file_is_one_message(form, edit, message, tmp_path):
     path = tmp_path / "params.json"
     path.write_text(json.dumps(vdsp_params(Preprocess(), form) | edit))
-    with pytest.raises(UserError, match="params.json") as error:
+    with pytest.raises(UserError, match=r"params\.json") as error:
         read_vdsp(path)
     assert message in error.value.message
 
@@ -306,7 +306,7 @@ def imagenet_results(tmp_path, spoil=False):
     wnids = list(synset_names())
     lines = []
     for number, label in enumerate([0, 1, 480, 2, 3, 480, 134, 999]):
-        others = [i for i in range(10, 14)]
+        others = list(range(10, 14))
         path = f"val/{wnids[label]}/ILSVRC2012_val_{number:08d}.JPEG"
         lines += result_lines(path, [(i, 0.2) for i in (label, *others)], names)
     file = tmp_path / "result.txt"

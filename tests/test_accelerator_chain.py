@@ -12,30 +12,54 @@ from conftest import ROOT, run_tool
 from small_checkpoint import trained_like_state
 
 from ppcls_lite.arch.zoo import create_model
-from ppcls_lite.data.preprocess import find_images
-from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.commands import convert_weights
+from ppcls_lite.config import ConvertConfig
+from ppcls_lite.data.preprocess import Preprocess, find_images, load_image
+from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
+from ppcls_lite.deploy.accelerator.simulator import load_planar
+from ppcls_lite.deploy.runtimes import OnnxRuntime
 from ppcls_lite.engine.checkpoint import save_weights
+from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.model_info import ModelInfo
+
+SPEC = Preprocess(36, 32)
+CLASSES = ("blue", "green", "red")
+
+
+def network_with_fitted_head(folder):
+    """Weights by formula, and a last layer fitted to the pictures: a short training would leave a
+    network that answers the same to all of them.
+    """
+    model = create_model("mobilenet_v3_small", 3)
+    state = trained_like_state(model)
+    model.set_state_dict(state)
+    files = find_images(str(folder))
+    logits = dygraph_forward(model)(SPEC([load_image(path) for path in files]))  # [N, 3]
+    wanted = np.array([[path.parent.name == name for name in CLASSES] for path in files])
+    mean = logits.mean(axis=0)
+    fit, *_ = np.linalg.lstsq(logits - mean, 8.0 * (wanted - wanted.mean(axis=0)), rcond=None)
+    weight, bias = list(state)[-2:]
+    state[weight] = (state[weight] @ fit).astype("float32")  # [1024, 3]
+    state[bias] = ((state[bias] - mean) @ fit).astype("float32")
+    model.set_state_dict(state)
+    return model
 
 
 @pytest.fixture(scope="module")
-def chain(straight, pictures, tmp_path_factory):
+def chain(pictures, tmp_path_factory):
     """Runs tests/accelerator_chain.sh once."""
     work = tmp_path_factory.mktemp("chain")
-    weights = straight[0] / "best.pdparams"
-    foreign = work / "foreign.safetensors"
-    # mobilenet_v3_small at full width, as the exporter knows it, from weights by formula.
-    model = create_model("mobilenet_v3_small", 3)
-    model.set_state_dict(trained_like_state(model))
-    save_weights(work / "full.pdparams", model.state_dict(), ModelInfo("mobilenet_v3_small", 3))
-    done = run_tool(
-        "tools/convert_weights.py", work / "full.pdparams", "--model=mobilenet_v3_small",
-        "--to=torchvision", f"--out={foreign}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    weights, foreign = work / "best.pdparams", work / "foreign.safetensors"
+    model = network_with_fitted_head(pictures / "train")
+    info = ModelInfo("mobilenet_v3_small", 3, classes=CLASSES, preprocess=SPEC)
+    save_weights(weights, model.state_dict(), info)
+    config = ConvertConfig(
+        str(weights), model="mobilenet_v3_small", to="torchvision", out=str(foreign)
+    )
+    assert convert_weights.run(config) == 0
     done = subprocess.run(
         ["sh", ROOT / "tests/accelerator_chain.sh", work, weights, foreign, pictures],
-        capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=600,
+        capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return work
@@ -67,32 +91,42 @@ def test_text_and_npz_tell_the_same_accuracy(chain, pictures):
     assert again.read_text() == text
 
 
-def test_half_precision_answers_as_the_trained_network(chain, straight, pictures):
-    predictor = Predictor(straight[0] / "best.pdparams")
+def test_half_precision_answers_as_the_float_file_and_int8_nearly(chain, pictures):
+    bundle = chain / "classification/mobilenetv3"
+    network = OnnxRuntime(bundle / "onnx/mobilenet_v3_small.onnx")
+    card = CardPreprocess(36, False, 32, SPEC.mean, SPEC.std)
     files = find_images(str(pictures / "val"))
-    trained = np.array([[p.prob for p in sorted(r, key=lambda p: p.class_id)]
-                        for f in files for r in predictor(f)])  # fmt: skip
-    half = outputs(chain / "classification/mobilenetv3/fp16")
-    np.testing.assert_allclose(half.sum(axis=1), 1, atol=2e-3)  # fp16
-    # Resized without antialiasing, by 10 %; the network is barely trained.
-    assert np.mean(half.argmax(axis=1) == trained.argmax(axis=1)) > 0.85
-    int8 = outputs(chain / "classification/mobilenetv3/output")
-    second = outputs(chain / "classification/mobilenetv3/second")
-    assert not np.array_equal(int8, half) and not np.array_equal(int8, second)
+    logits = np.concatenate([network(card(load_planar(path))) for path in files])
+    full = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.repeat([0, 1, 2], 7)
+    assert np.mean(full.argmax(axis=1) == truth) > 0.6  # it knows something that int8 could spoil
+    # Half precision has 11 bits; the network adds the roundings of 160 layers up.
+    np.testing.assert_allclose(outputs(bundle / "fp16"), full, atol=0.01)
+    int8, second = outputs(bundle / "output"), outputs(bundle / "second")
+    # Random weights suffer more from int8 than trained ones.
+    assert 0.01 < np.abs(int8 - full).max() < 0.4
+    assert not np.array_equal(int8, second)  # squashed
 
 
 def test_the_printout_has_vamps_lines_and_says_it_is_simulated(chain):
     for name, samples in (("speed", 4), ("profile", 21)):
         text = (chain / f"{name}.txt").read_text()
         assert text.startswith("*** simulated on a CPU")
+        instances = "number of instances in each device"
         for line in (
-            r"\[max_batch_size_\]: 22", r"input\[0\]: \[3,\d+,\d+\], dtype:u1",
-            r"output\[0\]: \[1,3\], dtype:f2", r"\*\*\* number of instances in each device:8 \*\*\*\*",
-            r"- number of instances in each device: 8", r"  devices: \[0\]", r"  batch size: 22",
-            rf"  samples: {samples}", r"  forwad time \(s\): [\d.]+",
-            r"  throughput \(qps\): [\d.e+]+", r"  ai utilize \(%\): not simulated",
-            r"  e2e latency \(us\):\n    avg latency: \d+\n    min latency: \d+\n    max latency: \d+",
-        ):  # fmt: skip
+            r"\[max_batch_size_\]: 22",
+            r"input\[0\]: \[3,\d+,\d+\], dtype:u1",
+            r"output\[0\]: \[1,3\], dtype:f2",
+            rf"\*\*\* {instances}:8 \*\*\*\*",
+            rf"- {instances}: 8",
+            r"  devices: \[0\]",
+            r"  batch size: 22",
+            rf"  samples: {samples}",
+            r"  forwad time \(s\): [\d.]+",
+            r"  throughput \(qps\): [\d.e+]+",
+            r"  ai utilize \(%\): not simulated",
+            r"  e2e latency \(us\):\n    avg latency: \d+\n    min latency: \d+",
+        ):
             assert re.search(rf"^{line}$", text, re.M), line
 
 

@@ -14,9 +14,11 @@ from PIL import Image
 
 from ppcls_lite import cli
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.augment import CHOICES, POLICIES
+from ppcls_lite.data.augment import CHOICES
+from ppcls_lite.data.policies import POLICIES, Policy
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform, random_erase, sample_rng
+from ppcls_lite.flags import flags
 
 GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "golden" / "augment_golden.json").read_text()
@@ -49,7 +51,7 @@ def test_each_sub_policy_gives_torchvisions_pixels_for_the_same_draws(policy: st
     for case in GOLDEN[policy]:
         signs = itertools.repeat(int(case["negative"]))
         rng = GivenDraws(itertools.chain([case["row"]], signs), case["draws"])
-        image = POLICIES[policy](make_image(*case["size"], seed=case["row"]), rng)
+        image = Policy(policy)(make_image(*case["size"], seed=case["row"]), rng)
         assert fingerprint([image]) == case["sha256"], case
 
 
@@ -59,7 +61,7 @@ def test_ra_gives_torchvisions_pixels_for_the_same_draws() -> None:
         image = make_image(*case["size"], seed=4)
         has_sign = case["operations"][0] in CHOICES[1:10]  # from shear_x to sharpness
         images = [
-            POLICIES["ra"](image, GivenDraws([first, *([sign] if has_sign else []), then]))
+            Policy("ra")(image, GivenDraws([first, *([sign] if has_sign else []), then]))
             for sign in (0, 1)
         ]
         assert fingerprint(images) == case["sha256"], case
@@ -69,7 +71,7 @@ def test_ta_wide_gives_torchvisions_pixels_at_every_level() -> None:
     for case in GOLDEN["ta_wide"]:
         image, choice = make_image(*case["size"], seed=3), CHOICES.index(case["operation"])
         for level, expected in enumerate(case["levels"]):
-            images = [POLICIES["ta_wide"](image, GivenDraws([choice, level, s])) for s in (0, 1)]
+            images = [Policy("ta_wide")(image, GivenDraws([choice, level, s])) for s in (0, 1)]
             assert fingerprint(images) == expected, (case["operation"], level)
 
 
@@ -81,7 +83,7 @@ def test_every_operation_of_torchvision_is_a_choice_and_no_other() -> None:
 def test_policies_draw_every_choice_and_follow_the_generator_alone(policy: str) -> None:
     image = make_image(16, 16, seed=5)
     results = [
-        [np.asarray(POLICIES[policy](image, sample_rng(7, 0, i))).tobytes() for i in range(200)]
+        [np.asarray(Policy(policy)(image, sample_rng(7, 0, i))).tobytes() for i in range(200)]
         for _ in range(2)
     ]
     assert results[0] == results[1]
@@ -89,7 +91,7 @@ def test_policies_draw_every_choice_and_follow_the_generator_alone(policy: str) 
 
 
 def test_the_flag_offers_exactly_the_policies() -> None:
-    assert cli.flags(TrainConfig)["auto_augment"].choices == tuple(POLICIES)
+    assert flags(TrainConfig)["auto_augment"].choices == tuple(POLICIES)
 
 
 def test_the_command_line_can_switch_a_recipes_policy_off(tmp_path: Path) -> None:
@@ -127,7 +129,11 @@ def test_erasing_is_the_last_step_after_the_policy() -> None:
     image = make_image(40, 40, seed=6)
     results = [
         [TrainTransform(24, **options)(image, sample_rng(0, 0, i)) for i in range(50)]
-        for options in ({}, {"auto_augment": "ra"}, {"auto_augment": "ra", "erase_prob": 1.0})
+        for options in (
+            {},
+            {"auto_augment": Policy("ra")},
+            {"auto_augment": Policy("ra"), "erase_prob": 1.0},
+        )
     ]
     changed = 0
     for plain, distorted, erased in zip(*results, strict=True):

@@ -353,7 +353,7 @@ def test_what_pretrained_means(tmp_path, monkeypatch):
         assert isinstance(tag, WeightTag) and (tag.model, tag.tag) == (
             "MobileNetV3_large_x1_0", "ssld",
         )  # fmt: skip
-    for text, model in (("", "mobilenet_v3_large"), ("mobilenet_v3_large", None)):
+    for text, model in (("default", "mobilenet_v3_large"), ("mobilenet_v3_large", None)):
         assert resolve_pretrained(text, model) == tags_of("mobilenet_v3_large")[0]
 
 
@@ -363,7 +363,7 @@ def test_what_pretrained_means(tmp_path, monkeypatch):
         ("mnasnet0_5.torchvison_v1", None, "did you mean mnasnet0_5.torchvision_v1"),
         ("mnasnet0_5.torchvision_v1", "mnasnet1_0", "of mnasnet0_5, the model is mnasnet1_0"),
         ("ssld", "mnasnet0_5", "those of mnasnet0_5: mnasnet0_5.torchvision_v1"),
-        ("", "showlo_mobilenetv3_large", "no published weights"),
+        ("default", "showlo_mobilenetv3_large", "no published weights"),
     ],
 )  # fmt: skip
 def test_what_pretrained_cannot_mean(text, model, message):

@@ -1,5 +1,6 @@
 """The optimizer step against arithmetic, two processes against one, wrong exported graphs."""
 
+import ast
 import json
 import os
 import re
@@ -180,7 +181,7 @@ paddle = load_paddle()
 import numpy as np
 from test_engine import batches, frozen_network, joined, make_run, weights
 from ppcls_lite.data.loader import Batch
-from ppcls_lite.engine.distributed import start_world
+from ppcls_lite.engine.distributed import share_statistics, start_world
 from ppcls_lite.engine.train import train_batch
 
 world = start_world("cpu")
@@ -190,6 +191,17 @@ for whole in batches(4, 4):
     train_batch(run, Batch(whole.images[mine], whole.labels[mine], whole.indices[mine]))
 if world.is_main:
     np.savez({out!r}, **weights(run.model))
+
+shared = dict()
+state = run.model.state_dict()
+for how in ("broadcast", "reduce"):
+    for name, tensor in state.items():
+        tensor.set_value(np.full(tensor.shape, 1.0 + 2 * world.rank, np.float32))
+    share_statistics(state, world, how)
+    kept = [(n.rpartition(".")[2], sorted(set(t.numpy().ravel()))) for n, t in state.items()]
+    shared[how] = sorted(set((n, *map(float, values)) for n, values in kept))
+with open({out!r} + str(world.rank), "w") as file:
+    print(shared, file=file)
 """
 
 
@@ -212,6 +224,13 @@ def test_two_processes_average_to_one_with_the_double_batch(tmp_path):
     for whole in batches(4, 4):
         train_batch(run, whole)
     assert_close(dict(np.load(out)), weights(one))
+    # Every rank filled its state with 1 + 2 x rank: the statistics are shared, the weights left.
+    for rank in (0, 1):
+        own = 1.0 + 2 * rank
+        shared = ast.literal_eval((tmp_path / f"two.npz{rank}").read_text())
+        for how, expected in (("broadcast", 1.0), ("reduce", 2.0)):
+            statistics = [("_mean", expected), ("_variance", expected)]
+            assert shared[how] == [*statistics, ("bias", own), ("weight", own)]
 
 
 def test_launched_training_evaluates_every_picture_once(pictures, tmp_path):

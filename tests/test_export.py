@@ -22,7 +22,8 @@ from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands.export_model import run
 from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy import export
-from ppcls_lite.deploy.export import export_model, save_static
+from ppcls_lite.deploy.export import StaticGraph, export_model
+from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
 from ppcls_lite.errors import UserError
 
 
@@ -166,12 +167,12 @@ def test_logits_another_size_and_one_format(exported, tmp_path):
 def test_a_file_that_disagrees_ends_with_status_1_and_says_so(
     exported, tmp_path, monkeypatch, capsys
 ):
-    def save_another_network(model, prefix, image_size, softmax_inside):
+    def graph_of_another_network(model, image_size, softmax_inside):
         other = create_model("mobilenet_v3_small", 10, width=0.5)
         other.set_state_dict({k: v.flip(0) for k, v in model.state_dict().items()})
-        save_static(other, prefix, image_size, softmax_inside)
+        return StaticGraph(other, image_size, softmax_inside)
 
-    monkeypatch.setattr(export, "save_static", save_another_network)
+    monkeypatch.setattr(export, "StaticGraph", graph_of_another_network)
     weights = str(exported.parent / "best.pdparams")
     config = ExportConfig(pretrained=weights, save_inference_dir=str(tmp_path), format="json")
     assert run(config) == 1
@@ -187,13 +188,29 @@ def test_exporting_leaves_a_training_network_as_it_was(tmp_path):
     forward = model.forward
     modes = [layer.training for layer in model.sublayers(include_self=True)]
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
-    save_static(model, tmp_path / "inference", 64, softmax_inside=False)
+    StaticGraph(model, 64).save(tmp_path / "inference")
     assert model.forward == forward
     assert [layer.training for layer in model.sublayers(include_self=True)] == modes
     for name, value in model.state_dict().items():
         assert (value.numpy() == before[name]).all(), name
     model(paddle.to_tensor(batch())).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if not p.stop_gradient)
+
+
+def test_a_graph_saved_again_holds_the_weights_of_that_moment(tmp_path):
+    model = create_model("mobilenet_v3_small", 10, width=0.5)
+    graph = StaticGraph(model, 64)
+    for round_ in range(2):
+        model.train()
+        for p in [p for p in model.parameters() if not p.stop_gradient]:
+            p.set_value(p * 1.01)
+        model(paddle.to_tensor(batch()))  # moves the batch-norm statistics
+        graph.save(tmp_path / str(round_))
+        answer = PaddleInferenceRuntime(tmp_path / f"{round_}.json")(batch())
+        model.eval()
+        expected = model(paddle.to_tensor(batch())).numpy()
+        # Rounding grows with the scale of the logits.
+        assert np.abs(answer - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_the_weights_file_serves_both_paddle_formats(exported, tmp_path):

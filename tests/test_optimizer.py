@@ -1,12 +1,19 @@
 """Learning rates as lists of numbers; which parameters decay; optimizer steps by hand."""
 
+import json
+from pathlib import Path
+
 import paddle
 import pytest
 from paddle import nn
 
+from ppcls_lite import cli
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.optimizer import build_optimizer, load_named_state, named_state, parameter_groups
-from ppcls_lite.optimizer.schedule import lr_at
+from ppcls_lite.optimizer.schedule import lr_at, peak_lr
+
+SCHEDULES = json.loads((Path(__file__).parent / "golden/schedules.json").read_text())
+OPTIMIZERS = cli.flags(TrainConfig)["opt"].choices
 
 
 def rates(points, epochs, lr, **settings):
@@ -21,8 +28,9 @@ def test_document_002s_piecewise_decay():
     assert rates(points, 120, 0.8) == pytest.approx(expected)
 
 
-def test_warm_up_is_part_of_the_epochs_and_moves_no_boundary():
-    settings = {"lr_warmup_epochs": 2, "lr_warmup_decay": 0.0, "lr_step_size": 3}
+def test_warm_up_is_part_of_the_epochs_and_without_prefix_moves_no_boundary():
+    settings = {"lr_warmup_epochs": 2, "lr_warmup_decay": 0.0, "lr_step_size": 3,
+                "lr_warmup_prefix": False}  # fmt: skip
     points = [0, 0.5, 1, 1.5, 2, 2.999, 3, 5.999, 6]
     expected = [0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.1, 0.1, 0.01]
     assert rates(points, 9, 1.0, **settings) == pytest.approx(expected)
@@ -33,6 +41,63 @@ def test_cosine_falls_from_the_full_rate_to_zero_after_the_warm_up():
     points = [0, 5, 5 + 95 / 3, 5 + 95 / 2, 100]
     expected = [0.01, 1.0, 0.75, 0.5, 0.0]  # cos of 0, 60, 90, 180 degrees
     assert rates(points, 100, 1.0, **settings) == pytest.approx(expected, abs=1e-12)
+
+
+def case_name(case):
+    settings = case["settings"]
+    return f"{case['source']}-{settings['lr_scheduler']}-{settings.get('lr_warmup_epochs', 0)}"
+
+
+@pytest.mark.parametrize("case", SCHEDULES, ids=case_name)
+def test_rates_of_every_epoch_equal_torchvisions_and_timms(case):
+    config = TrainConfig(**case["settings"], lr_per_epoch=True)
+    for inside in (0.0, 0.99):  # they hold for the whole epoch
+        points = [epoch + inside for epoch in range(config.epochs)]
+        got = [lr_at(e, config.epochs, config, config.lr) for e in points]
+        # torch multiplies its way from epoch to epoch; float64 rounding.
+        assert got == pytest.approx(case["rates"], rel=1e-9, abs=1e-12)
+
+
+def paddleclas(kind, epochs, steps, rate, warmup):
+    """PaddleClas' schedules: one of Paddle's, counted in steps, behind a linear warm-up from 0."""
+    left = (epochs - warmup) * steps
+    main = {
+        "cosine": lambda: paddle.optimizer.lr.CosineAnnealingDecay(rate, left),
+        "step": lambda: paddle.optimizer.lr.StepDecay(rate, 3 * steps, 0.1),
+        "multistep": lambda: paddle.optimizer.lr.MultiStepDecay(rate, [2 * steps, 6 * steps], 0.1),
+        "polynomial": lambda: paddle.optimizer.lr.PolynomialDecay(rate, left, 0.001, 1.0),
+    }[kind]()
+    schedule = paddle.optimizer.lr.LinearWarmup(main, warmup * steps, 0.0, rate)
+    rates = []
+    for _ in range(epochs * steps):
+        rates.append(schedule())
+        schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("cosine", {}),
+        ("step", {"lr_step_size": 3}),
+        ("multistep", {"lr_milestones": (2, 6)}),
+        ("polynomial", {"lr_min": 0.001}),
+    ],
+)
+def test_rates_of_every_step_equal_paddleclas(kind, settings):
+    epochs, steps = 10, 7
+    config = TrainConfig(
+        epochs=epochs, lr_scheduler=kind, lr_warmup_epochs=2, lr_warmup_decay=0.0, **settings
+    )
+    # An epoch that is done is a whole number, as in the training loop.
+    points = [i // steps + (i % steps) / steps for i in range(epochs * steps)]
+    got = [lr_at(point, epochs, config, 0.65) for point in points]
+    assert got == pytest.approx(paddleclas(kind, epochs, steps, 0.65, 2), rel=1e-9, abs=1e-12)
+
+
+def test_the_rate_is_scaled_by_the_batch_on_request_only():
+    assert peak_lr(TrainConfig(lr=0.1), 2048) == 0.1
+    assert peak_lr(TrainConfig(lr=0.1, lr_scale_batch=256), 2048) == pytest.approx(0.8)
 
 
 def test_constant():
@@ -65,7 +130,7 @@ def test_decay_by_kind_of_parameter():
     }
 
 
-@pytest.mark.parametrize("opt", ["sgd", "rmsprop", "adamw"])
+@pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_without_gradients_only_decaying_parameters_move(opt):
     model = Small()
     config = TrainConfig(opt=opt, weight_decay=0.5, norm_weight_decay=0.0, bias_weight_decay=0.0)
@@ -119,18 +184,7 @@ def test_adamw_as_its_paper_defines_it():
     assert got == pytest.approx(expected, rel=1e-5)  # float32, with 1 - 0.999**t near 0.001
 
 
-def test_rmsprop_with_epsilon_inside_the_root():
-    expected, w, s, v = [], 1.0, 0.0, 0.0
-    for g in (0.5, -1.0, 2.0):
-        s = 0.9 * s + 0.1 * g * g
-        v = 0.9 * v + 0.01 * g / (s + 0.0316**2) ** 0.5
-        w -= v
-        expected.append(w)
-    got = step_by_step("rmsprop", (0.5, -1.0, 2.0), 0.01, weight_decay=0.0)
-    assert got == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("opt", ["sgd", "rmsprop", "adamw"])
+@pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_saved_state_continues_in_another_model_of_the_process(opt):
     """Names are structured: a second model, whose tensors have other automatic names, can go on."""
 

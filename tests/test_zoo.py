@@ -184,7 +184,7 @@ def test_list_models_prints_the_table_and_the_blocks(capsys: pytest.CaptureFixtu
     assert list_models_command(ListModelsConfig(source="mindcv", pattern="*small*")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["mobilenet_v3_small_075", "mindcv", "0.75", "224", "1,653,920",
-                                "39.116", "-", "-"]  # fmt: skip
+                                "39.116", "-", "-", "-"]  # fmt: skip
     assert list_models_command(ListModelsConfig(explain="mnasnet_small")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "mnasnet_small (timm), input 224 x 224 x 3"

@@ -13,21 +13,30 @@ import requests
 from filelock import FileLock, Timeout
 
 from ppcls_lite.arch.formats import open_weights
-from ppcls_lite.arch.tags import WeightTag
+from ppcls_lite.arch.tags import WeightTag, resolve_pretrained
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import cache_folder
 
 PAUSES = (1.0, 3.0, 9.0)  # seconds before the second, third and fourth attempt
 TIMEOUTS = (10.0, 30.0)  # seconds to connect, and to wait for more bytes
 _PASSING = (408, 429)  # of the answers 4xx, those that may be better a little later
 
 
-def cache_folder() -> Path:
-    """PPCLS_LITE_HOME, or ppcls-lite in the user's cache folder."""
-    home = os.environ.get("PPCLS_LITE_HOME")
-    if home:
-        return Path(home).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ppcls-lite"
+def pretrained_file(text: str | Path, model: str | None = None, *, download: bool = True) -> Path:
+    """The file that `--pretrained TEXT` names; published weights are fetched at first use.
+
+    Args:
+        text: a path or a tag, see `tags.resolve_pretrained`.
+        model: network that the weights have to be for, None where the weights decide.
+        download: False gives the path that a download would go to, whether it is there or not.
+
+    Raises:
+        UserError: the text names nothing, or weights of another model, or they cannot be had.
+    """
+    found = resolve_pretrained(str(text), model)
+    if isinstance(found, Path):
+        return found
+    return fetch(found) if download else cache_folder() / found.file_name
 
 
 def fetch(tag: WeightTag) -> Path:

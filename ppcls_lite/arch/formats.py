@@ -54,6 +54,13 @@ class WeightsFile:
     container: str
     others: tuple[str, ...]
 
+    def choice(self) -> str:
+        """Says which of several tables of arrays was taken; "" where there was only one."""
+        if not self.others:
+            return ""
+        taken = repr(self.container) if self.container else "the top"
+        return f" (weights from {taken} of the file, not from {', '.join(map(repr, self.others))})"
+
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the named arrays of a weights file, in any of FORMATS (see `open_weights`)."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
 
@@ -127,10 +128,28 @@ class InvertedResidual(nn.Layer):
         self.flat = flat
         self.act = act
         self.shortcut = shortcut and stride == 1 and in_channels == out_channels
+        self.drop_path = 0.0  # see set_drop_path
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_channels, H, W]
         y = self.layers(x) if self.flat else self.block(x)  # [N, out_channels, H/stride, W/stride]
-        return x + y if self.shortcut else y
+        if not self.shortcut:
+            return y
+        if self.drop_path:  # zeroes whole samples and scales the others, in training
+            y = F.dropout(y, self.drop_path, axis=0, training=self.training)
+        return x + y
+
+
+def set_drop_path(model: nn.Layer, rate: float) -> None:
+    """Makes the shortcut blocks of a model drop samples in training: stochastic depth.
+
+    Deep Networks with Stochastic Depth, Huang et al. 2016. As timm counts: block i of n drops with
+    probability rate x i / n; of a MobileNetV3 the last convolution is the last block, of a MnasNet
+    the separable convolution behind the stem is the first one.
+    """
+    blocks = [layer for layer in model.sublayers() if isinstance(layer, InvertedResidual)]
+    before, after = model.plain_blocks
+    for i, block in enumerate(blocks, start=before):
+        block.drop_path = rate * i / (before + len(blocks) + after)
 
 
 def flatten(stages: list[nn.Layer]) -> list[nn.Layer]:

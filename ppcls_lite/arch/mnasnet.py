@@ -117,6 +117,7 @@ class MNASNet(nn.Layer):
             channels = out
         parts += conv_norm_act(channels, HEAD, 1, flavour, act=act)
         self.layers = nn.Sequential(*parts)
+        self.plain_blocks = (int(table.separable is not None), 0)  # before and after the others
         self.avgpool = nn.AdaptiveAvgPool2D(1)
         self.classifier = nn.Sequential(
             nn.Dropout(dropout, mode=flavour.dropout_mode),

@@ -124,6 +124,7 @@ class MobileNetV3(nn.Layer):
         last = flavour.last_width(table.blocks[-1].out, width)
         features.append(conv_norm_act(channels, last, 1, flavour, act=act))
         self.features = nn.Sequential(*features)
+        self.plain_blocks = (0, 1)  # before and after the inverted residuals
         self.avgpool = nn.AdaptiveAvgPool2D(1)
         hidden = flavour.hidden_width(table.head, width)
         self.classifier = nn.Sequential(

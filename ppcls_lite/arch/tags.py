@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
+from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError, nearest
 
@@ -161,25 +162,35 @@ _SUFFIXES = (
 )  # fmt: skip
 
 
+# What `--pretrained` alone, and `pretrained=True` in Python, stand for.
+DEFAULT = "default"
+
+
 def tags_of(model: str) -> tuple[WeightTag, ...]:
     """The published weights of a model, its default first."""
     return tuple(tag for tag in WEIGHTS if tag.model == model)
+
+
+def tag_of_file(path: Path) -> WeightTag | None:
+    """The published weights that a file is, told by its name; None for any other file."""
+    return next((tag for tag in WEIGHTS if tag.file_name == path.name), None)
 
 
 def resolve_pretrained(text: str, model: str | None = None) -> Path | WeightTag:
     """What `--pretrained TEXT` means.
 
     Args:
-        text: a path; `model.tag`; a tag of `model`; or nothing but a model's name, or nothing at
-            all, for the default weights of that model, or of `model`.
+        text: a path; `model.tag`; a tag of `model`; a model's name alone, for its default weights;
+            or DEFAULT, for those of `model` (None: of DEFAULT_MODEL).
         model: network that the weights have to be for, None where the weights decide.
 
     Raises:
         UserError: the text is none of these, or names weights of another model.
     """
-    if text and (Path(text).exists() or os.sep in text or Path(text).suffix in _SUFFIXES):
+    is_path = Path(text).exists() or os.sep in text or Path(text).suffix in _SUFFIXES
+    if is_path and text != DEFAULT:
         return Path(text)
-    wanted = text or model or ""
+    wanted = (model or DEFAULT_MODEL) if text == DEFAULT else text
     for tag in WEIGHTS:
         if wanted in (str(tag), tag.model) or (tag.model == model and wanted == tag.tag):
             if model not in (None, tag.model):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ class LoadReport:
         loaded: names of the tensors it gave.
         reinitialised: names of those left at their initial values.
         layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
+        choice: which of several tables in the file was taken; "" where there was one.
     """
 
     loaded: tuple[str, ...]
     reinitialised: tuple[str, ...]
     layout: str | None = None
+    choice: str = ""
 
 
 def load_weights(
@@ -41,9 +44,10 @@ def load_weights(
 
     Args:
         model: the network to fill.
-        source: path of a weights file (see `formats`), or the arrays themselves.
-        replace_head: when only the last linear layer differs in its number of classes, keep its
-            initial values (fine-tuning) instead of refusing.
+        source: path of a weights file (see `formats`), tag of published weights (`model.tag`), or
+            the arrays themselves.
+        replace_head: when only the last linear layer differs in its number of classes, start it
+            afresh (fine-tuning) instead of refusing.
 
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
@@ -51,8 +55,12 @@ def load_weights(
     """
     from ppcls_lite.arch.mapping import to_ours  # needs paddle; reading files does not
 
-    arrays = source if isinstance(source, Mapping) else read_weights(source)
-    label = "the weights" if isinstance(source, Mapping) else str(source)
+    if isinstance(source, Mapping):
+        arrays, label, choice = source, "the weights", ""
+    else:
+        path = pretrained_file(source)
+        file = open_weights(path)
+        arrays, label, choice = file.arrays, str(path), file.choice()
     ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label)
     if layout == "d-li14":
         raise UserError(
@@ -65,4 +73,21 @@ def load_weights(
             raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
     fresh = tuple(name for name in model.state_dict() if name not in ours)
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
-    return LoadReport(tuple(ours), fresh, layout)
+    if replace_head and fresh:
+        _start_head(model, fresh)
+    return LoadReport(tuple(ours), fresh, layout, choice)
+
+
+def _start_head(model: "paddle.nn.Layer", names: tuple[str, ...]) -> None:
+    """Gives the fresh last layer small weights, so that its first, random gradients are small.
+
+    A network's own start can be far too large behind trained features: EfficientNet's grows as the
+    classes get fewer, which gives ten classes a first loss of 4 instead of 2.3.
+    """
+    import paddle
+
+    values = model.state_dict()
+    for name in names:
+        shape = values[name].shape
+        small = paddle.normal(0.0, 0.01, shape) if len(shape) > 1 else paddle.zeros(shape)
+        values[name].set_value(small)

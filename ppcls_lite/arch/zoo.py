@@ -9,6 +9,7 @@ from pathlib import Path
 from paddle import nn
 
 from ppcls_lite.arch import mnasnet
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.flavours import (
     MINDCV,
     PADDLECLAS,
@@ -24,6 +25,7 @@ from ppcls_lite.arch.flavours import (
 )
 from ppcls_lite.arch.mnasnet import MNASNet, MnasTable
 from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table, minimal
+from ppcls_lite.arch.tags import DEFAULT
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
@@ -141,14 +143,15 @@ def model_spec(name: str) -> Spec:
 def create_model(
     name: str,
     num_classes: int = 1000,
-    pretrained: str | Path | None = None,
+    pretrained: str | Path | bool | None = None,
     **overrides: float,
 ) -> nn.Layer:
     """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
         num_classes: K, the number of logits.
-        pretrained: weights to load (.pdparams); None initialises as the source does.
+        pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
+            True for the model's default ones; None initialises as the source does.
         overrides: `width` and `dropout` in place of the model's own.
 
     Raises:
@@ -169,8 +172,9 @@ def create_model(
         model = MobileNetV3(spec.table, width, num_classes, dropout, spec.flavour)
     else:
         model = MNASNet(spec.table, width, num_classes, dropout, spec.flavour)
-    if pretrained is not None:
-        load_weights(model, pretrained)
+    if pretrained:
+        source = DEFAULT if pretrained is True else pretrained
+        load_weights(model, pretrained_file(source, name))
     return model
 
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from ppcls_lite.data.dataset import (
     some,
 )
 from ppcls_lite.data.loader import dead_worker, worker_pool
+from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import ImageError, image_files, load_image
 from ppcls_lite.errors import UserError
 
@@ -61,7 +61,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         except UserError as error:
             problems.append(error.message)
             continue
-        inspections = list(_inspect_all([dataset.path(i) for i in range(len(dataset))], workers))
+        inspections = list(_inspect_all([dataset.source(i) for i in range(len(dataset))], workers))
         summary = report["splits"][split] = _summary(dataset, inspections)
         summary["other_files"] = _other_files(os.path.join(data_path, split))
         problems += [f"broken picture {b['file']}: {b['cause']}" for b in summary["broken"]]
@@ -77,25 +77,23 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
     return report
 
 
-def inspect(path: str) -> Inspection:
+def inspect(source: Source) -> Inspection:
     """Reads and decodes one file completely."""
     try:
-        data = Path(path).read_bytes()
+        data = read_source(source)
         image = load_image(data)
-    except OSError as error:
-        return Inspection(cause=error.strerror or str(error))
     except ImageError as error:
         return Inspection(cause=error.cause)
     return Inspection(*image.size, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
-def _inspect_all(paths: Sequence[str], workers: int) -> Iterator[Inspection]:
+def _inspect_all(sources: Sequence[Source], workers: int) -> Iterator[Inspection]:
     if workers == 0:
-        yield from _with_progress(map(inspect, paths), len(paths))
+        yield from _with_progress(map(inspect, sources), len(sources))
         return
     pool = worker_pool(workers)
     try:
-        yield from _with_progress(pool.map(inspect, paths, chunksize=16), len(paths))
+        yield from _with_progress(pool.map(inspect, sources, chunksize=16), len(sources))
     except BrokenProcessPool as error:
         raise dead_worker() from error
     finally:

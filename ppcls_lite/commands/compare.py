@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import CompareConfig
 from ppcls_lite.data.preprocess import find_images, load_image
 from ppcls_lite.deploy.predictor import Predictor
@@ -40,7 +41,7 @@ def run(config: CompareConfig) -> int:
         1 when a file disagrees with the checkpoint on a class, else 0.
     """
     config.require("pretrained", "exported", "img_path")
-    weights, folder = Path(config.pretrained), Path(config.exported)
+    weights, folder = pretrained_file(config.pretrained, config.model), Path(config.exported)
     files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
     if not files:
         raise UserError(

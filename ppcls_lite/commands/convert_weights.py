@@ -1,18 +1,18 @@
 """`tools/convert_weights.py`: weights from one framework's file into another's."""
 
-from dataclasses import replace
+import io
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ppcls_lite.arch.download import fetch
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.mapping import count_classes, from_ours, to_ours
-from ppcls_lite.arch.tags import resolve_pretrained
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.formats import open_weights
+from ppcls_lite.arch.mapping import from_ours, to_ours
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.engine.checkpoint import bare_info, save_weights
+from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
@@ -31,24 +31,23 @@ def run(config: ConvertConfig) -> int:
             " and .npz for any; .pth is not written, because reading one may run code",
             f"--out {out.with_suffix('.safetensors' if is_for_torch else '.pdparams')}",
         )
-    tag = resolve_pretrained(config.weights, config.model)
-    file = tag if isinstance(tag, Path) else fetch(tag)
-    name = config.model if isinstance(tag, Path) else tag.model
-    if name is None:
-        raise UserError(f"{file}: of which network?", f"--model NAME; {command('list_models')}")
-    arrays = read_weights(file)
-    classes = count_classes(arrays, name, label=str(file))
-    model = create_model(name, classes)
-    ours, layout = to_ours(arrays, model, label=str(file))
+    path = pretrained_file(config.weights, config.model)
+    says_what_it_is = tag_of_file(path) is not None or checkpoint.read_json(path) is not None
+    if config.model is None and not says_what_it_is:
+        raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
+    file = open_weights(path)
+    info = checkpoint.read_model_info(path, config.model)
+    model = create_model(info.name, info.num_classes, **info.overrides)
+    ours, layout = to_ours(file.arrays, model, label=str(path))
     if config.to == "ours" and out.suffix == ".pdparams":
-        info = bare_info(name, classes)
-        if not isinstance(tag, Path):
-            info = replace(info, preprocess=tag.preprocess)
-        save_weights(out, ours, info)
+        checkpoint.save_weights(out, ours, info)
         print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_arrays(out, from_ours(ours, model, config.to))
-    print(f"{file}: {len(ours)} tensors of {name}, {classes} classes, in the layout {layout}")
+    print(
+        f"{path}{file.choice()}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
+        f" in the layout {layout}"
+    )
     print(f"wrote {out} in the layout {config.to}")
     if config.to == "ours" and out.suffix == ".pdparams":
         print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
@@ -57,12 +56,13 @@ def run(config: ConvertConfig) -> int:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes named arrays as .pdparams, .safetensors or .npz, by the suffix."""
-    if path.suffix == ".pdparams":
-        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
-        return
-    if path.suffix == ".npz":
-        np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
-        return
     from safetensors.numpy import save
 
-    write_atomically(path, save(arrays))
+    buffer = io.BytesIO()
+    if path.suffix == ".pdparams":
+        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, buffer)
+    elif path.suffix == ".npz":
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
+    else:
+        buffer.write(save(arrays))
+    write_atomically(path, buffer.getvalue())

@@ -18,7 +18,7 @@ def run(config: ExportAcceleratorConfig) -> int:
     config.require("pretrained", "out")
     folder = Path(config.out)
     request = Request(
-        pretrained=Path(config.pretrained),
+        pretrained=config.pretrained,
         model=config.model,
         num_classes=config.num_classes,
         data_path=config.data_path,

@@ -19,7 +19,7 @@ def run(config: ExportConfig) -> int:
     config.require("pretrained", "save_inference_dir")
     folder = Path(config.save_inference_dir)
     sidecar = export_model(
-        Path(config.pretrained),
+        config.pretrained,
         folder,
         formats=[name.strip() for name in config.format.split(",")],
         opset_version=config.opset_version,

@@ -26,7 +26,7 @@ def run(config: TimmTorchvisionConfig) -> int:
         )
     file = Path(config.save_dir) / f"{config.model_name}_{config.size}.onnx"
     sidecar = write_onnx(
-        Path(config.pretrained_weights),
+        config.pretrained_weights,
         file,
         model=config.model_name,
         num_classes=None,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
+from ppcls_lite.arch.tags import tags_of
 from ppcls_lite.arch.zoo import create_model, list_models, model_spec
 from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
@@ -23,7 +24,7 @@ class Row:
     macs: int
     top1: float | None
     top5: float | None
-    weights: tuple[str, ...] = ()  # released weights and their tags are not offered yet
+    weights: tuple[dict[str, object], ...]  # published ones, the default first
 
 
 def run(config: ListModelsConfig) -> int:
@@ -38,13 +39,16 @@ def run(config: ListModelsConfig) -> int:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
     wide = max(len(name) for name in names)
-    print(f"{'name':<{wide}}  source       width  size      params  MACs (M)   top-1   top-5")
+    header = "source       width  size      params  MACs (M)   top-1   top-5  weights"
+    print(f"{'name':<{wide}}  {header}")
     for r in rows:
         print(
             f"{r.name:<{wide}}  {r.source:<11}{r.width:>7}{r.input_size:>6}{r.params:>12,}"
             f"{r.macs / 1e6:>10.3f}{_percent(r.top1)}{_percent(r.top5)}"
+            f"  {', '.join(tag.tag for tag in tags_of(r.name)) or '-'}"
         )
     print("\ntop-1 and top-5 are the source's published ImageNet accuracy, in percent.")
+    print("weights: published ones, the default first; --pretrained TAG fetches them.")
     return 0
 
 
@@ -85,4 +89,16 @@ def count(name: str) -> Row:
         macs=count_macs(model, spec.input_size),
         top1=spec.top1,
         top5=spec.top5,
+        weights=tuple(
+            {
+                "tag": str(tag),
+                "url": tag.url,
+                "digest": tag.digest,
+                "licence": tag.licence,
+                "top1": tag.top1,
+                "top5": tag.top5,
+                "preprocess": tag.preprocess.to_dict(),
+            }
+            for tag in tags_of(name)
+        ),
     )

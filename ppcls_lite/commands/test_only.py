@@ -3,11 +3,12 @@
 import dataclasses
 from pathlib import Path
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
@@ -18,21 +19,23 @@ from ppcls_lite.report import write_confusion_matrix
 
 def run(config: TrainConfig, world: World) -> int:
     """Evaluates weights on the validation pictures; returns the exit status."""
-    weights = Path(config.pretrained or config.resume or "")
+    asked = config.model if config.given("model") else None
     if config.resume == "auto":
         weights = Path(config.output_dir) / "latest.pdparams"
+    else:
+        weights = pretrained_file(config.pretrained or config.resume or "", asked)
     data = open_split(config.data_path, "val", config.val_list)
     info = tested_model(config, weights, data)
     model = create_model(info.name, info.num_classes, **info.overrides)
-    load_weights(model, weights)
+    report = load_weights(model, weights)
     log = RunLog(None, world.is_main)
     log.line(
-        f"{weights}: {info.name}, {info.num_classes} classes; {len(data)} pictures of"
-        f" {config.data_path}; {info.preprocess}"
+        f"{weights}{report.choice}: {info.name}, {info.num_classes} classes; {len(data)} pictures"
+        f" of {config.data_path}; {info.preprocess}"
     )
     loader = eval_loader(data, info.preprocess, config, world)
     try:
-        accuracy = run_evaluation(model, loader, info, config, world, log, stop=None)
+        accuracy = Evaluation(model, loader, info, config, world, log, stop=None)()
     finally:
         loader.close()
     for path, cause in loader.broken.items():
@@ -46,8 +49,9 @@ def run(config: TrainConfig, world: World) -> int:
 
 def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
     """Returns what the weights say of themselves, with the user's own flags on top."""
-    info = checkpoint.read_model_info(weights, config.model, config.num_classes)
-    if config.given("model") and config.model != info.name:
+    asked = config.model if config.given("model") else None
+    info = checkpoint.read_model_info(weights, asked, config.num_classes)
+    if asked not in (None, info.name):
         raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
     if info.classes:
         try:

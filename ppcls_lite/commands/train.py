@@ -5,14 +5,15 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_lite import cli
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import check_same_classes, open_split
+from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.deploy.evaluation import eval_loader, run_evaluation
+from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
+from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
+    build_ema,
     build_network,
     common_seed,
     describe_model,
@@ -35,9 +36,11 @@ from ppcls_lite.engine.resume import (
 )
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.yaml_files import to_yaml
 
 
 def run(config: TrainConfig) -> int:
@@ -46,17 +49,24 @@ def run(config: TrainConfig) -> int:
     if config.test_only:
         return test_only.run(config, world)
     config, resumed = resume(config, world)
-    return train(config, resumed, world)
+    with open_teacher(config, world) as teacher:
+        return train(config, resumed, world, teacher)
 
 
-def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
+def train(
+    config: TrainConfig, resumed: Checkpoint | None, world: World, teacher: Teacher | None
+) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
     train_set = open_split(config.data_path, "train", config.train_list)
     val_set = open_split(config.data_path, "val", config.val_list)
     check_same_classes(train_set.classes, val_set.classes)
+    start = resumed.info if resumed else None
     if config.pretrained and not resumed:
-        config = with_network_of(config.pretrained, config)
-    info = describe_model(config, train_set)
+        config, start = with_network_of(config)
+    info = describe_model(config, train_set, start)
+    if teacher:
+        check_same_outputs(teacher.info, info)
+    train_set = with_unlabelled(train_set, config.unlabelled_path)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)
@@ -82,16 +92,18 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
         parallel=paddle.DataParallel(model) if world.size > 1 else model,
         optimizer=optimizer,
         scaler=scaler,
-        loader=train_loader(train_set, config, progress.seed, world),
-        evaluate=lambda: run_evaluation(model, val_loader, info, config, world, log, stop),
+        loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
+        evaluate=Evaluation(model, val_loader, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
         stop=stop,
         folder=folder,
+        teacher=teacher,
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
     )
+    run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
     try:
@@ -102,7 +114,7 @@ def train(config: TrainConfig, resumed: Checkpoint | None, world: World) -> int:
             return 0
         if world.is_main:
             if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", cli.to_yaml(config).encode())
+                write_atomically(folder / "config.yaml", to_yaml(config).encode())
             if resumed and resumed.metrics.get("top1") == progress.best_top1:
                 # A kill between saving the best epoch and naming it so must not lose the name.
                 checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")

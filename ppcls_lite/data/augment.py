@@ -4,40 +4,55 @@ All of them work on RGB PIL images of any size and draw from the generator they 
 else. New pixels at the border are black, as in torchvision.
 """
 
-import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-Operation = Callable[[Image.Image, float], Image.Image]
+
+class Motion(NamedTuple):
+    """How the moving operations find the values of pixels between and outside of those there are.
+
+    Attributes:
+        resample: filter.
+        fill: colour outside of the picture.
+    """
+
+    resample: Image.Resampling = Image.Resampling.NEAREST
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+
+NEAREST_BLACK = Motion()
+Operation = Callable[[Image.Image, float, Motion], Image.Image]
 Ranges = dict[str, tuple[float, float]]  # magnitude at the lowest and at the highest level
 SubPolicy = tuple[tuple[str, float, int], ...]  # (operation, probability, level 0..9) in turn
 
 
-def _affine(image: Image.Image, *matrix: float) -> Image.Image:
+def affine(image: Image.Image, motion: Motion, *matrix: float) -> Image.Image:
     """Moves pixels; the matrix (a, b, c, d, e, f) takes (x, y) of the result to the source."""
-    return image.transform(image.size, Image.Transform.AFFINE, matrix)
+    size, method = image.size, Image.Transform.AFFINE
+    return image.transform(size, method, matrix, motion.resample, fillcolor=motion.fill)
 
 
 # Cubuk et al. 2019, table 6. The second argument is the magnitude, in the unit of WIDE_RANGES.
 OPERATIONS: dict[str, Operation] = {
-    "identity": lambda image, _: image,
-    "shear_x": lambda image, m: _affine(image, 1, m, 0, 0, 1, 0),
-    "shear_y": lambda image, m: _affine(image, 1, 0, 0, m, 1, 0),
-    "translate_x": lambda image, m: _affine(image, 1, 0, -int(m), 0, 1, 0),
-    "translate_y": lambda image, m: _affine(image, 1, 0, 0, 0, 1, -int(m)),
-    "rotate": lambda image, m: image.rotate(m),
-    "brightness": lambda image, m: ImageEnhance.Brightness(image).enhance(1 + m),
-    "color": lambda image, m: ImageEnhance.Color(image).enhance(1 + m),
-    "contrast": lambda image, m: ImageEnhance.Contrast(image).enhance(1 + m),
-    "sharpness": lambda image, m: ImageEnhance.Sharpness(image).enhance(1 + m),
-    "posterize": lambda image, m: ImageOps.posterize(image, round(m)),
-    "solarize": lambda image, m: ImageOps.solarize(image, math.ceil(m)),
-    "autocontrast": lambda image, _: ImageOps.autocontrast(image),
-    "equalize": lambda image, _: ImageOps.equalize(image),
-    "invert": lambda image, _: ImageOps.invert(image),
+    "identity": lambda image, _, how: image,
+    "shear_x": lambda image, m, how: affine(image, how, 1, m, 0, 0, 1, 0),
+    "shear_y": lambda image, m, how: affine(image, how, 1, 0, 0, m, 1, 0),
+    "translate_x": lambda image, m, how: affine(image, how, 1, 0, -int(m), 0, 1, 0),
+    "translate_y": lambda image, m, how: affine(image, how, 1, 0, 0, 0, 1, -int(m)),
+    "rotate": lambda image, m, how: image.rotate(m, how.resample, fillcolor=how.fill),
+    "brightness": lambda image, m, _: ImageEnhance.Brightness(image).enhance(1 + m),
+    "color": lambda image, m, _: ImageEnhance.Color(image).enhance(1 + m),
+    "contrast": lambda image, m, _: ImageEnhance.Contrast(image).enhance(1 + m),
+    "sharpness": lambda image, m, _: ImageEnhance.Sharpness(image).enhance(1 + m),
+    "posterize": lambda image, m, _: ImageOps.posterize(image, round(m)),
+    "solarize": lambda image, m, _: ImageOps.solarize(image, math.ceil(m)),
+    "autocontrast": lambda image, _, how: ImageOps.autocontrast(image),
+    "equalize": lambda image, _, how: ImageOps.equalize(image),
+    "invert": lambda image, _, how: ImageOps.invert(image),
 }
 # What RandAugment and TrivialAugment choose from.
 CHOICES = tuple(name for name in OPERATIONS if name != "invert")
@@ -144,37 +159,40 @@ SVHN: tuple[SubPolicy, ...] = (
 
 
 def auto_augment(
-    sub_policies: tuple[SubPolicy, ...], image: Image.Image, rng: np.random.Generator
+    sub_policies: tuple[SubPolicy, ...],
+    image: Image.Image,
+    rng: np.random.Generator,
+    motion: Motion = NEAREST_BLACK,
 ) -> Image.Image:
     """One random sub-policy: each of its operations with its probability, at its level of 10."""
     ranges = _narrow_ranges(*image.size)
     for name, probability, level in sub_policies[rng.integers(len(sub_policies))]:
         if rng.random() < probability:
-            image = _distort(image, name, ranges, level, 10, rng)
+            image = distort(image, name, ranges, level, 10, rng, motion)
     return image
 
 
-def rand_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Two random operations at level 9 of 31 (Cubuk et al. 2020, the ImageNet setting)."""
+def rand_augment(
+    image: Image.Image,
+    rng: np.random.Generator,
+    motion: Motion = NEAREST_BLACK,
+    magnitude: int = 9,
+    num_ops: int = 2,
+) -> Image.Image:
+    """Random operations at a level of 31 (Cubuk et al. 2020; two at 9 is the ImageNet setting)."""
     ranges = _narrow_ranges(*image.size)
-    for _ in range(2):
-        image = _distort(image, CHOICES[rng.integers(len(CHOICES))], ranges, 9, 31, rng)
+    for _ in range(num_ops):
+        name = CHOICES[rng.integers(len(CHOICES))]
+        image = distort(image, name, ranges, magnitude, 31, rng, motion)
     return image
 
 
-def trivial_augment_wide(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def trivial_augment_wide(
+    image: Image.Image, rng: np.random.Generator, motion: Motion = NEAREST_BLACK
+) -> Image.Image:
     """One random operation at a random level of 31 (Müller and Hutter 2021)."""
     name, level = CHOICES[rng.integers(len(CHOICES))], int(rng.integers(31))
-    return _distort(image, name, WIDE_RANGES, level, 31, rng)
-
-
-POLICIES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
-    "imagenet": functools.partial(auto_augment, IMAGENET),
-    "cifar10": functools.partial(auto_augment, CIFAR10),
-    "svhn": functools.partial(auto_augment, SVHN),
-    "ra": rand_augment,
-    "ta_wide": trivial_augment_wide,
-}
+    return distort(image, name, WIDE_RANGES, level, 31, rng, motion)
 
 
 def _narrow_ranges(width: int, height: int) -> Ranges:
@@ -195,14 +213,20 @@ def _narrow_ranges(width: int, height: int) -> Ranges:
     }
 
 
-def _distort(
-    image: Image.Image, name: str, ranges: Ranges, level: int, levels: int, rng: np.random.Generator
+def distort(
+    image: Image.Image,
+    name: str,
+    ranges: Ranges,
+    level: int,
+    levels: int,
+    rng: np.random.Generator,
+    motion: Motion,
 ) -> Image.Image:
     """Applies one operation, where it has two directions in a random one."""
     magnitude = _magnitude(*ranges.get(name, (0, 0)), level, levels)
     if name in _SIGNED and rng.integers(2):
         magnitude = -magnitude
-    return OPERATIONS[name](image, magnitude)
+    return OPERATIONS[name](image, magnitude, motion)
 
 
 def _magnitude(first: float, last: float, level: int, levels: int) -> float:

@@ -22,7 +22,8 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from ppcls_lite.data.dataset import ImageDataset
-from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image
+from ppcls_lite.data.packed import Source, read_source
+from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
@@ -67,6 +68,7 @@ class Loader:
         rank: of this process.
         world_size: number of processes that train together.
         on_error: stop or skip.
+        decode: exact or fast, see `open_image`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         on_error: str = "stop",
+        decode: str = "exact",
     ) -> None:
         self.dataset = dataset
         self.transform = transform
@@ -91,6 +94,7 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.on_error = on_error
+        self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self._pool: ProcessPoolExecutor | None = None
 
@@ -137,10 +141,11 @@ class Loader:
         return batches
 
     def _decode(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Decoded]:
-        tasks = ([(int(i), self.dataset.path(i)) for i in batch] for batch in batches)
+        tasks = ([(int(i), self.dataset.source(i)) for i in batch] for batch in batches)
+        how = (self.transform, self.decode, self.seed, epoch)
         if self.workers == 0:
             for task in tasks:
-                yield decode(self.transform, self.seed, epoch, task)
+                yield decode(*how, task)
             return
         running: collections.deque[Future[Decoded]] = collections.deque()
         try:
@@ -150,7 +155,7 @@ class Loader:
                 # process group; this process sees it a moment later.
                 previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
                 try:
-                    future = self._pool.submit(decode, self.transform, self.seed, epoch, task)
+                    future = self._pool.submit(decode, *how, task)
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
                 running.append(future)
@@ -186,8 +191,8 @@ class Loader:
     def _next_readable(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
-            task = [(candidate, self.dataset.path(candidate))]
-            images, causes = decode(self.transform, self.seed, epoch, task)
+            task = [(candidate, self.dataset.source(candidate))]
+            images, causes = decode(self.transform, self.decode, self.seed, epoch, task)
             if not causes:
                 return candidate, images[0]
             self._note(candidate, causes[0])
@@ -206,9 +211,13 @@ def _check_hint() -> str:
 
 
 def decode(
-    transform: TrainTransform | Preprocess, seed: int, epoch: int, task: list[tuple[int, str]]
+    transform: TrainTransform | Preprocess,
+    mode: str,
+    seed: int,
+    epoch: int,
+    task: list[tuple[int, Source]],
 ) -> Decoded:
-    """Turns (index, path) pairs into pixels; what a worker does for one batch.
+    """Turns (index, source) pairs into pixels; what a worker does for one batch.
 
     Returns:
         uint8 [N, H, W, 3] of the readable pictures, and {row of the task: cause} of the others.
@@ -216,16 +225,15 @@ def decode(
     """
     rows: list[np.ndarray] = []
     causes: dict[int, str] = {}
-    for row, (index, path) in enumerate(task):
+    for row, (index, source) in enumerate(task):
         try:
-            image = load_image(path)
+            image = open_image(read_source(source), mode)
+            if isinstance(transform, Preprocess):
+                rows.append(transform.pixels(image))
+            else:
+                rows.append(transform(image, sample_rng(seed, epoch, index)))
         except ImageError as error:
             causes[row] = error.cause
-            continue
-        if isinstance(transform, Preprocess):
-            rows.append(transform.pixels(image))
-        else:
-            rows.append(transform(image, sample_rng(seed, epoch, index)))
     return (np.stack(rows) if rows else np.empty((0, 0, 0, 3), np.uint8)), causes
 
 

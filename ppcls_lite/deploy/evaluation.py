@@ -12,7 +12,7 @@ from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.deploy.export import save_static
+from ppcls_lite.deploy.export import StaticGraph
 from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import checked, dygraph_forward, evaluate
@@ -27,18 +27,11 @@ FEWEST = 100
 
 
 @contextmanager
-def exported_forward(
-    model: paddle.nn.Layer, image_size: int
-) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Exports the network as it stands to a temporary folder and gives the graph as a function.
-
-    Args:
-        model: images [N, 3, H, W] to logits [N, K]; it is left unchanged.
-        image_size: H and W, pixels.
-    """
+def exported_forward(graph: StaticGraph) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Saves a network as it stands to a temporary folder and gives the file as a function."""
     with tempfile.TemporaryDirectory(prefix="ppcls-eval-") as folder:
         prefix = Path(folder) / "inference"
-        save_static(model, prefix, image_size, softmax_inside=False)
+        graph.save(prefix)
         # Under FLAGS_enable_pir_api=0, which old chains set, Paddle writes the other format.
         files = [
             f for f in (prefix.with_suffix(".json"), prefix.with_suffix(".pdmodel")) if f.exists()
@@ -65,24 +58,42 @@ def eval_loader(
     )
 
 
-def run_evaluation(
-    model: paddle.nn.Layer,
-    loader: Loader,
-    info: ModelInfo,
-    config: TrainConfig,
-    world: World,
-    log: RunLog,
-    stop: StopRequest | None,
-) -> Accuracy:
-    """Counts hits over a loader; on a CPU through the exported graph, which is several times
-    as fast as dygraph."""
-    forward = dygraph_forward(model)
-    arguments = (loader, info.preprocess, info.num_classes, world, log)
-    freq = 10 * config.print_freq
-    engine = config.eval_engine
-    if engine == "auto":
-        engine = "exported" if len(loader.dataset) >= FEWEST else "dygraph"
-    if world.device == "gpu" or engine == "dygraph":
-        return evaluate(forward, *arguments, freq, stop)
-    with exported_forward(model, info.preprocess.crop_size) as fast:
-        return evaluate(checked(fast, forward, log), *arguments, freq, stop)
+class Evaluation:
+    """Counts hits of a live network over a loader, as often as it is called.
+
+    On a CPU the pictures go through the exported graph, which is several times as fast as dygraph;
+    workers decode the next ones meanwhile.
+    """
+
+    def __init__(
+        self,
+        model: paddle.nn.Layer,
+        loader: Loader,
+        info: ModelInfo,
+        config: TrainConfig,
+        world: World,
+        log: RunLog,
+        stop: StopRequest | None,
+    ) -> None:
+        self._arguments = (loader, info.preprocess, info.num_classes, world, log)
+        self._more = (10 * config.print_freq, stop)
+        self._log = log
+        self._dygraph = dygraph_forward(model)
+        engine = config.eval_engine
+        if engine == "auto":
+            engine = "exported" if len(loader.dataset) >= FEWEST else "dygraph"
+        self._graph: StaticGraph | None = None
+        if world.device == "cpu" and engine == "exported":
+            self._graph = StaticGraph(model, info.preprocess.crop_size)
+
+    def __call__(self) -> Accuracy:
+        """Evaluates the network as it stands.
+
+        Raises:
+            Stopped: a stop was asked for; counts so far are dropped.
+        """
+        if self._graph is None:
+            return evaluate(self._dygraph, *self._arguments, *self._more)
+        with exported_forward(self._graph) as fast:
+            forward = checked(fast, self._dygraph, self._log)
+            return evaluate(forward, *self._arguments, *self._more)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.deploy.export import save_static
+from ppcls_lite.deploy.export import StaticGraph
 from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.model_info import ModelInfo
@@ -22,9 +22,9 @@ TIDY = ["extract_constant_to_initializer", "eliminate_identity", "eliminate_unus
 def write_pdmodel(request: dict[str, Any]) -> None:
     """Writes `.pdmodel`, `.pdiparams` and `.pdiparams.info`."""
     info = ModelInfo.from_dict(request["info"])
-    network = load_network(Path(request["pretrained"]), info)
-    prefix = Path(request["prefix"])
-    save_static(network, prefix, info.preprocess.crop_size, request["softmax"])
+    network, _ = load_network(Path(request["pretrained"]), info)
+    graph = StaticGraph(network, info.preprocess.crop_size, request["softmax"])
+    graph.save(Path(request["prefix"]))
 
 
 def write_onnx(prefix: str, opset_version: int) -> None:

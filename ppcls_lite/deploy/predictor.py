@@ -11,13 +11,16 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.config import Engine
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.runtimes import (
     FILE_RUNTIMES,
     DygraphRuntime,
     OnnxRuntime,
+    OpenVinoRuntime,
     Runtime,
     import_engine,
     load_network,
@@ -28,11 +31,12 @@ from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 
 ENGINES: tuple[str, ...] = get_args(Engine)
-ENGINE_OF_SUFFIX = {
-    **dict.fromkeys(WEIGHTS_SUFFIXES, "dygraph"),
-    ".pdmodel": "paddle_inference",
-    ".json": "paddle_inference",
-    ".onnx": "onnxruntime",
+# What can run a file, the engine that is taken when none is asked for first.
+ENGINES_OF_SUFFIX = {
+    **dict.fromkeys(WEIGHTS_SUFFIXES, ("dygraph",)),
+    ".pdmodel": ("paddle_inference", "openvino"),
+    ".json": ("paddle_inference",),
+    ".onnx": ("onnxruntime", "openvino"),
 }
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -59,12 +63,13 @@ class Predictor:
     JSON or the export folder's `inference.yml`.
 
     Args:
-        path: a checkpoint (.pdparams), an export folder, or a file in it (.pdmodel, .json, .onnx).
-        engine: auto, dygraph, paddle_inference or onnxruntime. auto follows the file; in a folder
-            it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
+        path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
+            at first use), an export folder, or a file in it (.pdmodel, .json, .onnx).
+        engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
+            a folder it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
         device: auto, cpu or gpu.
         batch_size: pictures per run of the network.
-        model: network to assume for a checkpoint without a JSON (document 002's files).
+        model: network of weights that do not say it (document 002's files have no JSON).
         num_classes: K to assume for such a checkpoint; None takes it from the weights.
 
     Attributes:
@@ -83,24 +88,31 @@ class Predictor:
         engine: str = "auto",
         device: str = "auto",
         batch_size: int = 32,
-        model: str = "mobilenet_v3_small",
+        model: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        self.engine, file = find_model(Path(path), engine)
+        self.engine, file = find_model(pretrained_file(path, model), engine)
         self.batch_size = batch_size
         self.note = ""
         self._run: Runtime
         if self.engine == "dygraph":
-            self.info, self._run = _open_checkpoint(file, device, model, num_classes)
-            self.has_softmax = False
-            if file.suffix != ".pdparams" or not file.with_suffix(".json").is_file():
-                names = "ImageNet's" if self.info.classes else "unknown"
-                self.note = (
-                    f"{file} does not say what it is: assuming {self.info.name} and"
-                    f" {self.info.preprocess}; class names are {names}"
-                )
+            self._open_weights(file, device, model, num_classes)
         else:
             self._open_export(file, device)
+
+    def _open_weights(
+        self, file: Path, device: str, model: str | None, num_classes: int | None
+    ) -> None:
+        import_engine("paddle", "paddlepaddle")
+        # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
+        from ppcls_lite.engine.checkpoint import read_model_info
+
+        self.info = read_model_info(file, model, num_classes)
+        network, report = load_network(file, self.info)
+        self._run = DygraphRuntime(network, device)
+        self.has_softmax = False
+        if file.suffix != ".pdparams" or not file.with_suffix(".json").is_file():
+            self.note = _assumed(file, self.info) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
@@ -189,17 +201,17 @@ def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
         )
     if path.is_dir():
         path = _file_of_folder(path, engine)
-    if path.suffix not in ENGINE_OF_SUFFIX:
+    if path.suffix not in ENGINES_OF_SUFFIX:
         raise UserError(
             f"{path} is not a model; allowed: an export folder, or a file that ends in "
-            + ", ".join(ENGINE_OF_SUFFIX)
+            + ", ".join(ENGINES_OF_SUFFIX)
         )
     if not path.is_file():
         raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
-    fitting = ENGINE_OF_SUFFIX[path.suffix]
-    if engine not in ("auto", fitting):
-        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting}")
-    if fitting == "paddle_inference" and not path.with_suffix(".pdiparams").is_file():
+    fitting = ENGINES_OF_SUFFIX[path.suffix]
+    if engine not in ("auto", *fitting):
+        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
+    if path.suffix in (".pdmodel", ".json") and not path.with_suffix(".pdiparams").is_file():
         twin = path.with_suffix(".pdparams")
         hint = (
             f"--pretrained {shlex.quote(str(twin))}"
@@ -207,7 +219,7 @@ def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
             else "copy the whole export folder"
         )
         raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
-    return fitting, path
+    return (fitting[0] if engine == "auto" else engine), path
 
 
 def _file_of_folder(folder: Path, engine: str) -> Path:
@@ -215,7 +227,10 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
         names = [*names[1:], names[0]]
     for name in names:
-        if (folder / name).is_file() and engine in ("auto", ENGINE_OF_SUFFIX[Path(name).suffix]):
+        if (folder / name).is_file() and engine in (
+            "auto",
+            *ENGINES_OF_SUFFIX[Path(name).suffix],
+        ):
             return folder / name
     checkpoints = sorted(folder.glob("*.pdparams"))
     wanted = "model" if engine == "auto" else f"model for engine {engine}"
@@ -227,15 +242,13 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     )
 
 
-def _open_checkpoint(
-    file: Path, device: str, model: str, num_classes: int | None
-) -> tuple[ModelInfo, DygraphRuntime]:
-    import_engine("paddle", "paddlepaddle")
-    # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
-    from ppcls_lite.engine.checkpoint import read_model_info
-
-    info = read_model_info(file, model, num_classes)
-    return info, DygraphRuntime(load_network(file, info), device)
+def _assumed(file: Path, info: ModelInfo) -> str:
+    """Says what was taken for granted of weights without a JSON, in one sentence."""
+    names = "ImageNet's" if info.classes else "unknown"
+    tag = tag_of_file(file)
+    known = tag is not None and tag.model == info.name
+    says = f"has the name of {tag}" if known else "does not say what it is"
+    return f"{file} {says}: assuming {info.name} and {info.preprocess}; class names are {names}"
 
 
 def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
@@ -245,7 +258,7 @@ def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
 
 
 def _usual_preprocess(run: Runtime) -> Preprocess:
-    size = run.image_size if isinstance(run, OnnxRuntime) else None
+    size = run.image_size if isinstance(run, OnnxRuntime | OpenVinoRuntime) else None
     return scaled(Preprocess(), size) if size else Preprocess()
 
 

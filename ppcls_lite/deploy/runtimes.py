@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ppcls_lite.environment import cpu_cores, load_paddle
+from ppcls_lite.environment import cpu_cores, cpu_flags, load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 
 if TYPE_CHECKING:
     import paddle
+
+    from ppcls_lite.arch.weights import LoadReport
 
 
 class Runtime(Protocol):
@@ -26,8 +28,8 @@ class Runtime(Protocol):
         """float32 [N, 3, H, W] -> float32 [N, K]."""
 
 
-def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
-    """Rebuilds a trained network, in evaluation mode.
+def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
+    """Rebuilds a trained network, in evaluation mode, and says what the file gave.
 
     Raises:
         UserError: the weights are damaged or do not fit the network.
@@ -37,9 +39,9 @@ def load_network(path: Path, info: ModelInfo) -> "paddle.nn.Layer":
     from ppcls_lite.arch.zoo import create_model
 
     network = create_model(info.name, info.num_classes, **info.overrides)
-    load_weights(network, path)
+    report = load_weights(network, path)
     network.eval()
-    return network
+    return network, report
 
 
 class DygraphRuntime:
@@ -69,12 +71,13 @@ class PaddleInferenceRuntime:
     Args:
         path: the model file.
         device: auto, cpu or gpu.
+        precision: f32, or bf16 on a CPU that computes with it.
 
     Raises:
-        UserError: Paddle is missing, has no GPU, or cannot read the files.
+        UserError: Paddle is missing, has no GPU, or cannot read the files; no bf16 here.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "f32") -> None:
         paddle = import_engine("paddle", "paddlepaddle")
         inference = importlib.import_module("paddle.inference")
         config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
@@ -85,6 +88,9 @@ class PaddleInferenceRuntime:
             config.disable_gpu()
         # oneDNN is on by default and gives 3.5 to 4 times the speed.
         config.set_cpu_math_library_num_threads(cpu_cores())
+        if precision == "bf16":
+            check_bf16()
+            config.enable_mkldnn_bfloat16()
         if path.suffix == ".pdmodel":  # it raises on .json (Paddle 3.3)
             config.enable_memory_optim()
         try:
@@ -127,6 +133,7 @@ class OnnxRuntime:
             providers.insert(0, "CUDAExecutionProvider")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
+        options.intra_op_num_threads = cpu_cores()
         for key, value in (settings or {}).items():
             options.add_session_config_entry(key, value)
         try:
@@ -143,11 +150,57 @@ class OnnxRuntime:
         return self._session.run([self.output_name], {self.input_name: images})[0]
 
 
+class OpenVinoRuntime:
+    """OpenVINO on `.onnx` or `.pdmodel`, on the CPU.
+
+    Args:
+        path: the model file.
+        device: auto or cpu.
+        precision: f32, or bf16 on a CPU that computes with it.
+
+    Raises:
+        UserError: OpenVINO is missing or cannot read the file; a GPU is asked for; no bf16 here.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "f32") -> None:
+        openvino = import_engine("openvino", "openvino")
+        if device == "gpu":
+            raise UserError("OpenVINO runs on the CPU here; allowed: --device cpu or auto")
+        if precision == "bf16":
+            check_bf16()
+        options = {
+            # Left alone it takes bf16 wherever the CPU has it, with other answers.
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": cpu_cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._model = openvino.Core().compile_model(str(path), "CPU", options)
+        except RuntimeError as error:
+            raise _unreadable(path, "OpenVINO", error) from error
+        self.input_name: str = self._model.input(0).any_name
+        self.output_name: str = self._model.output(0).any_name
+        height = self._model.input(0).partial_shape[2]
+        self.image_size: int | None = height.get_length() if height.is_static else None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._model([images])[0]
+
+
 # Engines that run exported files. DygraphRuntime is not among them: it needs a network, not a file.
-FILE_RUNTIMES: dict[str, type[PaddleInferenceRuntime] | type[OnnxRuntime]] = {
+FILE_RUNTIMES: dict[
+    str, type[PaddleInferenceRuntime] | type[OnnxRuntime] | type[OpenVinoRuntime]
+] = {
     "paddle_inference": PaddleInferenceRuntime,
     "onnxruntime": OnnxRuntime,
+    "openvino": OpenVinoRuntime,
 }
+
+
+def check_bf16() -> None:
+    """Raises UserError where the CPU does not compute with bfloat16: it would be emulated."""
+    if not cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
+        raise UserError("this CPU does not compute with bfloat16", "use f32")
 
 
 def import_engine(module: str, package: str) -> types.ModuleType:

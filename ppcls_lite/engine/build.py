@@ -2,16 +2,22 @@
 
 import dataclasses
 import secrets
+from pathlib import Path
 
 import numpy as np
 import paddle
 
+from ppcls_lite.arch.download import pretrained_file
+from ppcls_lite.arch.layers import set_drop_path
+from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.policies import Policy
+from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -19,13 +25,24 @@ from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state
+from ppcls_lite.optimizer.ema import Ema, ema_decay
 
 
-def with_network_of(weights: str, config: TrainConfig) -> TrainConfig:
-    """Returns the settings with the network that the weights are of, where none is asked for."""
-    info = checkpoint.read_model_info(weights, config.model)
-    known = {"model": info.name} | info.overrides
-    return dataclasses.replace(config, **{k: v for k, v in known.items() if not config.given(k)})
+def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
+    """Returns the settings with the network and the interpolation of --pretrained, where others
+    are not asked for, and what is known of those weights."""
+    asked = config.model if config.given("model") else None
+    weights = pretrained_file(config.pretrained or "", asked, download=not config.dry_run)
+    classes = 1000 if is_unfetched(weights, config) else None
+    info = checkpoint.read_model_info(weights, asked, classes)
+    known = {"model": info.name, "interpolation": info.preprocess.interpolation} | info.overrides
+    known = {key: value for key, value in known.items() if not config.given(key)}
+    return dataclasses.replace(config, **known), info
+
+
+def is_unfetched(weights: Path, config: TrainConfig) -> bool:
+    """Tells whether this is a dry run that would have to download these weights."""
+    return config.dry_run and not weights.is_file() and tag_of_file(weights) is not None
 
 
 def common_seed(world: World) -> int:
@@ -34,8 +51,16 @@ def common_seed(world: World) -> int:
     return int(sum_over_ranks(np.array([drawn]), world)[0])
 
 
-def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
-    """Returns the network that settings and data ask for."""
+def describe_model(
+    config: TrainConfig, data: ImageDataset, start: ModelInfo | None = None
+) -> ModelInfo:
+    """Returns the network that settings and data ask for.
+
+    Args:
+        start: of the weights to start from; the network goes on with their mean and std, unless
+            others are asked for.
+    """
+    before = start.preprocess if start else Preprocess()
     overrides = {"width": config.width, "dropout": config.dropout}
     return ModelInfo(
         name=config.model,
@@ -46,6 +71,8 @@ def describe_model(config: TrainConfig, data: ImageDataset) -> ModelInfo:
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
+            mean=config.mean or before.mean,
+            std=config.std or before.std,
         ),
     )
 
@@ -76,11 +103,14 @@ def build_network(
     """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
     model = create_model(info.name, info.num_classes, **info.overrides)
+    set_drop_path(model, config.drop_path)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
-        report = load_weights(model, resumed.params)
+        report = load_weights(model, resumed.trained)
     elif config.pretrained:
-        report = load_weights(model, config.pretrained, replace_head=True)
+        weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
+        if not is_unfetched(weights, config):
+            report = load_weights(model, weights, replace_head=True)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(
@@ -94,23 +124,63 @@ def build_network(
             model, optimizer, level="O2", master_weight=True, save_dtype="float32"
         )
     if resumed:
-        load_named_state(optimizer, model, resumed.optimizer)
+        load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
-def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: World) -> Loader:
-    """Returns the shuffled, augmented training batches of this process."""
-    transform = TrainTransform(
+def build_ema(
+    model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
+) -> Ema | None:
+    """Returns the moving average that the settings ask for, where the resumed run has left it."""
+    if not config.model_ema:
+        return None
+    updates = resumed.progress.ema_updates if resumed else 0
+    ema = Ema(model, ema_decay(config, effective_batch), updates)
+    if resumed:
+        for name, tensor in ema.average.items():
+            tensor.set_value(resumed.params[name])
+    return ema
+
+
+def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
+    """Returns what happens to a training picture before it is normalised with `preprocess`."""
+    red, green, blue = (round(255 * value) for value in preprocess.mean)
+    policy = Policy(
+        name=config.auto_augment or "",
+        motion=Motion(
+            INTERPOLATIONS[config.augment_interpolation],
+            # timm fills with the mean colour, all others with black.
+            (red, green, blue) if config.auto_augment == "ra_timm" else (0, 0, 0),
+        ),
+        magnitude=config.ra_magnitude,
+        magnitude_std=config.ra_magnitude_std,
+        num_ops=config.ra_num_ops,
+        severity=config.augmix_severity,
+    )
+    return TrainTransform(
         crop_size=config.train_crop_size,
         interpolation=config.interpolation,
         scale=config.crop_scale,
-        auto_augment=config.auto_augment,
+        ratio=config.crop_ratio,
+        padding=config.crop_padding,
+        flip_prob=config.hflip,
+        auto_augment=policy if policy.name else None,
+        jitter=config.color_jitter,
         erase_prob=config.random_erase,
+        erase_mode=config.random_erase_mode,
+        mean=preprocess.mean,
+        std=preprocess.std,
     )
+
+
+def train_loader(
+    data: ImageDataset, config: TrainConfig, preprocess: Preprocess, seed: int, world: World
+) -> Loader:
+    """Returns the shuffled, augmented training batches of this process."""
     return Loader(
         data,
-        transform,
+        train_transform(config, preprocess),
         config.batch_size,
         training=True,
         workers=config.workers,
@@ -118,4 +188,5 @@ def train_loader(data: ImageDataset, config: TrainConfig, seed: int, world: Worl
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        decode=config.decode,
     )

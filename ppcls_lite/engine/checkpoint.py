@@ -2,6 +2,8 @@
 
     X.pdparams  named weights and batch-norm statistics       (readable by paddle.load)
     X.pdopt     optimizer state, named after the weights       (readable by paddle.load)
+                With a moving average, X.pdparams holds it, because it is what was evaluated, and
+                X.pdopt also the weights that are being trained, as NAME.trained.
     X.json      everything else, for people and programs: where the run stands, the network, class
                 names, preprocessing, settings, versions, and the SHA-256 of the two others
 
@@ -20,13 +22,15 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.tags import tags_of
+from ppcls_lite.arch.tags import tag_of_file, tags_of
+from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
 
 PARTS = (".pdparams", ".pdopt", ".json")
+TRAINED = ".trained"
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Progress:
         seed: of the whole run; every random draw follows from it, the epoch and the batch or
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
+        ema_updates: updates of the moving average since its last restart; 0 without one.
         layout: how an epoch is cut into batches; `batch` has a meaning only under the same one.
     """
 
@@ -50,6 +55,7 @@ class Progress:
     best_top1: float = -1.0
     seed: int = 0
     loss_scale: float = 0.0
+    ema_updates: int = 0
     layout: str = ""
 
 
@@ -64,6 +70,22 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     metrics: dict[str, float]
+
+    @property
+    def trained(self) -> dict[str, np.ndarray]:
+        """The weights to train on: those of `params`, unless that is their moving average."""
+        own = {k: v for k, v in self.optimizer.items() if k.endswith(TRAINED)}
+        return {k.removesuffix(TRAINED): v for k, v in own.items()} or self.params
+
+    @property
+    def accumulators(self) -> dict[str, np.ndarray]:
+        """The optimizer's own state, see `optimizer.named_state`."""
+        return {k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED)}
+
+
+def as_trained(params: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns a model's state under the names that `Checkpoint.trained` finds."""
+    return {name + TRAINED: tensor.numpy() for name, tensor in params.items()}
 
 
 def save_checkpoint(
@@ -100,8 +122,11 @@ def save_checkpoint(
     )
 
 
-def save_weights(path: Path, params: dict[str, Any], info: ModelInfo) -> None:
-    """Writes `path` (.pdparams) and its JSON: weights that no run here has made."""
+def save_weights(
+    path: Path, params: dict[str, Any], info: ModelInfo, extra: dict[str, Any] | None = None
+) -> None:
+    """Writes `path` (.pdparams) and its JSON, which `extra` is added to: weights to use, not to
+    go on training with."""
     import paddle
 
     path.with_suffix(".json").unlink(missing_ok=True)
@@ -110,7 +135,7 @@ def save_weights(path: Path, params: dict[str, Any], info: ModelInfo) -> None:
     write_atomically(path, buffer.getvalue())
     state = info.to_dict() | {
         "progress": asdict(Progress()), "metrics": {}, "sha256": {"pdparams": file_sha256(path)},
-    }  # fmt: skip
+    } | (extra or {})  # fmt: skip
     write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
 
 
@@ -160,13 +185,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def read_model_info(path: str | Path, model: str, num_classes: int | None = None) -> ModelInfo:
-    """Tells which network a `.pdparams` file holds.
+def read_model_info(
+    path: str | Path, model: str | None = None, num_classes: int | None = None
+) -> ModelInfo:
+    """Tells which network a weights file holds.
 
     Args:
         path: the weights; the JSON beside them, if any, is believed.
-        model: name to assume for bare weights (document 002's files have no JSON).
-        num_classes: K to assume for bare weights; None counts them in the file.
+        model: name to assume for weights without one (document 002's files); None takes the network
+            of the published file of this name, or DEFAULT_MODEL.
+        num_classes: K to assume for weights without a JSON; None counts them in the file.
 
     Raises:
         UserError: the twin is damaged, or the weights are to be counted and are not of `model`.
@@ -175,19 +203,16 @@ def read_model_info(path: str | Path, model: str, num_classes: int | None = None
     state = read_json(path)
     if state is not None:
         return understood(path, state)[0]
+    tag = tag_of_file(path)
+    model = model or (tag.model if tag else DEFAULT_MODEL)
     if num_classes is None:
         from ppcls_lite.arch.mapping import count_classes  # needs paddle; the twin does not
 
         num_classes = count_classes(read_weights(path), model, label=str(path))
-    return bare_info(model, num_classes)
-
-
-def bare_info(model: str, num_classes: int) -> ModelInfo:
-    """Returns what to assume of weights that say nothing of pictures and names.
-
-    They are fed as the network's published weights were; 1000 classes are taken for ImageNet's.
-    """
-    preprocess = next((tag.preprocess for tag in tags_of(model)), Preprocess())
+    # They are fed as they were when published, or as the network's published weights are.
+    tag = tag or next(iter(tags_of(model)), None)
+    preprocess = tag.preprocess if tag else Preprocess()
+    # 1000 classes are taken for ImageNet's.
     return ModelInfo(model, num_classes, classes=imagenet_names(num_classes), preprocess=preprocess)
 
 

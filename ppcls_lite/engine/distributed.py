@@ -76,8 +76,20 @@ def wait_for_all(world: World) -> None:
     sum_over_ranks(np.zeros(1), world)
 
 
-def share_buffers(model: paddle.nn.Layer, world: World) -> None:
-    """Gives every process the batch-norm statistics of rank 0, the ones that are saved."""
-    if world.size > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
+def share_statistics(state: dict[str, paddle.Tensor], world: World, how: str) -> None:
+    """Gives every process the same running batch-norm statistics.
+
+    Args:
+        state: a model's named tensors. Paddle counts the statistics among the parameters, so they
+            are told by their names.
+        how: "broadcast" takes those of rank 0, "reduce" the mean over all ranks.
+    """
+    if world.size == 1:
+        return
+    for name, tensor in state.items():
+        if name.endswith(("._mean", "._variance")):
+            if how == "broadcast":
+                dist.broadcast(tensor, src=0)
+            else:
+                dist.all_reduce(tensor)
+                tensor.scale_(1 / world.size)

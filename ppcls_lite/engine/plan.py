@@ -16,15 +16,16 @@ import paddle
 import PIL
 
 import ppcls_lite
-from ppcls_lite import cli
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
+from ppcls_lite.flags import flags
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
 
@@ -55,7 +56,7 @@ def git_commit() -> str | None:
 
 def description(config: TrainConfig) -> dict[str, Any]:
     """Returns what every checkpoint of the run keeps for repeating it."""
-    settings = {name: getattr(config, name) for name in cli.flags(TrainConfig)}
+    settings = {name: getattr(config, name) for name in flags(TrainConfig)}
     return {
         "config": settings,
         "command": " ".join(sys.argv),
@@ -67,7 +68,6 @@ def description(config: TrainConfig) -> dict[str, Any]:
 def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     """Returns the plan of a run, line by line."""
     config, info, world = run.config, run.info, run.world
-    batch = config.batch_size * world.size * config.gradient_accumulation_steps
     macs = count_macs(run.model, config.train_crop_size) / 1e6
     steps = -(-len(run.loader) // config.gradient_accumulation_steps)
     plan = [
@@ -76,18 +76,24 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
         f"weights   {weights_line(run, report)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
+        f"decoding  {config.decode}, "
+        + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",
         f"batch     {config.batch_size} per device x {world.size} x"
-        f" {config.gradient_accumulation_steps} accumulated = {batch};"
+        f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",
-        f"lr        {config.lr:g} as given, {config.lr_scheduler} schedule"
-        + (f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")),
+        f"lr        {lr_line(run)}",
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
     ]
+    if run.teacher:
+        plan.append(
+            f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
+            f" weight {config.distill_weight:g}"
+        )
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
-        for name, flag in cli.flags(TrainConfig).items()
+        for name, flag in flags(TrainConfig).items()
         if getattr(config, name) != flag.default
     ]
     plan.append("settings  " + (", ".join(changed) or "all at their defaults"))
@@ -96,15 +102,28 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     return plan
 
 
+def lr_line(run: Run) -> str:
+    """Says what the learning rate is and where it comes from."""
+    config, batch = run.config, run.effective_batch
+    schedule = f"{config.lr_scheduler} schedule"
+    if config.lr_scale_batch:
+        given = f"{config.lr:g} x {batch} / {config.lr_scale_batch}"
+        return f"{run.peak_lr:g} = {given}, {schedule}"
+    usual = f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")
+    return f"{config.lr:g} as given, {schedule}{usual}"
+
+
 def weights_line(run: Run, report: LoadReport) -> str:
     """Says where the weights come from."""
     if not report.loaded:
-        return "initialised"
+        wanted = run.config.pretrained
+        return f"initialised; a dry run does not download {wanted}" if wanted else "initialised"
     if run.resumed_from:
         return f"{run.resumed_from}, at epoch {run.progress.epoch}, batch {run.progress.batch}"
     source = str(run.config.pretrained)
     if report.layout != "ours":
         source += f" ({report.layout} layout)"
+    source += report.choice
     if report.reinitialised:
         return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
     return source

@@ -3,13 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite import cli
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.errors import UserError
+from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo
 
 # What a resumed run takes from its command line alone, never from the checkpoint.
@@ -34,7 +34,7 @@ def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint |
         found = checkpoint.load_checkpoint(config.resume)
         if not config.given("output_dir"):
             config = dataclasses.replace(config, output_dir=str(found.path.parent))
-    known = cli.flags(TrainConfig)
+    known = flags(TrainConfig)
     kept = {
         name: known[name].check(value, f"{found.path.stem}.json: {name}")
         for name, value in found.config.items()

@@ -13,8 +13,11 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.optimizer.ema import Ema
+from ppcls_lite.optimizer.schedule import peak_lr
 
 
 class Diverged(Exception):
@@ -28,6 +31,8 @@ class Run:
     Attributes:
         model: the network; `parallel` wraps it when there are several processes.
         evaluate: runs the validation set through the model.
+        ema: the moving average of the model that is evaluated and saved in its place, if asked for.
+        teacher: what the model learns from beside the labels, if anything.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
@@ -45,5 +50,18 @@ class Run:
     log: RunLog
     stop: StopRequest
     folder: Path
+    ema: Ema | None = None
+    teacher: Teacher | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def effective_batch(self) -> int:
+        """Pictures of one optimizer step, over all devices and accumulated batches."""
+        config = self.config
+        return config.batch_size * self.world.size * config.gradient_accumulation_steps
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at full height."""
+        return peak_lr(self.config, self.effective_batch)

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from ppcls_lite.data.loader import Batch
+from ppcls_lite.data.mixing import draw_mix
 from ppcls_lite.engine import checkpoint
-from ppcls_lite.engine.distributed import share_buffers, sum_over_ranks
+from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.window import Window
+from ppcls_lite.loss import training_loss
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.optimizer import named_state
+from ppcls_lite.optimizer.ema import ema_start
 from ppcls_lite.optimizer.schedule import lr_at
 from ppcls_lite.report import write_confusion_matrix
 
@@ -34,8 +36,7 @@ def fit(run: Run) -> float:
     while run.progress.epoch < run.config.epochs:
         try:
             train_one_epoch(run)
-            share_buffers(run.model, run.world)
-            accuracy = run.evaluate()
+            accuracy = evaluate(run)
         except Stopped:
             if run.world.is_main:
                 save(run, run.folder / "latest.pdparams")
@@ -43,6 +44,17 @@ def fit(run: Run) -> float:
         finish_epoch(run, accuracy)
     run.log.line(f"Training time {timedelta(seconds=int(time.perf_counter() - begin))}")
     return run.progress.best_top1
+
+
+def evaluate(run: Run) -> Accuracy:
+    """Evaluates the model, or its moving average, after all ranks have the same statistics."""
+    share_statistics(run.model.state_dict(), run.world, run.config.dist_bn)
+    if run.ema is None:
+        return run.evaluate()
+    share_statistics(run.ema.average, run.world, run.config.dist_bn)
+    run.log.line("Test: of the moving average (--model-ema), which is what a checkpoint holds")
+    with run.ema.in_place():
+        return run.evaluate()
 
 
 def train_one_epoch(run: Run) -> None:
@@ -77,13 +89,12 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     epochs_done = progress.epoch + first / len(run.loader)
-    run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, config.lr))
-    images = paddle.to_tensor(run.info.preprocess.normalize(batch.images))  # [N, 3, H, W]
-    labels = paddle.to_tensor(batch.labels)  # [N]
+    run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, run.peak_lr))
+    images, targets, advice = inputs(run, batch)
     with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
-            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            loss = training_loss(logits, targets, advice, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
         if config.clip_grad_norm:
@@ -95,8 +106,22 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
         run.scaler.update()
         run.optimizer.clear_grad()
         progress.step += 1
+        step_of_epoch = first // config.gradient_accumulation_steps
+        if run.ema and step_of_epoch % config.model_ema_steps == 0:
+            run.ema.update(restart=progress.epoch < ema_start(config))
     progress.batch += 1
     return loss, logits, is_step
+
+
+def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
+    """Returns normalised images [N, 3, H, W], targets [N, K], and the teacher's logits [N, K]."""
+    # The last number keeps these draws apart from those of the pictures and of dropout.
+    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank, 1)
+    height, width = batch.images.shape[1:3]
+    mix = draw_mix(run.config, run.progress.epoch, height, width, np.random.default_rng(place))
+    images = paddle.to_tensor(mix.images(run.info.preprocess.normalize(batch.images)))
+    targets = paddle.to_tensor(mix.targets(batch.labels, run.info.num_classes))
+    return images, targets, run.teacher.logits(batch.images, mix) if run.teacher else None
 
 
 def stop_asked(run: Run) -> int:
@@ -147,10 +172,15 @@ def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
     """Writes a checkpoint of the run as it stands; rank 0 only."""
     if run.scaler.is_enable():
         run.progress.loss_scale = float(run.scaler.state_dict()["scale"])
+    params, optimizer = run.model.state_dict(), named_state(run.optimizer, run.model)
+    if run.ema:
+        optimizer |= checkpoint.as_trained(params)
+        params = run.ema.average
+    run.progress.ema_updates = run.ema.updates if run.ema else 0
     checkpoint.save_checkpoint(
         path,
-        run.model.state_dict(),
-        named_state(run.optimizer, run.model),
+        params,
+        optimizer,
         run.info,
         run.progress,
         run.description | {"metrics": metrics or {}},

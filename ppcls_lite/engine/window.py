@@ -52,8 +52,10 @@ class Window:
         loss = float(np.mean([x.item() for x in self._losses]))
         accuracy = Accuracy(run.info.num_classes)
         for logits, labels in self._answers:
-            accuracy.add(logits.astype("float32").numpy(), labels)
+            if (known := labels >= 0).any():
+                accuracy.add(logits.astype("float32").numpy()[known], labels[known])
         batches = len(self._losses)
+        pictures = sum(len(labels) for _, labels in self._answers)
         seconds = time.perf_counter() - self._begin
         values = {
             "loss": loss,
@@ -62,7 +64,7 @@ class Window:
             "lr": run.optimizer.get_lr(),
             "reader_cost": self._reader_cost / batches,
             "batch_cost": seconds / batches,
-            "ips": accuracy.count / seconds,
+            "ips": pictures / seconds,
         }
         if not math.isfinite(loss):
             raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
@@ -72,7 +74,7 @@ class Window:
             f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
             f" loss: {loss:.5f}, avg_reader_cost: {values['reader_cost']:.5f} sec,"
             f" avg_batch_cost: {values['batch_cost']:.5f} sec,"
-            f" avg_samples: {accuracy.count / batches}, avg_ips: {values['ips']:.5f} images/sec."
+            f" avg_samples: {pictures / batches}, avg_ips: {values['ips']:.5f} images/sec."
             f" eta: {timedelta(seconds=int(to_do * values['batch_cost']))}"
         )
         run.log.record(

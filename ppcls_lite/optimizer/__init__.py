@@ -7,29 +7,38 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.config import OptimizationSettings
+from ppcls_lite.optimizer.rmsprop import TensorFlowRMSProp, TorchRMSProp
+
+# rmsprop as in torchvision's MobileNetV3 recipe, rmsprop_tf as in timm's; the others everywhere.
+EPSILON = {"rmsprop": 0.0316, "rmsprop_tf": 1e-3, "adam": 1e-8, "adamw": 1e-8, "lamb": 1e-6}
 
 
 def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[dict[str, Any]]:
-    """Splits the trainable parameters by weight decay: normalisation, biases, all others.
+    """Splits the trainable parameters by weight decay and rate.
 
-    Batch-norm statistics, which `model.parameters()` lists too, are left out.
+    Normalisation, biases and all others may decay differently; the last linear layer may learn at
+    another rate. Batch-norm statistics, which `model.parameters()` lists too, are left out.
     """
     decay = {
         "norm": settings.norm_weight_decay,
         "bias": settings.bias_weight_decay,
         "other": settings.weight_decay,
     }
-    members: dict[str, list[paddle.Tensor]] = {kind: [] for kind in decay}
-    for layer in model.sublayers(include_self=True):
+    layers = model.sublayers(include_self=True)
+    head = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
+    groups: dict[tuple[float, float], list[paddle.Tensor]] = {}
+    for layer in layers:
         is_norm = isinstance(layer, nn.BatchNorm2D | nn.SyncBatchNorm)
+        factor = settings.head_lr_factor if layer is head else 1.0
         for name, parameter in layer.named_parameters(include_sublayers=False):
             if parameter.stop_gradient:
                 continue
-            members["norm" if is_norm else "bias" if name == "bias" else "other"].append(parameter)
+            own = decay["norm" if is_norm else "bias" if name == "bias" else "other"]
+            key = (settings.weight_decay if own is None else own, factor)
+            groups.setdefault(key, []).append(parameter)
     return [
-        {"params": params, "weight_decay": settings.weight_decay if d is None else d}
-        for d, params in zip(decay.values(), members.values(), strict=True)
-        if params
+        {"params": params, "weight_decay": weight_decay, "learning_rate": factor}
+        for (weight_decay, factor), params in groups.items()
     ]
 
 
@@ -39,15 +48,21 @@ def build_optimizer(model: nn.Layer, settings: OptimizationSettings) -> paddle.o
         "learning_rate": 0.0,
         "parameters": parameter_groups(model, settings),
     }
-    if settings.opt == "adamw":
-        return paddle.optimizer.AdamW(**common)
-    if settings.opt == "rmsprop":
-        # torchvision's MobileNetV3 recipe: alpha 0.9, epsilon 0.0316 outside the root.
-        # Differs from torchvision: Paddle adds epsilon inside the root, hence its square.
-        return paddle.optimizer.RMSProp(
-            rho=0.9, epsilon=0.0316**2, momentum=settings.momentum, **common
+    if settings.opt in ("sgd", "nesterov"):
+        return paddle.optimizer.Momentum(
+            momentum=settings.momentum, use_nesterov=settings.opt == "nesterov", **common
         )
-    return paddle.optimizer.Momentum(momentum=settings.momentum, **common)
+    common["epsilon"] = settings.opt_eps or EPSILON[settings.opt]
+    if settings.opt in ("rmsprop", "rmsprop_tf"):
+        rule = TorchRMSProp if settings.opt == "rmsprop" else TensorFlowRMSProp
+        return rule(rho=settings.opt_alpha, momentum=settings.momentum, **common)
+    common["beta1"], common["beta2"] = settings.opt_betas
+    if settings.opt == "lamb":
+        for group in common["parameters"]:
+            # Paddle's own name. A group without decay is not adapted to the weights' norm either.
+            group["lamb_weight_decay"], group["weight_decay"] = group["weight_decay"], None
+        return paddle.optimizer.Lamb(**common)
+    return {"adam": paddle.optimizer.Adam, "adamw": paddle.optimizer.AdamW}[settings.opt](**common)
 
 
 def _names(model: nn.Layer) -> dict[str, str]:

@@ -16,6 +16,11 @@ def _random(seed: str) -> np.random.RandomState:
     return np.random.RandomState(zlib.crc32(seed.encode()))
 
 
+def draws(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers that belong to a name, float64."""
+    return _random(f"draws of {key}").standard_normal(shape)
+
+
 def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """A value for the state-dict entry `key`, float32, in Paddle's names and layout.
 

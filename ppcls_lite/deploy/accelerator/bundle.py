@@ -45,7 +45,7 @@ class Request:
     """What a bundle is made of.
 
     Attributes:
-        pretrained: a checkpoint, or weights of any framework.
+        pretrained: a checkpoint, weights of any framework, or the tag of published ones.
         model: their network, when they do not say.
         num_classes: their classes, when they do not say.
         data_path: data root with the pictures of calibration and evaluation; None leaves them out.
@@ -57,8 +57,8 @@ class Request:
         created_by: the command.
     """
 
-    pretrained: Path
-    model: str
+    pretrained: str
+    model: str | None
     num_classes: int | None
     data_path: str | None
     split: str
@@ -127,7 +127,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "preprocess": info.preprocess.to_dict(),
         "onnx": {"file": str(file.relative_to(work)), "opset": request.opset_version}
         | {"input": INPUT_NAME, "softmax": False},
-        "fp32_accuracy": _accuracy(request.pretrained),
+        "fp32_accuracy": _accuracy(Path(request.pretrained)),
         "verification": sidecar.verification,
         "calibration": calibration,
         "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,

@@ -13,10 +13,10 @@ from ppcls_lite.errors import UserError
 
 
 def write_onnx(
-    pretrained: Path,
+    pretrained: str | Path,
     file: Path,
     *,
-    model: str,
+    model: str | None,
     num_classes: int | None,
     opset_version: int,
     image_size: int | None,
@@ -24,7 +24,7 @@ def write_onnx(
     """Writes a network as the accelerator's compiler wants it: input `input` [1, 3, H, W], logits.
 
     Args:
-        pretrained: a checkpoint, or weights of any framework.
+        pretrained: a checkpoint, weights of any framework, or the tag of published ones.
         file: the ONNX file to write.
         model: network to assume for weights without a JSON.
         num_classes: K to assume for such weights; None takes it from them.

@@ -1,0 +1,81 @@
+"""`benchmark loader`: training pictures a second, read and augmented, without a network."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ppcls_lite.benchmark.peers import Peer, measure
+from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.preprocess import load_image
+
+COPIES = 512
+LONG, SHORT = 500, 375  # pixels: the commonest size of ImageNet's training photographs
+QUALITY = 95  # about the 110 KB that ImageNet's files have on average
+COLUMNS = (
+    "peer", "size", "batch_size", "workers", "images_per_second", "ratio", "peak_mib",
+)  # fmt: skip
+
+
+def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
+    """Measures every size, batch size and number of workers; `ratio` is ours over the row's."""
+    config.require("data_path")
+    found, facts = [], {}
+    with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
+        root = Path(config.data_path or "").resolve()
+        if config.imagenet_sized:
+            say(f"writing {COPIES} pictures of {LONG} x {SHORT} pixels")
+            facts = {"mean_kb": write_copies(root, Path(folder))}
+            root = Path(folder)
+        for size in config.size:
+            for batch_size in config.batch_size:
+                for workers in config.workers:
+                    about = {"size": size, "batch_size": batch_size, "workers": workers}
+                    group = peers(config, root, about)
+                    results = measure(group, config.rounds, config.steps or 1, say)
+                    found += finished([r.row() for r in results], about)
+    return found, facts
+
+
+def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Peer]:
+    """Returns ours and, when asked for, torchvision's."""
+    request = {"kind": "loader", "data": str(root), "folder": str(root / "train")} | about
+    chosen = [Peer("ours", "our_peer.py", request)]
+    if "torch" in config.versus:
+        python = config.versus_python or sys.executable
+        chosen.append(Peer("torchvision", "torch_peer.py", request, python=python))
+    return chosen
+
+
+def finished(results: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Adds what the rows of one group have in common, and our speed over each one's."""
+    for row in results:
+        row |= about
+        row.pop("value", None)
+        if "error" not in row and "error" not in results[0]:
+            rates = results[0]["images_per_second"], row["images_per_second"]
+            row["ratio"] = round(rates[0] / rates[1], 2)
+    return results
+
+
+def write_copies(root: Path, folder: Path) -> int:
+    """Writes pictures of the training split as JPEG files of ImageNet's usual size.
+
+    Returns:
+        Their mean size, KB.
+    """
+    data = open_split(str(root), "train", None)
+    size = 0
+    for number in range(COPIES):
+        # Spread over the whole set, which is sorted by class.
+        image = load_image(data.path(number * len(data) // COPIES))
+        target = (LONG, SHORT) if image.width >= image.height else (SHORT, LONG)
+        path = folder / "train" / f"class{number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.resize(target, Image.Resampling.BICUBIC).save(path, quality=QUALITY)
+        size += path.stat().st_size
+    return round(size / COPIES / 1000)

@@ -1,0 +1,168 @@
+"""This library doing the work that is measured, in a process of its own.
+
+python our_peer.py '{"kind": "train", "model": "mobilenet_v3_small", …}'
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.benchmark.channel import serve
+from ppcls_lite.config import TrainConfig
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.loader import Batch, Loader
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, load_network
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+CLASSES = 1000  # of ImageNet, as torchvision's and timm's builders have
+
+
+class Endless:
+    """Stands for the pictures of a run whose epoch never ends."""
+
+    def __len__(self) -> int:
+        return 10**6
+
+
+def train(request: dict[str, Any]) -> None:
+    """Takes `train.py`'s step on one random batch."""
+    load_paddle()
+    import paddle
+
+    from ppcls_lite.engine.build import build_network
+    from ppcls_lite.engine.checkpoint import Progress
+    from ppcls_lite.engine.distributed import start_world, sum_over_ranks
+    from ppcls_lite.engine.log import RunLog
+    from ppcls_lite.engine.run import Run
+    from ppcls_lite.engine.signals import StopRequest
+    from ppcls_lite.engine.train import train_batch
+    from ppcls_lite.metric import Accuracy
+
+    batch_size, size = request["batch_size"], request["size"]
+    config = TrainConfig(
+        model=request["model"], batch_size=batch_size, train_crop_size=size, lr=request["lr"],
+        device="cpu",
+    )  # fmt: skip
+    world = start_world("cpu")
+    info, progress = ModelInfo(config.model, CLASSES), Progress()
+    model, optimizer, scaler, _ = build_network(config, info, None, progress, world)
+    model.train()
+    run = Run(
+        config=config,
+        info=info,
+        model=model,
+        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        optimizer=optimizer,
+        scaler=scaler,
+        loader=Endless(),  # type: ignore[arg-type]
+        evaluate=lambda: Accuracy(CLASSES),
+        progress=progress,
+        world=world,
+        log=RunLog(None, enabled=False),
+        stop=StopRequest(),
+        folder=Path(),
+    )
+    run.stop.restore()
+    draws = np.random.default_rng(world.rank)
+    images = draws.integers(0, 256, (batch_size, size, size, 3), np.uint8)
+    batch = Batch(images, draws.integers(0, CLASSES, batch_size), np.arange(batch_size))
+
+    def step() -> float:
+        return train_batch(run, batch)[0].item()
+
+    def share(count: int) -> int:
+        return int(sum_over_ranks(np.array([count]), world)[0])
+
+    facts = {"versions": {"paddle": paddle.__version__}, "images": batch_size}
+    serve(request["socket"], step, facts, world.is_main, share)
+
+
+def evaluate(request: dict[str, Any]) -> None:
+    """Runs the validation pictures through a network while workers decode the next ones."""
+    load_paddle()
+    from ppcls_lite.deploy.evaluation import exported_forward
+    from ppcls_lite.deploy.export import StaticGraph
+    from ppcls_lite.engine.evaluate import dygraph_forward
+
+    info = ModelInfo.from_dict(request["info"])
+    data = open_split(request["data"], "val", None)
+    spec, workers = info.preprocess, request["workers"]
+    loader = Loader(data, spec, request["batch_size"], training=False, workers=workers)
+    engine = request["engine"]
+    model, _ = load_network(Path(request["weights"]), info)
+    with ExitStack() as stack:
+        stack.callback(loader.close)
+        forward: Callable[[np.ndarray], np.ndarray] = dygraph_forward(model)
+        if engine == "exported":
+            forward = stack.enter_context(exported_forward(StaticGraph(model, spec.crop_size)))
+        elif engine != "dygraph":
+            forward = FILE_RUNTIMES[engine](Path(request["file"]))
+
+        def step() -> float:
+            hits = 0
+            for batch in loader.epoch(0):
+                scores = forward(spec.normalize(batch.images))
+                hits += int((scores.argmax(1) == batch.labels).sum())
+            return hits / len(data)
+
+        serve(request["socket"], step, {"images": len(data)})
+
+
+def load(request: dict[str, Any]) -> None:
+    """Reads the training pictures as `train.py` does, without training."""
+    data = open_split(request["data"], "train", None)
+    transform = TrainTransform(crop_size=request["size"])
+    workers = request["workers"]
+    loader = Loader(data, transform, request["batch_size"], training=True, workers=workers)
+
+    def step() -> float:
+        return float(sum(len(Preprocess().normalize(b.images)) for b in loader.epoch(0)))
+
+    try:
+        serve(request["socket"], step, {"images": len(data)})
+    finally:
+        loader.close()
+
+
+def infer(request: dict[str, Any]) -> None:
+    """Runs the network alone; every runtime takes as many threads as the process may use cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: request["threads"]])
+    run = open_runtime(request)
+    images = np.load(request["images"], mmap_mode="r")  # [N, 3, H, W]
+    if request["answers"]:
+        rows = [run(np.ascontiguousarray(images[i : i + 1])) for i in range(len(images))]
+        np.save(request["answers"], np.concatenate(rows))
+    batch = np.resize(images, (request["batch_size"], *images.shape[1:]))
+
+    def step() -> float:
+        return float(run(batch)[0, 0])
+
+    serve(request["socket"], step, {"images": len(batch)})
+
+
+def open_runtime(request: dict[str, Any]) -> Runtime:
+    """Opens what the request names: a checkpoint for dygraph, else an exported file."""
+    file = Path(request["file"])
+    if request["engine"] == "dygraph":
+        network, _ = load_network(file, ModelInfo.from_dict(request["info"]))
+        return DygraphRuntime(network)
+    return FILE_RUNTIMES[request["engine"]](file, **request["options"])
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    kinds = {"train": train, "eval": evaluate, "loader": load, "infer": infer}
+    try:
+        kinds[asked["kind"]](asked)
+    except UserError as error:
+        sys.exit(error.message)

@@ -1,0 +1,280 @@
+"""`tools/pack_dataset.py`: a data folder as a few large tar files, and the check of such files."""
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.config import PackDatasetConfig
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.data.jpeg import resized
+from ppcls_lite.data.loader import dead_worker, worker_pool
+from ppcls_lite.data.packed import (
+    ENTRY,
+    Source,
+    description_file,
+    digest,
+    read_source,
+    shard_file,
+)
+from ppcls_lite.data.preprocess import ImageError, open_image
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import write_atomically
+from ppcls_lite.program import command
+
+SPLITS = ("train", "val")
+
+
+def run(config: PackDatasetConfig) -> int:
+    """Packs or verifies; returns 1 when verifying found problems.
+
+    Raises:
+        UserError: a picture cannot be read, or the folder holds something else already.
+    """
+    config.require("out")
+    if config.verify:
+        return verify(config.out)
+    datasets = {split: open_split(config.data_path, split) for split in SPLITS}
+    check_same_classes(datasets["train"].classes, datasets["val"].classes)
+    for split, dataset in datasets.items():
+        if dataset.packed:
+            raise UserError(f"{config.data_path} is packed already", "pack the original folder")
+        pack(dataset, split, config)
+    print("next: " + command("pack_dataset", "--out", config.out, "--verify"))
+    return 0
+
+
+def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
+    """Writes the shards of a split that are not there yet, then what describes them."""
+    folder = Path(config.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [os.path.relpath(dataset.path(i), config.data_path) for i in range(len(dataset))]
+    plan = {
+        "format": 1,
+        "short_side": config.short_side,
+        "quality": config.quality if config.short_side else None,
+        "shard_size": config.shard_size,
+        "pictures": len(dataset),
+        "classes": dataset.classes,
+        "sources": _fingerprint(dataset, names),
+    }
+    if _is_complete(folder, split, plan):
+        print(f"{split}: packed already")
+        return
+    # The same order in every run, so that a stopped one can go on.
+    order = np.random.default_rng(0).permutation(len(dataset))
+    shards = -(-len(dataset) // config.shard_size)
+    with _mapper(config.workers) as mapper:
+        for number in range(shards):
+            shard = shard_file(folder, split, number)
+            if shard.is_file():
+                continue
+            mine = order[number * config.shard_size :][: config.shard_size]
+            shrink = functools.partial(
+                packed_picture, short_side=config.short_side, quality=config.quality
+            )
+            pictures = mapper(shrink, [dataset.source(int(i)) for i in mine])
+            entries = write_shard(shard, number, mine, dataset, pictures)
+            print(f"{shard}: {len(mine)} pictures, {entries['size'].sum() / 1e6:.1f} MB")
+    parts = [np.load(_part(folder, split, number)) for number in range(shards)]
+    entries = np.empty(len(dataset), ENTRY)
+    entries[order] = np.concatenate(parts)
+    description = description_file(folder, split)
+    write_atomically(description.with_suffix(".npy"), _npy(entries))
+    packed_names = np.array([os.fsencode(name) for name in names])
+    write_atomically(description.with_suffix(".names.npy"), _npy(packed_names))
+    sizes = [shard_file(folder, split, number).stat().st_size for number in range(shards)]
+    write_atomically(description, json.dumps(plan | {"shard_bytes": sizes}, indent=1).encode())
+    _plan_file(folder, split).unlink()
+    for number in range(shards):
+        _part(folder, split, number).unlink()
+
+
+def packed_picture(source: Source, short_side: int | None, quality: int) -> tuple[bytes, str]:
+    """Returns what is packed of a picture: its bytes and their suffix.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    data = read_source(source)
+    suffix = Path(str(source)).suffix.lower()
+    if short_side is None:
+        return data, suffix
+    image = open_image(data)
+    width, height = image.size
+    if min(width, height) <= short_side:
+        return data, suffix  # shrinking only ever loses
+    factor = short_side / min(width, height)
+    size = round(width * factor), round(height * factor)
+    pixels = resized(image, (0, 0, width, height), size, "bicubic")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "jpeg", quality=quality)
+    return buffer.getvalue(), ".jpg"
+
+
+def write_shard(
+    shard: Path,
+    number: int,
+    indices: np.ndarray,
+    dataset: ImageDataset,
+    pictures: Iterable[tuple[bytes, str]],
+) -> np.ndarray:
+    """Writes one tar file, which is there as a whole or not at all; returns its `ENTRY`s."""
+    entries = np.empty(len(indices), ENTRY)
+    part = shard.with_name(f".{shard.name}.part")
+    packed = iter(pictures)
+    with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, index in enumerate(indices.tolist()):
+            try:
+                data, suffix = next(packed)
+            except ImageError as error:
+                raise UserError(
+                    f"broken picture {dataset.path(index)}: {error.cause}",
+                    f"{command('check_data')} lists every broken picture; remove them, then again",
+                ) from None
+            label = dataset.label(index)
+            offset = tar.offset + tarfile.BLOCKSIZE
+            _add(tar, f"{index:08d}{suffix}", data)
+            _add(tar, f"{index:08d}.cls", str(label).encode())
+            entries[row] = (number, label, offset, len(data), digest(data))
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    # The shard comes last: where it is, its entries are.
+    split = shard.name.rpartition("-")[0]
+    write_atomically(_part(shard.parent, split, number), _npy(entries))
+    os.replace(part, shard)
+    return entries
+
+
+def verify(out: str) -> int:
+    """Reads every picture of a packed folder; prints what is wrong and returns 1, or 0."""
+    problems: list[str] = []
+    for split in SPLITS:
+        try:
+            dataset = open_split(out, split)
+        except UserError as error:
+            problems.append(error.message)
+            continue
+        if not dataset.packed:
+            raise UserError(f"{out} is not packed", "--out names a folder that was packed")
+        found = list(_problems(dataset))
+        print(f"{split}: {len(dataset)} pictures read, {len(found)} problems")
+        problems += found
+    for problem in problems:
+        print(f"  {problem}")
+    return 1 if problems else 0
+
+
+def _problems(dataset: ImageDataset) -> Iterator[str]:
+    """Compares the shards with the index, as tar files and by position."""
+    files = dataset.packed
+    if files is None:
+        return
+    for number in range(len(files.description["shard_bytes"])):
+        shard = shard_file(files.folder, files.split, number)
+        try:
+            with tarfile.open(shard) as tar:
+                members = {info.name: info for info in tar}
+                labels = {n: tar.extractfile(members[n]) for n in members if n.endswith(".cls")}
+                read = {n: file.read() for n, file in labels.items() if file}
+        except (OSError, tarfile.TarError) as error:
+            yield f"{shard}: {error}"
+            continue
+        for index in np.flatnonzero(files.entries["shard"] == number).tolist():
+            entry, name = files.entries[index], files.member_name(index)
+            info = members.get(name)
+            if info is None or (info.offset_data, info.size) != (entry["offset"], entry["size"]):
+                yield f"{dataset.path(index)}: is not where the index says"
+            elif digest(read_source(files.source(index))) != entry["digest"].tobytes():
+                yield f"{dataset.path(index)}: its bytes are not those that were packed"
+            elif read.get(f"{index:08d}.cls") != str(entry["label"]).encode():
+                yield f"{dataset.path(index)}: its .cls is not the label {entry['label']}"
+
+
+def _fingerprint(dataset: ImageDataset, names: list[str]) -> str:
+    """Changes with the files, their sizes and their labels."""
+    state = hashlib.sha256()
+    for index, name in enumerate(names):
+        path = dataset.path(index)
+        size = os.path.getsize(path) if os.path.exists(path) else -1
+        state.update(f"{name}\0{size}\0{dataset.label(index)}\n".encode(errors="surrogateescape"))
+    return state.hexdigest()
+
+
+def _is_complete(folder: Path, split: str, plan: dict[str, Any]) -> bool:
+    """Whether the split is packed as planned; notes the plan if nothing was begun.
+
+    Raises:
+        UserError: the folder holds another data set, or the same one packed in another way.
+    """
+    for file in (description_file(folder, split), _plan_file(folder, split)):
+        if not file.is_file():
+            continue
+        found = json.loads(file.read_text())
+        differs = [key for key in plan if found.get(key) != plan[key]]
+        if differs:
+            raise UserError(
+                f"{file}: was packed with another {', '.join(differs)}",
+                f"--out another folder, or remove {folder}",
+            )
+        return file == description_file(folder, split)
+    write_atomically(_plan_file(folder, split), json.dumps(plan).encode())
+    return False
+
+
+def _plan_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.plan.json"
+
+
+def _part(folder: Path, split: str, number: int) -> Path:
+    """The entries of a shard while the others are not there yet."""
+    return shard_file(folder, split, number).with_suffix(".npy")
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Appends a file; a TarInfo's own owner, mode and time are constants."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Any]:
+    """A `map` that keeps the order, over processes if there are any."""
+    if workers == 0:
+        yield map
+        return
+    pool = worker_pool(workers)
+    try:
+        yield functools.partial(_bounded_map, pool, 8 * workers)
+    except BrokenProcessPool as error:
+        raise dead_worker() from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _bounded_map(pool: Any, ahead: int, function: Any, items: Iterable[Any]) -> Iterator[Any]:
+    """Like `pool.map`, but with at most `ahead` results waiting: a shard need not fit in memory."""
+    items = iter(items)
+    running = [pool.submit(function, item) for item in itertools.islice(items, ahead)]
+    while running:
+        done = running.pop(0)
+        running += [pool.submit(function, item) for item in itertools.islice(items, 1)]
+        yield done.result()

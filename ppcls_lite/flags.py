@@ -1,0 +1,103 @@
+"""The fields of a settings class as flags and YAML keys: types, limits, help, spellings."""
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+import docstring_parser
+import msgspec
+
+from ppcls_lite.config import Settings
+from ppcls_lite.errors import UserError, nearest
+
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One field of a settings class, as the command line and YAML see it."""
+
+    name: str
+    kind: Any  # the annotated type, with its limits
+    default: Any
+    help: str
+    group: str
+    spellings: tuple[str, ...]
+    positional: bool  # the value alone, without a flag, will do
+    bare: str | None  # the value of the flag alone; None when it needs one
+
+    @property
+    def plain(self) -> Any:
+        """The type without its limits."""
+        return typing.get_args(self.kind)[0] if is_annotated(self.kind) else self.kind
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Allowed words; empty when the type is not a list of words."""
+        kinds = (self.plain, *typing.get_args(self.plain))
+        literals = [k for k in kinds if typing.get_origin(k) is typing.Literal]
+        return tuple(word for k in literals for word in typing.get_args(k))
+
+    def accepts(self, kind: type | None) -> bool:
+        """Tells whether the type is `kind`, or a union with it."""
+        kind = type(None) if kind is None else kind
+        return self.plain is kind or kind in typing.get_args(self.plain)
+
+    def check(self, value: Any, where: str) -> Any:
+        """Converts a text of the command line, or a YAML value, to the field's type.
+
+        Raises:
+            UserError: the value is of another type or out of its limits.
+        """
+        given = value
+        is_text = isinstance(value, str)
+        if is_text and value.lower() in _WORDS:
+            word = _WORDS[value.lower()]
+            value = word if self.accepts(type(word) if word is not None else None) else value
+        kinds = (self.plain, *typing.get_args(self.plain))
+        if isinstance(value, str) and any(typing.get_origin(k) is tuple for k in kinds):
+            value = value.split(",")
+        try:
+            value = msgspec.convert(value, self.kind, strict=not is_text)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise msgspec.ValidationError("Expected a finite number")
+            return value
+        except msgspec.ValidationError as error:
+            reason = str(error)
+            if self.choices:
+                reason = f"allowed: {', '.join(self.choices)}{nearest(str(given), self.choices)}"
+            raise UserError(f"{where}: {given!r} is not possible ({reason})", self.help) from None
+
+
+def is_annotated(kind: Any) -> bool:
+    """Tells whether a type carries limits."""
+    return typing.get_origin(kind) is typing.Annotated
+
+
+def flags(config: type[Settings]) -> dict[str, Flag]:
+    """Returns the flags of a settings class by field name: its own first, then group by group."""
+    kinds = typing.get_type_hints(config, include_extras=True)
+    found = {}
+    groups = (config, *reversed(config.__mro__[1:]))
+    for group in [c for c in groups if c not in (object, Settings)]:
+        helps = {
+            p.arg_name: (p.description or "").replace("\n", " ")
+            for p in docstring_parser.parse_from_object(group).params
+        }
+        for field in [f for f in dataclasses.fields(group) if f.name in group.__annotations__]:
+            kind = kinds[field.name]
+            limits = typing.get_args(kind)[1:] if is_annotated(kind) else ()
+            extra = {key: value for meta in limits for key, value in (meta.extra or {}).items()}
+            found[field.name] = Flag(
+                name=field.name,
+                kind=kind,
+                default=field.default,
+                help=helps.get(field.name, ""),
+                group=(group.__doc__ or "").strip().splitlines()[0].rstrip("."),
+                spellings=("--" + field.name.replace("_", "-"), *extra.get("flags", ())),
+                positional=extra.get("positional", False),
+                bare="true" if bool in (kind, *typing.get_args(kind)) else extra.get("bare"),
+            )
+    return found

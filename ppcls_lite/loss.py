@@ -1,0 +1,74 @@
+"""Losses: labels, hard, smoothed or mixed, and what a teacher answers."""
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+from ppcls_lite.config import LossSettings
+
+
+def training_loss(
+    logits: Tensor, targets: Tensor, teacher: Tensor | None, settings: LossSettings
+) -> Tensor:
+    """The loss of a batch: its labels', or with a teacher a weighted mean of both.
+
+    Args:
+        logits: [N, K].
+        targets: float32 [N, K], the share of each class; a row of zeros has no label.
+        teacher: logits of the teacher [N, K], or None.
+        settings: `loss`, `label_smoothing` and the `distill_*` fields.
+
+    Returns:
+        A float32 scalar, whatever precision the logits have.
+    """
+    logits = logits.astype("float32")
+    if teacher is None:
+        return label_loss(logits, targets, settings)
+    weight = settings.distill_weight
+    teacher = teacher.astype("float32")
+    if settings.distill_loss == "soft":
+        advice = soft_label_loss(logits, teacher, settings.distill_temperature)
+    else:
+        advice = symmetric_kl(logits, teacher)
+    if weight == 1:
+        return advice
+    return (1 - weight) * label_loss(logits, targets, settings) + weight * advice
+
+
+def label_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
+    """Mean loss against smoothed targets; samples without a label do not count."""
+    labelled = targets.sum(axis=1, keepdim=True)  # [N, 1]: 1, 0, or a share where two were mixed
+    smoothing = settings.label_smoothing
+    smoothed = (1 - smoothing) * targets + smoothing / targets.shape[1] * labelled
+    if settings.loss == "bce":
+        # The mean over the classes, not their sum, as in timm's recipes.
+        rows = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(axis=1)
+    else:
+        rows = soft_cross_entropy(logits, smoothed)
+    return rows.sum() / labelled.sum().clip(min=1e-6)  # 0 for a batch without any label
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of each sample, [N], against a distribution over the classes [N, K]."""
+    return -(targets * F.log_softmax(logits, axis=1)).sum(axis=1)
+
+
+def soft_label_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross entropy against the teacher's distribution, both softened (Hinton et al. 2015).
+
+    The square of the temperature keeps the size of the gradients. At temperature 1 it is the
+    `DistillationCELoss` of PaddleClas.
+    """
+    soft = F.softmax(teacher / temperature, axis=1)
+    return soft_cross_entropy(logits / temperature, soft).mean() * temperature**2
+
+
+def symmetric_kl(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the batch of half the sum of KL(a, b) and KL(b, a), of logits [N, K].
+
+    PaddleClas' `DMLLoss`, which its SSLD document calls JS divergence; the textbook's JS
+    divergence compares each of the two with their mean.
+    """
+    log_a, log_b = F.log_softmax(a, axis=1), F.log_softmax(b, axis=1)
+    difference = (paddle.exp(log_a) - paddle.exp(log_b)) * (log_a - log_b)  # [N, K]
+    return difference.sum(axis=1).mean() / 2

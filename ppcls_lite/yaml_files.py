@@ -1,0 +1,87 @@
+"""Settings as YAML files: read with the line of every value, written with their help."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_lite.config import Settings
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.flags import Flag, flags
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: no setting is one, and a folder may be called 2024-01-31."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, int]]:
+    """Yields (field name, checked value, line number) of a flat YAML file.
+
+    Raises:
+        UserError: no such file, broken YAML, an unknown or repeated key, a wrong value.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        loader = _Loader(text)
+        loader.name = path  # in its complaints
+        root = loader.get_single_node()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: the file is not UTF-8", "save it as UTF-8") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(
+            f"cannot read {path}: {' '.join(str(error).split())}", "ls configs"
+        ) from None
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{path}: expected lines of `key: value`", "--print-config shows the form")
+    seen: dict[str, int] = {}
+    for key_node, value_node in root.value:
+        line = key_node.start_mark.line + 1
+        name = str(key_node.value).replace("-", "_")
+        where = f"{path}:{line}"
+        if name not in known:
+            raise UserError(
+                f"{where}: unknown key {key_node.value!r}{nearest(name, known)}",
+                "--print-config lists every key",
+            )
+        if name in seen:
+            raise UserError(f"{where}: {name} is already set in line {seen[name]}", "delete one")
+        seen[name] = line
+        try:
+            value = loader.construct_object(value_node, deep=True)
+        # PyYAML converts a value after an explicit tag, like `!!int five`, without a check.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+            cause = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+            raise UserError(
+                f"{where}: {name}: no value can be made of it ({cause})", known[name].help
+            ) from None
+        yield name, known[name].check(value, f"{where}: {name}"), line
+
+
+def to_yaml(settings: Settings) -> str:
+    """Returns the settings as flat YAML with their help as comments; a valid `-c` file."""
+    lines: list[str] = []
+    group = ""
+    for flag in flags(type(settings)).values():
+        if flag.group != group:
+            group = flag.group
+            lines += [*([""] if lines else []), f"# {group}"]
+        value = f"{flag.name}: {yaml_value(getattr(settings, flag.name))}"
+        lines.append(f"{value:<32} # {flag.help}")
+    return "\n".join(lines) + "\n"
+
+
+def yaml_value(value: Any) -> str:
+    """Returns a value as YAML writes it, on one line."""
+    value = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.splitlines()[0]

@@ -1,0 +1,119 @@
+"""Learning from a teacher: what it sees, that it stays as it is, and whole runs with one."""
+
+import re
+import shutil
+
+import numpy as np
+import paddle
+import pytest
+from conftest import picture, same_weights, start, train, wait_for
+from test_engine import batches, frozen_network, make_run, weights
+
+from ppcls_lite.data.mixing import Mix
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine.evaluate import dygraph_forward
+from ppcls_lite.engine.teacher import Teacher, check_same_outputs
+from ppcls_lite.engine.train import train_batch
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+HALF = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def test_the_teacher_sees_the_mixed_crops_with_its_own_mean_and_std():
+    seen = []
+
+    def forward(images):
+        seen.append(images)
+        return np.zeros((len(images), 5), np.float32)
+
+    pixels = next(batches(1, 4)).images
+    teacher = Teacher(ModelInfo("x", 5, preprocess=HALF), forward, "w")
+    teacher.logits(pixels, Mix(0.25))
+    plain = (pixels / 255 - 0.5) / 0.5
+    expected = 0.25 * plain + 0.75 * np.roll(plain, 1, axis=0)
+    # float32 against float64 for values within 1.
+    np.testing.assert_allclose(seen[0], expected.transpose(0, 3, 1, 2), atol=1e-6)
+
+
+def test_a_step_with_a_teacher_moves_the_student_alone_and_towards_it():
+    student, teacher = frozen_network(), frozen_network()
+    with paddle.no_grad():
+        teacher.classifier[-1].bias.set_value(paddle.arange(5, dtype="float32"))  # an opinion
+    before = weights(teacher)
+    info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
+    flags = {"teacher": info.name, "teacher_pretrained": "w.pdparams", "distill_loss": "js"}
+    run = make_run(student, 99, lr=0.1, **flags)
+    run.teacher = Teacher(info, dygraph_forward(teacher), "w")
+    batch = next(batches(1, 8))
+    losses = [train_batch(run, batch)[0].item() for _ in range(8)]
+    assert losses[-1] < 0.5 * losses[0]
+    after = weights(teacher)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "word"),
+    [
+        (ModelInfo("m", 4), "4 classes, the student 3"),
+        (ModelInfo("m", 3, classes=("b", "a", "c")), "in another order"),
+    ],
+)
+def test_a_teacher_of_other_classes_is_refused(teacher, word):
+    with pytest.raises(UserError, match=word):
+        check_same_outputs(teacher, ModelInfo("s", 3, classes=("a", "b", "c")))
+    check_same_outputs(ModelInfo("m", 3, classes=("tench", "shark", "ray")), ModelInfo("s", 3))
+
+
+@pytest.fixture(scope="module")
+def distilled(straight, pictures, tmp_path_factory):
+    """Two epochs with a teacher, mixing, labels and ten unlabelled pictures; and its flags."""
+    more = tmp_path_factory.mktemp("unlabelled")
+    for number in range(10):
+        picture(number % 3, 900 + number).save(more / f"{number}.png")
+    flags = [
+        "--teacher=mobilenet_v3_small", f"--teacher-pretrained={straight[0]}/best.pdparams",
+        "--distill-weight=0.7", "--distill-temperature=2", f"--unlabelled-path={more}",
+        "--mixup=0.2", "--cutmix=1", "--mix-prob=0.8", "--label-smoothing=0.1", "--epochs=2",
+    ]  # fmt: skip
+    out = tmp_path_factory.mktemp("distilled")
+    done = train(pictures, out, *flags)
+    assert done.returncode == 0, done.stderr
+    return out, flags, done.stdout
+
+
+def test_a_run_with_a_teacher_says_so_and_counts_every_picture(distilled, straight):
+    out, _, printed = distilled
+    assert f"teacher   mobilenet_v3_small, {straight[0]}/best.pdparams; soft loss" in printed
+    assert "52 train, 21 val pictures" in printed
+    assert "evaluating with dygraph" not in printed, "the exported teacher answers as it should"
+    assert len(re.findall(r"avg_samples: 8\.0", printed)) >= 4
+    assert (out / "best.pdparams").is_file()
+
+
+def test_a_stopped_run_with_a_teacher_resumes_to_the_same_bits(distilled, pictures, tmp_path):
+    out, flags, _ = distilled
+    process = start(pictures, tmp_path, *flags, "--print-freq=1")
+    wait_for(process, "[Epoch 0, iter: 2]")
+    process.terminate()
+    process.communicate(timeout=60)
+    again = train(pictures, tmp_path, "--resume=auto")
+    assert again.returncode == 0, again.stderr
+    assert same_weights(out / "model_1.pdparams", tmp_path / "model_1.pdparams")
+
+
+def test_a_dry_run_does_not_download_the_teacher(pictures, tmp_path):
+    flags = ["--teacher=mnasnet0_5", "--teacher-pretrained=torchvision_v1", "--dry-run"]
+    done = train(pictures, tmp_path / "out", *flags, "--num-classes=1000")
+    assert done.returncode == 0, done.stderr
+    assert "not downloaded in a dry run" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_teachers_are_named(straight, pictures, tmp_path):
+    weights_file = f"{straight[0]}/best.pdparams"
+    other = train(
+        pictures, tmp_path, "--teacher=mnasnet0_5", f"--teacher-pretrained={weights_file}"
+    )
+    assert other.returncode == 2 and "holds mobilenet_v3_small" in other.stderr
+    shutil.rmtree(tmp_path)
