@@ -58,11 +58,13 @@ def write_onnx(
         file.parent.mkdir(parents=True, exist_ok=True)
         onnx.save(graph, str(file))
         image = sidecar.info.preprocess(check_images()[:1])  # [1, 3, H, W]
-        same = np.array_equal(OnnxRuntime(file)(image), OnnxRuntime(exported)(image))
-    if not same or not all(row["passed"] for row in sidecar.verification["files"].values()):
+        difference = np.abs(OnnxRuntime(file)(image) - OnnxRuntime(exported)(image)).max()
+    checks = sidecar.verification
+    if difference > checks["limit"] or not all(row["passed"] for row in checks["files"].values()):
         file.unlink()
         raise UserError(
-            f"the ONNX file of {pretrained} disagrees with the trained network: it was not written",
+            f"the ONNX file of {pretrained} disagrees with the trained network (largest difference"
+            f" allowed: {checks['limit']:.1e}); it was not written",
             "another --opset-version",
         )
     return sidecar
