@@ -38,7 +38,7 @@ bench: $(VENV)/.run
 	$(BENCH) train --model mobilenet_v3_large --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
 	$(BENCH) train --model mnasnet1_0 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
 	$(BENCH) eval --data-path $(DATA) --pretrained $(WEIGHTS) --rounds 3 --json
-	$(BENCH) loader --data-path $(DATA) --imagenet-sized --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
+	$(BENCH) loader --data-path $(DATA) --imagenet-sized --decode exact,fast --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
 
 clean:

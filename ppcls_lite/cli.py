@@ -101,8 +101,9 @@ def parse(config: type[C], argv: list[str], prog: str) -> C:
         if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":
             setattr(namespace, flag.name, rest.pop(0))
     if rest:
+        spelled = "--" + rest[0].lstrip("-").partition("=")[0].replace("_", "-")
         raise UserError(
-            f"unknown argument {rest[0]}{nearest(rest[0], parser._option_string_actions)}",
+            f"unknown argument {rest[0]}{nearest(spelled, parser._option_string_actions)}",
             f"{prog} --help",
         )
     given = vars(namespace)

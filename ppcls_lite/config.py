@@ -20,6 +20,7 @@ Positive = Annotated[float, Meta(gt=0)]
 HalfTurn = Annotated[float, Meta(ge=0, le=0.5)]
 Pixels = Annotated[int, Meta(ge=8)]
 _BARE = Meta(extra={"bare": "default"})  # the flag without a value: published weights
+_TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
@@ -50,11 +51,11 @@ class Settings:
 class Essentials(Settings):
     """Essentials."""
 
-    data_path: str = "./data"
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
     """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
     model: str = DEFAULT_MODEL
     """Network; python tools/list_models.py names them all."""
-    pretrained: Annotated[str | None, _BARE] = None
+    pretrained: Annotated[str | None, _TRAIN_FROM] = None
     """Start from these weights: file of any framework, tag, or alone: the model's published ones;
     a head of another class count starts fresh."""
     epochs: Count = 120
@@ -77,6 +78,15 @@ class Essentials(Settings):
 class DataSettings(Settings):
     """Data."""
 
+    dataset: Annotated[
+        Literal["folder", "cifar10", "cifar100", "fashion_mnist"],
+        Meta(extra={"also": {"imagenet": "folder"}}),
+    ] = "folder"
+    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    dataset_download: bool = False
+    """Fetch a named data set into --data-path when it is not there."""
+    val_split: str = "val"
+    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
     train_list: str | None = None
     """File of `path label` lines instead of the train/ class folders."""
     val_list: str | None = None
@@ -87,6 +97,8 @@ class DataSettings(Settings):
     """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a broken picture: stop and name it, or skip, count and list it."""
+    ra_reps: Count = 1
+    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -139,15 +151,34 @@ class ModelSettings(Settings):
     """Width multiplier; null keeps the model's own."""
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
+    small_input: bool = False
+    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
+    expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
+    """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
     drop_path: Fraction = 0.0
     """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
+
+
+@dataclass(frozen=True)
+class SlimSettings(Settings):
+    """Smaller networks."""
+
+    pact_quant: bool = False
+    """Train and evaluate as in 8 bits (PACT); export then writes int8 weights."""
+    quant_skip: tuple[Literal["se", "first", "last"], ...] = ("se",)
+    """Layers that stay in float: squeeze-excite, the first, the last; '' is none of them."""
+    fpgm_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of each block's expanded channels to prune before training (FPGM); 0 prunes none."""
 
 
 @dataclass(frozen=True)
 class OptimizationSettings(Settings):
     """Optimization."""
 
-    opt: Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"] = "sgd"
+    opt: Annotated[
+        Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
+        Meta(extra={"also": {"momentum": "sgd"}}),
+    ] = "sgd"
     """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
     momentum: Fraction = 0.9
     """Momentum of sgd, nesterov and both rmsprops."""
@@ -163,6 +194,10 @@ class OptimizationSettings(Settings):
     """Weight decay of normalisation layers; null is --weight-decay."""
     bias_weight_decay: NotNegative | None = None
     """Weight decay of biases; null is --weight-decay."""
+    pact_lr_factor: NotNegative = 1.0
+    """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
+    pact_weight_decay: NotNegative = 2e-5
+    """Weight decay of the clipping thresholds of --pact-quant."""
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
     lr_scheduler: Literal[
@@ -231,8 +266,8 @@ class LossSettings(Settings):
     """Network to learn from; takes --teacher-pretrained."""
     teacher_pretrained: str | None = None
     """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
-    distill_loss: Literal["soft", "js"] = "soft"
-    """Against the teacher: cross entropy, or PaddleClas' JS divergence (SSLD)."""
+    distill_loss: Literal["soft", "js", "dml"] = "soft"
+    """Cross entropy, PaddleClas' JS divergence (SSLD), or that with both learning (DML)."""
     distill_weight: Fraction = 1.0
     """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
@@ -253,6 +288,8 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    cpu_kernels: Literal["auto", "on", "off"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
@@ -267,7 +304,13 @@ class RunSettings(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(
-    RunSettings, LossSettings, OptimizationSettings, ModelSettings, DataSettings, Essentials
+    RunSettings,
+    SlimSettings,
+    LossSettings,
+    OptimizationSettings,
+    ModelSettings,
+    DataSettings,
+    Essentials,
 ):
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
@@ -288,6 +331,8 @@ class TrainConfig(
             problems.append(f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before")
         if self.test_only and not (self.pretrained or self.resume):
             problems.append("--test-only needs the weights to test: --pretrained FILE")
+        if self.pact_quant and self.model_ema:
+            problems.append("--pact-quant with --model-ema: thresholds would be averaged with 0")
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
         if self.crop_ratio[0] > self.crop_ratio[1]:
@@ -335,7 +380,13 @@ class TrainConfig(
 
     def _teacher_problems(self) -> list[str]:
         problems = []
-        if bool(self.teacher) != bool(self.teacher_pretrained):
+        is_dml = self.distill_loss == "dml"
+        if is_dml and self.distill_weight == 1:
+            problems.append(
+                "--distill-loss dml: both students learn from the labels, too; give"
+                " --distill-weight below 1 (0.5 weighs them as PaddleClas does)"
+            )
+        if bool(self.teacher) != bool(self.teacher_pretrained) and not (is_dml and self.teacher):
             problems.append("--teacher NAME and --teacher-pretrained WEIGHTS go together")
         if not self.teacher:
             needs = ("distill_loss", "distill_weight", "distill_temperature", "unlabelled_path")
@@ -346,6 +397,27 @@ class TrainConfig(
         if self.unlabelled_path and self.loss == "bce":
             problems.append("--unlabelled-path goes with --loss ce")
         return problems
+
+
+@dataclass(frozen=True)
+class ValidateConfig(TrainConfig):
+    """Evaluate weights on the validation pictures: train.py --test-only under another name.
+
+    python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
+    """
+
+
+@dataclass(frozen=True)
+class ShowAugmentConfig(TrainConfig):
+    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+
+    python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
+    """
+
+    out: str = "augmented.png"
+    """Picture to write."""
+    pictures: Count = 32
+    """Most pictures to draw."""
 
 
 @dataclass(frozen=True)
@@ -430,8 +502,8 @@ class ExportConfig(BareWeights):
     """Folder to write to; one folder holds one network."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
-    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] = 10
-    """ONNX operator set; 10 is the documents' value, 14 and up are a little faster."""
+    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
+    """ONNX operator set; null is 10, the documents' value, or 13 for a quantized network."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     softmax: bool = True
@@ -481,7 +553,7 @@ class PackDatasetConfig(Settings):
     """Pack nothing; read all of --out and compare it with what was packed."""
 
     def __post_init__(self) -> None:
-        if self.given("quality") and self.short_side is None:
+        if self.quality != PackDatasetConfig.quality and self.short_side is None:
             raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
 
 
@@ -747,8 +819,8 @@ class ValprepConfig(Settings):
 
 BENCHMARK_FLAGS = {
     "train": "model batch_size size threads processes versus versus_python",
-    "eval": "model pretrained data_path batch_size threads workers",
-    "loader": "data_path imagenet_sized batch_size size workers versus versus_python",
+    "eval": "model pretrained data_path batch_size workers",
+    "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads plot",
 }
 
@@ -794,6 +866,8 @@ class BenchmarkConfig(Settings):
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
     imagenet_sized: bool = False
     """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
+    """loader: ways to read JPEGs, see train; one row for each."""
     rounds: Count = 5
     """Turns that each one gets."""
     steps: Count | None = None

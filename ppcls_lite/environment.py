@@ -14,6 +14,11 @@ def cpu_cores() -> int:
     return max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", "1")))
 
 
+def kernel_threads() -> int:
+    """Returns the number of threads for our own kernels: OMP_NUM_THREADS if the user set it."""
+    return int(os.environ.get("PPCLS_LITE_KERNEL_THREADS") or cpu_cores())
+
+
 def cpu_flags() -> frozenset[str]:
     """Returns the CPU's instruction sets by Linux' names, such as avx2; none on other systems."""
     try:
@@ -34,6 +39,9 @@ def load_paddle() -> types.ModuleType:
     """
     # Above 0 MKL's idle threads spin and slow the others down.
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here.
+    if asked := os.environ.get("OMP_NUM_THREADS"):
+        os.environ.setdefault("PPCLS_LITE_KERNEL_THREADS", asked)
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors, not Paddle's own to-do notes
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     warnings.filterwarnings("ignore", message="Skip loading for")  # load_weights reports better

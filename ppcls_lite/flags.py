@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import docstring_parser
@@ -26,6 +27,7 @@ class Flag:
     spellings: tuple[str, ...]
     positional: bool  # the value alone, without a flag, will do
     bare: str | None  # the value of the flag alone; None when it needs one
+    also: Mapping[str, str]  # other words for values
 
     @property
     def plain(self) -> Any:
@@ -51,13 +53,14 @@ class Flag:
             UserError: the value is of another type or out of its limits.
         """
         given = value
+        value = self.also.get(value, value) if isinstance(value, str) else value
         is_text = isinstance(value, str)
         if is_text and value.lower() in _WORDS:
             word = _WORDS[value.lower()]
             value = word if self.accepts(type(word) if word is not None else None) else value
         kinds = (self.plain, *typing.get_args(self.plain))
         if isinstance(value, str) and any(typing.get_origin(k) is tuple for k in kinds):
-            value = value.split(",")
+            value = value.split(",") if value else []
         try:
             value = msgspec.convert(value, self.kind, strict=not is_text)
             for number in value if isinstance(value, tuple) else (value,):
@@ -98,6 +101,7 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
                 group=(group.__doc__ or "").strip().splitlines()[0].rstrip("."),
                 spellings=("--" + field.name.replace("_", "-"), *extra.get("flags", ())),
                 positional=extra.get("positional", False),
+                also=extra.get("also", {}),
                 bare="true" if bool in (kind, *typing.get_args(kind)) else extra.get("bare"),
             )
     return found

@@ -15,7 +15,7 @@ def training_loss(
     Args:
         logits: [N, K].
         targets: float32 [N, K], the share of each class; a row of zeros has no label.
-        teacher: logits of the teacher [N, K], or None.
+        teacher: logits of the teacher, or of the second student, [N, K], or None.
         settings: `loss`, `label_smoothing` and the `distill_*` fields.
 
     Returns:
@@ -32,7 +32,10 @@ def training_loss(
         advice = symmetric_kl(logits, teacher)
     if weight == 1:
         return advice
-    return (1 - weight) * label_loss(logits, targets, settings) + weight * advice
+    labels = label_loss(logits, targets, settings)
+    if settings.distill_loss == "dml":
+        labels = labels + label_loss(teacher, targets, settings)
+    return (1 - weight) * labels + weight * advice
 
 
 def label_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compiles a C++ file of this project at its first use; keeps the library in the cache folder."""
+"""Compiles C++ files of this project at their first use; keeps the library in the cache folder."""
 
 import ctypes
 import hashlib
@@ -22,15 +22,15 @@ class Unavailable(Exception):
     """Compiled code cannot run here; the text says why, in one line."""
 
 
-def load_library(source: Path, flags: Sequence[str]) -> ctypes.CDLL:
+def load_library(source: Path, flags: Sequence[str], included: Sequence[Path] = ()) -> ctypes.CDLL:
     """Loads the library made from a C++ file, compiling it if need be.
 
     It is kept under a name that changes with the source, the compiler, the flags and the CPU.
     Processes that ask at the same time compile once.
 
     Args:
-        source: a C++ file that includes nothing of this project.
         flags: of the compiler, beside those for a shared library for this very CPU.
+        included: the files of this project that the source includes.
 
     Raises:
         Unavailable: no compiler, no folder to write to, a failed compilation.
@@ -39,7 +39,7 @@ def load_library(source: Path, flags: Sequence[str]) -> ctypes.CDLL:
     # x86 and ARM spell it differently.
     cpu = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
     command = [compiler, "-shared", "-fPIC", cpu, str(source), *flags]
-    name = f"{source.stem}-{_fingerprint(command, source)}.so"
+    name = f"{source.stem}-{_fingerprint(command, [source, *included])}.so"
     target = cache_folder() / "compiled" / name
     try:
         if not target.is_file():
@@ -47,6 +47,10 @@ def load_library(source: Path, flags: Sequence[str]) -> ctypes.CDLL:
             with FileLock(target.with_suffix(".lock")):
                 if not target.is_file():
                     _compile(command, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Unavailable(f"compiled code cannot be kept in {target.parent}: {reason}") from None
+    try:
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise Unavailable(str(error).splitlines()[0]) from None
@@ -60,11 +64,12 @@ def _compiler() -> str:
     raise Unavailable(f"no C++ compiler: {asked or 'c++, g++, clang++'} not found")
 
 
-def _fingerprint(command: list[str], source: Path) -> str:
+def _fingerprint(command: list[str], files: list[Path]) -> str:
     """Changes with anything that the compiled code depends on."""
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True).stdout
     digest = hashlib.sha256("\n".join([version, *command, _cpu()]).encode())
-    digest.update(source.read_bytes())
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:20]
 
 

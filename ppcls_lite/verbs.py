@@ -21,6 +21,7 @@ class Command:
 
 COMMANDS = {
     "train": Command(config.TrainConfig, True),
+    "validate": Command(config.ValidateConfig, True),
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "compare": Command(config.CompareConfig, True),
@@ -29,6 +30,7 @@ COMMANDS = {
     "convert_weights": Command(config.ConvertConfig, True),
     "list_models": Command(config.ListModelsConfig, True),
     "check_data": Command(config.CheckDataConfig, False),
+    "show_augment": Command(config.ShowAugmentConfig, True),
     "pack_dataset": Command(config.PackDatasetConfig, False),
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ppcls_lite import cli
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.augment import CHOICES
-from ppcls_lite.data.policies import POLICIES, Policy
+from ppcls_lite.data.augment import CHOICES, Motion
+from ppcls_lite.data.policies import POLICIES, TIMM_CHOICES, Policy, color_jitter
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform, random_erase, sample_rng
 from ppcls_lite.flags import flags
@@ -28,16 +28,37 @@ GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
 class GivenDraws:
     """Stands in for np.random.Generator with numbers that are given in turn."""
 
-    def __init__(self, integers: Iterable[int], uniforms: Iterable[float] = ()) -> None:
-        self.queue, self.uniforms = iter(integers), iter(uniforms)
+    def __init__(
+        self, integers: Iterable[int], uniforms: Iterable[float] = (), arrays: Iterable[Any] = ()
+    ) -> None:
+        self.queue, self.uniforms, self.arrays = iter(integers), iter(uniforms), iter(arrays)
 
-    def integers(self, high: int) -> int:
+    def integers(self, low: int, high: int | None = None) -> int:
+        low, high = (0, low) if high is None else (low, high)
         drawn = next(self.queue)
-        assert 0 <= drawn < high
+        assert low <= drawn < high
         return drawn
 
     def random(self) -> float:
         return next(self.uniforms)
+
+    def standard_normal(self) -> float:
+        return next(self.uniforms)
+
+    def uniform(self, low: float, high: float) -> float:
+        drawn = next(self.uniforms)
+        assert low <= drawn <= high
+        return drawn
+
+    def dirichlet(self, alphas: list[float]) -> np.ndarray:
+        drawn = np.array(next(self.arrays))
+        assert len(drawn) == len(alphas) and set(alphas) == {1}
+        return drawn
+
+    def permutation(self, count: int) -> list[int]:
+        drawn = next(self.arrays)
+        assert len(drawn) == count
+        return drawn
 
 
 def fingerprint(images: Iterable[Image.Image]) -> str:
@@ -73,6 +94,58 @@ def test_ta_wide_gives_torchvisions_pixels_at_every_level() -> None:
         for level, expected in enumerate(case["levels"]):
             images = [Policy("ta_wide")(image, GivenDraws([choice, level, s])) for s in (0, 1)]
             assert fingerprint(images) == expected, (case["operation"], level)
+
+
+def test_pixels_between_pixels_are_torchvisions() -> None:
+    motion = Motion(Image.Resampling.BILINEAR)
+    for case in GOLDEN["ta_wide_bilinear"]:
+        image, choice = make_image(*case["size"], seed=3), CHOICES.index(case["operation"])
+        for level, expected in zip((1, 16, 30), case["levels"], strict=False):
+            policy = Policy("ta_wide", motion)
+            images = [policy(image, GivenDraws([choice, level, s])) for s in (0, 1)]
+            assert fingerprint(images) == expected, (case["operation"], level)
+
+
+def test_ra_timm_gives_timms_pixels_at_every_level() -> None:
+    assert {case["index"] for case in GOLDEN["ra_timm"]} == set(range(len(TIMM_CHOICES)))
+    motion = Motion(Image.Resampling.BICUBIC, (124, 116, 104))
+    policy = Policy("ra_timm", motion, magnitude=5, magnitude_std=2.0, num_ops=1)
+    for case in GOLDEN["ra_timm"]:
+        image = make_image(*case["size"], seed=7)
+        for level, expected in zip((2.5, 3.7, 9, 10), case["levels"], strict=True):
+            # 3.7 is above the magnitude of 5 by -0.65 standard deviations of 2.
+            draws = [[case["index"], sign] for sign in (0, 1)]
+            images = [policy(image, GivenDraws(d, [0.4, (level - 5) / 2])) for d in draws]
+            assert fingerprint(images) == expected, (case["operation"], level)
+
+
+def test_ra_timm_leaves_half_of_the_operations_out_and_its_levels_in_their_limits() -> None:
+    image = make_image(20, 20, seed=7)
+    policy = Policy("ra_timm", magnitude=9, magnitude_std=0.5)
+    unchanged = policy(image, GivenDraws([0, 1], [0.5, 0.99]))
+    assert np.array_equal(np.asarray(unchanged), np.asarray(image))
+    rotate = TIMM_CHOICES.index("rotate")
+    capped, highest = (
+        policy(image, GivenDraws([rotate, 0, 0], [0.1, deviations, 0.9]))
+        for deviations in (50.0, 2.0)
+    )
+    assert np.array_equal(np.asarray(capped), np.asarray(highest))
+
+
+def test_augmix_draws_and_blends_as_torchvision() -> None:
+    motion = Motion(Image.Resampling.BILINEAR)
+    for case in GOLDEN["augmix"]:
+        seed = GOLDEN["augmix"].index(case)
+        policy = Policy("augmix", motion, severity=case["severity"])
+        rng = GivenDraws(case["integers"], arrays=case["shares"])
+        assert fingerprint([policy(make_image(*case["size"], seed), rng)]) == case["sha256"], seed
+
+
+def test_color_jitter_gives_torchvisions_pixels_for_the_same_draws() -> None:
+    for seed, case in enumerate(GOLDEN["color_jitter"]):
+        rng = GivenDraws([], case["factors"], [case["order"]])
+        image = color_jitter(make_image(*case["size"], seed), (0.6, 0.6, 0.6, 0.5), rng)
+        assert fingerprint([image]) == case["sha256"], case
 
 
 def test_every_operation_of_torchvision_is_a_choice_and_no_other() -> None:
@@ -113,6 +186,50 @@ def test_erased_rectangles_equal_torchvisions_for_the_same_draws() -> None:
         assert erased.sum() == 3 * len(xs) and (white == 255).all()
         if box:
             assert len(xs) == (box[2] - box[0]) * (box[3] - box[1])
+
+
+def test_noise_is_where_timm_puts_it_and_is_as_large() -> None:
+    for case in GOLDEN["random_erase_timm"]:
+        width, height = case["size"]
+        draws = StreamDraws(case["seed"])
+        draws.standard_normal = lambda shape: np.full(shape, 0.5)
+        black = np.zeros((height, width, 3), np.uint8)
+        erased = random_erase(black, 0.6, draws, "pixel")
+        ys, xs = np.nonzero(erased.any(axis=2))
+        box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] if len(xs) else []
+        assert box == case["box"], case
+        values = Preprocess().normalize(erased[None])[0][:, ys, xs]
+        assert np.abs(values - 0.5).max(initial=0) <= 0.5 / 255 / min(Preprocess().std)
+    noise = random_erase(np.zeros((64, 64, 3), np.uint8), 1.0, sample_rng(0, 0, 5), "pixel")
+    values = Preprocess().normalize(noise[None])[0]
+    values = values[:, noise.any(axis=2)]
+    # A normal distribution cut off at about 2: mean and deviation within five standard errors.
+    assert abs(values.mean()) < 5 / np.sqrt(values.size) + 0.02 and 0.9 < values.std() < 1
+
+
+def test_the_padded_crop_moves_by_up_to_the_padding_and_shows_black_beyond() -> None:
+    image = make_image(32, 32, seed=6)
+    whole = np.pad(np.asarray(image), ((4, 4), (4, 4), (0, 0)))
+    transform = TrainTransform(32, padding=4, flip_prob=0.0)
+    seen = set()
+    for index in range(400):
+        pixels = transform(image, sample_rng(1, 0, index))
+        places = [
+            (y, x) for y in range(9) for x in range(9)
+            if np.array_equal(whole[y : y + 32, x : x + 32], pixels)
+        ]  # fmt: skip
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) > 75  # of 81; 400 draws leave out one of them on average half a time
+
+
+def test_flips_have_their_probability() -> None:
+    image, plain = make_image(24, 24, seed=6), {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    for probability, low, high in ((0.0, 0, 0), (1.0, 100, 100), (0.2, 5, 40)):
+        transform = TrainTransform(24, flip_prob=probability, **plain)
+        flipped = np.asarray(image)[:, ::-1]
+        results = [transform(image, sample_rng(1, 0, i)) for i in range(100)]
+        assert low <= sum(np.array_equal(r, flipped) for r in results) <= high
 
 
 def test_erased_pixels_are_torchvisions_0_but_for_half_a_grey_level() -> None:

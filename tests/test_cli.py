@@ -102,7 +102,7 @@ def test_null_and_lists(yaml_file):
     ("argv", "parts"),
     [
         (["--weigth-decay", "1"], ["unknown argument --weigth-decay", "--weight-decay?"]),
-        (["--data", "x"], ["unknown argument --data", "did you mean --data-path?"]),
+        (["--data-pth", "x"], ["unknown argument --data-pth", "did you mean --data-path?"]),
         (["--epochs", "five"], ["--epochs: 'five'", "int"]),
         (["--epochs", "5.5"], ["--epochs: '5.5'"]),
         (["-b", "0"], ["--batch-size: '0'", ">= 1"]),

@@ -466,4 +466,4 @@ def test_the_number_of_batches_is_what_an_epoch_yields(training):
                     rank=rank,
                     world_size=world,
                 )
-                assert len(loader) == len(loader._index_batches(epoch=3))
+                assert len(loader) == len(loader._tasks(epoch=3))

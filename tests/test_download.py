@@ -16,8 +16,8 @@ import pytest
 import requests
 from conftest import ROOT
 
-from ppcls_lite.arch import download
-from ppcls_lite.arch.download import fetch
+from ppcls_lite import download
+from ppcls_lite.arch.download import cache_folder, fetch
 from ppcls_lite.arch.tags import WEIGHTS, WeightTag, resolve_pretrained, tags_of
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
@@ -274,12 +274,12 @@ def test_a_full_disk(server, tmp_path):
 def test_the_folder_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("PPCLS_LITE_HOME", "~/here")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert download.cache_folder() == tmp_path / "here"
+    assert cache_folder() == tmp_path / "here"
     monkeypatch.delenv("PPCLS_LITE_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert download.cache_folder() == tmp_path / ".cache/ppcls-lite"
+    assert cache_folder() == tmp_path / ".cache/ppcls-lite"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    assert download.cache_folder() == tmp_path / "x/ppcls-lite"
+    assert cache_folder() == tmp_path / "x/ppcls-lite"
 
 
 def test_the_proxy_of_the_environment_is_used(server, monkeypatch):

@@ -27,6 +27,7 @@ SETTINGS = {
     "soft 4": TEACHER | {"distill_temperature": 4.0},
     "soft 4 and labels": TEACHER | {"distill_temperature": 4.0, "distill_weight": 0.75},
     "js": TEACHER | {"distill_loss": "js"},
+    "dml": {"teacher": "mnasnet1_0", "distill_loss": "dml", "distill_weight": 0.5},
     "ce, half without labels": {},
 }
 
@@ -109,6 +110,7 @@ def test_the_share_of_a_cut_is_the_share_that_is_left():
         ({"distill_weight": 0.5}, "--distill-weight"),
         ({"unlabelled_path": "x"}, "--unlabelled-path"),
         (TEACHER | {"distill_loss": "js", "distill_temperature": 2.0}, "--distill-temperature"),
+        ({"teacher": "mnasnet1_0", "distill_loss": "dml"}, "--distill-weight below 1"),
         (TEACHER | {"unlabelled_path": "x", "loss": "bce"}, "--loss ce"),
     ],
 )

@@ -267,7 +267,7 @@ def test_the_command(folder, tmp_path):
 MEMORY = """
 import multiprocessing, sys
 import numpy as np
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import ImageDataset, PackedDataset, open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.packed import PackedFiles
 from ppcls_lite.data.preprocess import Preprocess
@@ -287,7 +287,7 @@ if __name__ == "__main__":
     else:
         files = PackedFiles(path, "train")
         files.entries = np.lib.format.open_memmap(sys.argv[4])
-        dataset = ImageDataset([], files.entries["label"], files.description["classes"], files)
+        dataset = PackedDataset(files)
     loader = Loader(dataset, Preprocess(16, 16), 32, training=True, workers=1)
     for step, batch in enumerate(loader.epoch(0)):
         if step == 20:

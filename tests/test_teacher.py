@@ -9,9 +9,12 @@ import pytest
 from conftest import picture, same_weights, start, train, wait_for
 from test_engine import batches, frozen_network, make_run, weights
 
+from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import dygraph_forward
+from ppcls_lite.engine.peer import build_peer
 from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.errors import UserError
@@ -50,6 +53,34 @@ def test_a_step_with_a_teacher_moves_the_student_alone_and_towards_it():
     assert losses[-1] < 0.5 * losses[0]
     after = weights(teacher)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_two_students_learn_from_each_other_and_go_on_where_they_were():
+    flags = {"teacher": "mobilenet_v3_small", "distill_loss": "dml", "distill_weight": 0.9}
+    config = TrainConfig(**flags, lr=0.1)
+    info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
+    world = World(0, 1, "cpu")
+    run = make_run(frozen_network(), 99, lr=0.1, **flags)
+    run.teacher = build_peer(config, info, 0, world, {})
+    batch = next(batches(1, 8))
+    before, losses = run.teacher.state(), []
+    for _ in range(3):
+        losses.append(train_batch(run, batch)[0].item())
+    assert losses[-1] < losses[0]
+    after = run.teacher.state()
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert {n for n in before if n.endswith(".weight")} <= moved, "every layer of the second moved"
+    assert any(name.startswith("optimizer.") and "velocity" in name for name in after)
+    again = build_peer(config, info, 0, world, after)
+    for peer in (run.teacher, again):  # the same state makes the same next step
+        paddle.seed(5)
+        peer.logits(batch.images, Mix()).sum().backward()
+        peer.step(run.scaler, 0.1)
+    end, end_again = run.teacher.state(), again.state()
+    assert end.keys() == end_again.keys()
+    assert all(np.array_equal(end[name], end_again[name]) for name in end)
+    with pytest.raises(UserError, match="one process"):
+        build_peer(config, info, 0, World(0, 2, "cpu"), {})
 
 
 @pytest.mark.parametrize(
@@ -100,6 +131,20 @@ def test_a_stopped_run_with_a_teacher_resumes_to_the_same_bits(distilled, pictur
     again = train(pictures, tmp_path, "--resume=auto")
     assert again.returncode == 0, again.stderr
     assert same_weights(out / "model_1.pdparams", tmp_path / "model_1.pdparams")
+
+
+def test_a_stopped_run_of_two_students_resumes_to_the_same_bits(pictures, tmp_path):
+    flags = ["--teacher=mnasnet0_5", "--distill-loss=dml", "--distill-weight=0.5", "--epochs=1"]
+    done = train(pictures, tmp_path / "straight", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "teacher   mnasnet0_5, initialised; learns, too; dml loss" in done.stdout
+    process = start(pictures, tmp_path / "stopped", *flags, "--print-freq=1")
+    wait_for(process, "[Epoch 0, iter: 2]")
+    process.terminate()
+    process.communicate(timeout=100)
+    again = train(pictures, tmp_path / "stopped", "--resume=auto")
+    assert again.returncode == 0, again.stderr
+    assert same_weights(*(tmp_path / f"{run}/model_0.pdparams" for run in ("straight", "stopped")))
 
 
 def test_a_dry_run_does_not_download_the_teacher(pictures, tmp_path):

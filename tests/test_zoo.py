@@ -243,3 +243,23 @@ def test_exported_rows_compute_the_same_in_onnx_at_any_batch(
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [
+        ("showlo_mobilenetv3_small", 1_518_594, 17_501_728),
+        ("showlo_mobilenetv3_large", 4_206_658, 66_457_184),
+    ],
+)
+def test_networks_for_small_pictures_have_the_sizes_of_showlos_for_cifar(name, params, macs):
+    """Counted in ShowLo's own networks for 32 pixels and ten classes."""
+    model = create_model(name, 10, small_input=True)
+    assert count_parameters(model) == params and count_macs(model, 32) == macs
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet1_0", "tf_efficientnet_lite0"])
+def test_every_family_sees_small_pictures_four_times_as_large(name):
+    model = create_model(name, 10, small_input=True)
+    features = model.features if hasattr(model, "features") else model.layers
+    assert features(paddle.zeros([2, 3, 32, 32])).shape[2:] == [4, 4]

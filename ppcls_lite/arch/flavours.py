@@ -57,9 +57,18 @@ def fan_out(kernel: int, in_channels: int, out_channels: int, groups: int) -> in
     return kernel**2 * out_channels
 
 
-def paper_gate(x: Tensor) -> Tensor:
-    """relu6(x + 3) / 6; Paddle's default slope, 0.1666667, is not quite a sixth."""
-    return F.hardsigmoid(x, slope=1 / 6)
+@dataclass(frozen=True)
+class HardSigmoid:
+    """The gate clip(slope * x + 0.5, 0, 1)."""
+
+    slope: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.hardsigmoid(x, slope=self.slope)
+
+
+# relu6(x + 3) / 6; Paddle's default slope, 0.1666667, is not quite a sixth.
+PAPER_GATE = HardSigmoid(1 / 6)
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class Flavour:
     dropout: float = 0.2
     dropout_mode: str = "upscale_in_train"
     se_width: Squeeze = quarter_rounded
-    se_gate: Callable[[Tensor], Tensor] = paper_gate
+    se_gate: Callable[[Tensor], Tensor] = PAPER_GATE
     se_bias: bool = True
     se_init: Initializer | None = None
     se_block_act: bool = False
@@ -152,7 +161,7 @@ PADDLECLAS = Flavour(
     dropout_mode="downscale_in_infer",
     se_width=quarter,
     # clip(0.2 x + 0.5), up to 0.083 away from the paper's.
-    se_gate=lambda x: F.hardsigmoid(x, slope=0.2),
+    se_gate=HardSigmoid(0.2),
 )
 
 SHOWLO = Flavour(

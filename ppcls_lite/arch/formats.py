@@ -13,10 +13,10 @@ import numpy as np
 import safetensors
 
 from ppcls_lite.arch.mindspore_files import read_mindspore
-from ppcls_lite.arch.pickles import array_of, load_pickle
-from ppcls_lite.arch.raw import Damaged, Refused, decode, shaped
 from ppcls_lite.arch.torch_files import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from ppcls_lite.errors import UserError
+from ppcls_lite.pickles import array_of, load_pickle
+from ppcls_lite.raw import Damaged, Refused, decode, shaped
 
 # What files of them are called; their first bytes decide, these only tell paths from other words.
 WEIGHTS_SUFFIXES = (".pdparams", ".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt", ".npz")

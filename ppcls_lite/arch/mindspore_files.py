@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.raw import Damaged, decode, shaped
+from ppcls_lite.raw import Damaged, decode, shaped
 
 
 def read_mindspore(data: bytes) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.pickles import load_pickle, require, storage_dtype
-from ppcls_lite.arch.raw import Damaged, Refused, decode, empty, item_size
+from ppcls_lite.pickles import load_pickle, require, storage_dtype
+from ppcls_lite.raw import Damaged, Refused, decode, empty, item_size
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-WARM_UP = 2  # steps before a process calls itself ready: the first ones allocate and compile
-
 
 def serve(
     path: str,
@@ -19,6 +17,7 @@ def serve(
     facts: dict[str, Any],
     is_main: bool = True,
     share: Callable[[int], int] = int,
+    warm_up: int = 2,
 ) -> None:
     """Warms up, says `facts`, then takes steps when it is asked to, until the other side goes.
 
@@ -30,8 +29,9 @@ def serve(
         facts: what is worth knowing before the first step; `images` is the work of one step.
         is_main: False in the other processes of a launcher, which follow this one.
         share: brings the main process's number of steps to all processes.
+        warm_up: steps before it calls itself ready; the first ones allocate and compile.
     """
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         step()
     main = connect(path) if is_main else None
     if main:

@@ -13,7 +13,6 @@ from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import FORMATS, check_images, export_model
-from ppcls_lite.deploy.predictor import softmax
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.model_info import ModelInfo
 
@@ -38,7 +37,7 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     """Measures every engine at every size, batch size and number of threads.
 
     `agreement` is the share of pictures with dygraph's class; `largest_difference` is of the
-    probabilities. Both are found once per size, one picture at a time.
+    logits, over the largest one of dygraph's. Both are found once per size, one picture at a time.
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
@@ -108,11 +107,12 @@ def compare(results: list[Measured], work: Path, weights: Path) -> dict[str, dic
         }
         answers = work / f"{result.peer.name}.npy"
         if answers.is_file():
-            probs = softmax(np.load(answers))  # [N, K]
-            expected = probs if expected is None and not format_ else expected
+            logits = np.load(answers)  # [N, K]
+            expected = logits if expected is None and not format_ else expected
             if expected is not None:
-                facts["agreement"] = float((probs.argmax(1) == expected.argmax(1)).mean())
-                facts["largest_difference"] = float(np.abs(probs - expected).max())
+                facts["agreement"] = float((logits.argmax(1) == expected.argmax(1)).mean())
+                scale = max(float(np.abs(expected).max()), 1e-12)
+                facts["largest_difference"] = float(np.abs(logits - expected).max()) / scale
         found[result.peer.name] = facts
     return found
 

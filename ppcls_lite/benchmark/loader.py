@@ -17,12 +17,12 @@ COPIES = 512
 LONG, SHORT = 500, 375  # pixels: the commonest size of ImageNet's training photographs
 QUALITY = 95  # about the 110 KB that ImageNet's files have on average
 COLUMNS = (
-    "peer", "size", "batch_size", "workers", "images_per_second", "ratio", "peak_mib",
+    "peer", "size", "batch_size", "workers", "images_per_second", "over_torchvision", "peak_mib",
 )  # fmt: skip
 
 
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
-    """Measures every size, batch size and number of workers; `ratio` is ours over the row's."""
+    """Measures every size, batch size and number of workers."""
     config.require("data_path")
     found, facts = [], {}
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
@@ -44,7 +44,10 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
 def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Peer]:
     """Returns ours and, when asked for, torchvision's."""
     request = {"kind": "loader", "data": str(root), "folder": str(root / "train")} | about
-    chosen = [Peer("ours", "our_peer.py", request)]
+    chosen = [
+        Peer(f"ours, {decode}", "our_peer.py", request | {"decode": decode})
+        for decode in config.decode
+    ]
     if "torch" in config.versus:
         python = config.versus_python or sys.executable
         chosen.append(Peer("torchvision", "torch_peer.py", request, python=python))
@@ -52,13 +55,13 @@ def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Pe
 
 
 def finished(results: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds what the rows of one group have in common, and our speed over each one's."""
+    """Adds what the rows of one group have in common, and each one's speed over torchvision's."""
+    base = results[-1].get("images_per_second") if results[-1]["peer"] == "torchvision" else None
     for row in results:
         row |= about
         row.pop("value", None)
-        if "error" not in row and "error" not in results[0]:
-            rates = results[0]["images_per_second"], row["images_per_second"]
-            row["ratio"] = round(rates[0] / rates[1], 2)
+        if base and "error" not in row:
+            row["over_torchvision"] = round(row["images_per_second"] / base, 2)
     return results
 
 

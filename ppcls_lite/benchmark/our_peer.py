@@ -39,7 +39,7 @@ def train(request: dict[str, Any]) -> None:
     load_paddle()
     import paddle
 
-    from ppcls_lite.engine.build import build_network
+    from ppcls_lite.engine.build import build_network, training_model
     from ppcls_lite.engine.checkpoint import Progress
     from ppcls_lite.engine.distributed import start_world, sum_over_ranks
     from ppcls_lite.engine.log import RunLog
@@ -51,17 +51,19 @@ def train(request: dict[str, Any]) -> None:
     batch_size, size = request["batch_size"], request["size"]
     config = TrainConfig(
         model=request["model"], batch_size=batch_size, train_crop_size=size, lr=request["lr"],
-        device="cpu",
+        device="cpu", cpu_kernels=request.get("cpu_kernels", "auto"),
     )  # fmt: skip
     world = start_world("cpu")
     info, progress = ModelInfo(config.model, CLASSES), Progress()
-    model, optimizer, scaler, _ = build_network(config, info, None, progress, world)
+    model, _, optimizer, scaler, _ = build_network(config, info, None, progress, world)
     model.train()
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=parallel,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=Endless(),  # type: ignore[arg-type]
@@ -83,7 +85,8 @@ def train(request: dict[str, Any]) -> None:
     def share(count: int) -> int:
         return int(sum_over_ranks(np.array([count]), world)[0])
 
-    facts = {"versions": {"paddle": paddle.__version__}, "images": batch_size}
+    facts: dict[str, Any] = {"images": batch_size, "kernels": kernels}
+    facts["versions"] = {"paddle": paddle.__version__}
     serve(request["socket"], step, facts, world.is_main, share)
 
 
@@ -115,7 +118,7 @@ def evaluate(request: dict[str, Any]) -> None:
                 hits += int((scores.argmax(1) == batch.labels).sum())
             return hits / len(data)
 
-        serve(request["socket"], step, {"images": len(data)})
+        serve(request["socket"], step, {"images": len(data)}, warm_up=1)
 
 
 def load(request: dict[str, Any]) -> None:
@@ -123,13 +126,20 @@ def load(request: dict[str, Any]) -> None:
     data = open_split(request["data"], "train", None)
     transform = TrainTransform(crop_size=request["size"])
     workers = request["workers"]
-    loader = Loader(data, transform, request["batch_size"], training=True, workers=workers)
+    loader = Loader(
+        data,
+        transform,
+        request["batch_size"],
+        training=True,
+        workers=workers,
+        decode=request["decode"],
+    )
 
     def step() -> float:
         return float(sum(len(Preprocess().normalize(b.images)) for b in loader.epoch(0)))
 
     try:
-        serve(request["socket"], step, {"images": len(data)})
+        serve(request["socket"], step, {"images": len(data)}, warm_up=1)
     finally:
         loader.close()
 

@@ -118,7 +118,7 @@ class Process:
 
     def __init__(self, peer: Peer) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ppcls-bench-")
-        self._log = Path(self._folder.name) / "log"
+        self._log = Path(self._folder.name) / "output"
         self._file: TextIO | None = None
         path = str(Path(self._folder.name) / "socket")
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("w") as log:

@@ -95,7 +95,7 @@ def load(request: dict[str, Any]) -> None:
     def step() -> float:
         return float(sum(len(labels) for _, labels in loader))
 
-    serve(request["socket"], step, versions() | {"images": len(data)})
+    serve(request["socket"], step, versions() | {"images": len(data)}, warm_up=1)
 
 
 def versions() -> dict[str, Any]:

@@ -1,16 +1,14 @@
 """`tools/make_lite_data.py`: the small data set of real pictures that ships with the repository."""
 
-import gzip
 import io
-import math
 import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ppcls_lite.config import MakeLiteDataConfig
+from ppcls_lite.data.idx import read_idx_pair
 from ppcls_lite.errors import UserError
 
 # Position = label in the archives.
@@ -61,7 +59,7 @@ def run(config: MakeLiteDataConfig) -> int:
         "lite_data/README": readme.encode(),
     }
     for split, prefix in ARCHIVES.items():
-        pixels, labels = read_archive(share / "datasets/fashion-mnist", prefix)
+        pixels, labels = read_idx_pair(share / "datasets/fashion-mnist", prefix, HINT)
         for label, name in enumerate(CLASSES):
             chosen = np.flatnonzero(labels == label)[: per_class[split]]
             if len(chosen) < per_class[split]:
@@ -74,49 +72,6 @@ def run(config: MakeLiteDataConfig) -> int:
     _write_tar(Path(config.out), files)
     print(f"wrote {config.out}: {len(files) - 2} pictures, {Path(config.out).stat().st_size} bytes")
     return 0
-
-
-def read_archive(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the pictures of one archive, uint8 [N, H, W], and their labels, uint8 [N].
-
-    Raises:
-        UserError: when a file is missing or broken, or the two do not belong together.
-    """
-    pixels = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", ndim=3)
-    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", ndim=1)
-    if len(pixels) != len(labels):
-        raise UserError(
-            f"{folder}: {prefix} has {len(pixels)} pictures but {len(labels)} labels", HINT
-        )
-    return pixels, labels
-
-
-def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Reads a gzipped IDX file of uint8 with `ndim` dimensions.
-
-    Raises:
-        UserError: when the file is missing, damaged, of another type or shorter than it says.
-    """
-    packed = _read(path)
-    try:
-        data = gzip.decompress(packed)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error})", HINT) from error
-    start = 4 + 4 * ndim
-    magic = bytes([0, 0, 8, ndim])  # 8 is IDX's code of uint8
-    if len(data) < start or data[:4] != magic:
-        raise UserError(
-            f"{path}: starts with {data[:4].hex() or 'nothing'}, an IDX file of uint8 with"
-            f" {ndim} dimension(s) with {magic.hex()}",
-            HINT,
-        )
-    shape = np.frombuffer(data, ">u4", ndim, offset=4).tolist()
-    if math.prod(shape) != len(data) - start:
-        raise UserError(
-            f"{path}: its header says {math.prod(shape)} bytes {shape}, it has {len(data) - start}",
-            HINT,
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _read(path: Path) -> bytes:

@@ -17,7 +17,12 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.config import PackDatasetConfig
-from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.data.dataset import (
+    ImageDataset,
+    PackedDataset,
+    check_same_classes,
+    open_split,
+)
 from ppcls_lite.data.jpeg import resized
 from ppcls_lite.data.loader import dead_worker, worker_pool
 from ppcls_lite.data.packed import (
@@ -48,7 +53,7 @@ def run(config: PackDatasetConfig) -> int:
     datasets = {split: open_split(config.data_path, split) for split in SPLITS}
     check_same_classes(datasets["train"].classes, datasets["val"].classes)
     for split, dataset in datasets.items():
-        if dataset.packed:
+        if isinstance(dataset, PackedDataset):
             raise UserError(f"{config.data_path} is packed already", "pack the original folder")
         pack(dataset, split, config)
     print("next: " + command("pack_dataset", "--out", config.out, "--verify"))
@@ -166,7 +171,7 @@ def verify(out: str) -> int:
         except UserError as error:
             problems.append(error.message)
             continue
-        if not dataset.packed:
+        if not isinstance(dataset, PackedDataset):
             raise UserError(f"{out} is not packed", "--out names a folder that was packed")
         found = list(_problems(dataset))
         print(f"{split}: {len(dataset)} pictures read, {len(found)} problems")
@@ -176,11 +181,9 @@ def verify(out: str) -> int:
     return 1 if problems else 0
 
 
-def _problems(dataset: ImageDataset) -> Iterator[str]:
+def _problems(dataset: PackedDataset) -> Iterator[str]:
     """Compares the shards with the index, as tar files and by position."""
-    files = dataset.packed
-    if files is None:
-        return
+    files = dataset.files
     for number in range(len(files.description["shard_bytes"])):
         shard = shard_file(files.folder, files.split, number)
         try:

@@ -3,12 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-import paddle
-
 from ppcls_lite.commands import test_only
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.data.dataset import check_same_classes, open_split, with_unlabelled
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.named import open_data
+from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
@@ -18,6 +18,7 @@ from ppcls_lite.engine.build import (
     common_seed,
     describe_model,
     train_loader,
+    training_model,
     with_network_of,
 )
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
@@ -28,6 +29,7 @@ from ppcls_lite.engine.distributed import (
     wait_for_all,
 )
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.peer import build_peer
 from ppcls_lite.engine.resume import (
     check_same_layout,
     check_same_model,
@@ -40,6 +42,7 @@ from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.slim import fpgm
 from ppcls_lite.yaml_files import to_yaml
 
 
@@ -53,20 +56,26 @@ def run(config: TrainConfig) -> int:
         return train(config, resumed, world, teacher)
 
 
+def open_sets(config: TrainConfig) -> tuple[ImageDataset, ImageDataset]:
+    """Returns the pictures to train on, unlabelled ones at their end, and those to validate on."""
+    train_set, val_set = open_data(config, "train"), open_data(config, "val")
+    check_same_classes(train_set.classes, val_set.classes)
+    if config.unlabelled_path:
+        train_set = WithUnlabelled(train_set, config.unlabelled_path)
+    return train_set, val_set
+
+
 def train(
     config: TrainConfig, resumed: Checkpoint | None, world: World, teacher: Teacher | None
 ) -> int:
     """Builds everything, prints the plan and fits; returns the exit status."""
-    train_set = open_split(config.data_path, "train", config.train_list)
-    val_set = open_split(config.data_path, "val", config.val_list)
-    check_same_classes(train_set.classes, val_set.classes)
+    train_set, val_set = open_sets(config)
     start = resumed.info if resumed else None
     if config.pretrained and not resumed:
         config, start = with_network_of(config)
     info = describe_model(config, train_set, start)
     if teacher:
         check_same_outputs(teacher.info, info)
-    train_set = with_unlabelled(train_set, config.unlabelled_path)
     layout = epoch_layout(config, len(train_set), world)
     if resumed:
         check_same_model(resumed, info)
@@ -75,7 +84,8 @@ def train(
         config = dataclasses.replace(config, seed=common_seed(world))
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
-    model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+    whole = info
+    model, info, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
 
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
@@ -85,11 +95,13 @@ def train(
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     val_loader = eval_loader(val_set, info.preprocess, config, world)
+    parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
         model=model,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=parallel,
+        kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=train_loader(train_set, config, info.preprocess, progress.seed, world),
@@ -99,30 +111,40 @@ def train(
         log=log,
         stop=stop,
         folder=folder,
-        teacher=teacher,
         resumed_from=resumed.path if resumed else None,
         description=plan.description(config),
+    )
+    run.teacher = teacher or build_peer(
+        config, info, progress.seed, world, resumed.peer if resumed else {}
     )
     run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
+    if info != whole:
+        for line in fpgm.report(whole, info, config.train_crop_size):
+            log.line(line)
     try:
-        if config.dry_run:
-            stop.restore()  # there is nothing to save
-            for line in plan.dry_run(run):
-                log.line(line)
-            return 0
-        if world.is_main:
-            if not resumed or not (folder / "config.yaml").is_file():
-                write_atomically(folder / "config.yaml", to_yaml(config).encode())
-            if resumed and resumed.metrics.get("top1") == progress.best_top1:
-                # A kill between saving the best epoch and naming it so must not lose the name.
-                checkpoint.link_checkpoint(resumed.path, folder / "best.pdparams")
-        return fit_and_report(run, val_loader)
+        return dry_run_or_fit(run, resumed, val_loader)
     finally:
         run.loader.close()
         val_loader.close()
         log.close()
+
+
+def dry_run_or_fit(run: Run, resumed: Checkpoint | None, val_loader: Loader) -> int:
+    """Takes the steps of a dry run, or keeps the settings and fits; returns the exit status."""
+    if run.config.dry_run:
+        run.stop.restore()  # there is nothing to save
+        for line in plan.dry_run(run):
+            run.log.line(line)
+        return 0
+    if run.world.is_main:
+        if not resumed or not (run.folder / "config.yaml").is_file():
+            write_atomically(run.folder / "config.yaml", to_yaml(run.config).encode())
+        if resumed and resumed.metrics.get("top1") == run.progress.best_top1:
+            # A kill between saving the best epoch and naming it so must not lose the name.
+            checkpoint.link_checkpoint(resumed.path, run.folder / "best.pdparams")
+    return fit_and_report(run, val_loader)
 
 
 def fit_and_report(run: Run, val_loader: Loader) -> int:

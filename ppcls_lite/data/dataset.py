@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data.packed import PackedFiles, Source, description_file
-from ppcls_lite.data.preprocess import find_images, image_files
+from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 
 LAYOUT = (
@@ -28,44 +28,47 @@ class ImageDataset:
     """The pictures of one split, in a fixed order.
 
     Args:
-        files: of the pictures, of those after `packed` if there are any.
+        files: of the pictures.
         labels: class id of each picture, in range(len(classes)); -1 where it is not known.
         classes: name of each class; the position is the class id.
-        packed: the first pictures, out of large files.
     """
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        labels: Sequence[int],
-        classes: list[str],
-        packed: PackedFiles | None = None,
-    ) -> None:
+    def __init__(self, files: Sequence[str], labels: Sequence[int], classes: list[str]) -> None:
         # One block of bytes: ImageNet's paths take half the memory they take as str objects.
-        self._paths = np.array([os.fsencode(path) for path in files])  # [N - len(packed)]
+        self._paths = np.array([os.fsencode(path) for path in files])  # [N]
         self.labels = np.asarray(labels, np.int64)  # [N]
         self.classes = classes
-        self.packed = packed
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def path(self, index: int) -> str:
         """Returns what to call a picture: its file, or its place in one."""
-        first = len(self.packed) if self.packed else 0
-        if self.packed and index < first:
-            return self.packed.path(index)
-        return os.fsdecode(self._paths[index - first])
+        return os.fsdecode(self._paths[index])
 
     def source(self, index: int) -> Source:
         """Returns where the bytes of a picture are."""
-        if self.packed and index < len(self.packed):
-            return self.packed.source(index)
         return self.path(index)
 
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
+
+
+class PackedDataset(ImageDataset):
+    """A split that tools/pack_dataset.py wrote."""
+
+    def __init__(self, files: PackedFiles) -> None:
+        super().__init__([], files.entries["label"], files.description["classes"])
+        self.files = files
+
+    def path(self, index: int) -> str:
+        """Returns what to call a picture."""
+        return self.files.path(index)
+
+    def source(self, index: int) -> Source:
+        """Returns where the bytes of a picture are."""
+        return self.files.source(index)
 
 
 def open_split(data_path: str, split: str, list_file: str | None = None) -> ImageDataset:
@@ -90,25 +93,8 @@ def open_split(data_path: str, split: str, list_file: str | None = None) -> Imag
     if os.path.isfile(default_list):
         return _open_list(data_path, default_list)
     if description_file(data_path, split).is_file():
-        packed = PackedFiles(data_path, split)
-        return ImageDataset([], packed.entries["label"], packed.description["classes"], packed)
+        return PackedDataset(PackedFiles(data_path, split))
     raise _no_split(data_path, split)
-
-
-def with_unlabelled(labelled: ImageDataset, folder: str | None) -> ImageDataset:
-    """Returns the data set and, after it, every picture of a folder, with the label -1.
-
-    Raises:
-        UserError: the folder is not there or holds no picture.
-    """
-    if folder is None:
-        return labelled
-    check_root(folder)
-    packed = labelled.packed
-    paths = [] if packed else [labelled.path(i) for i in range(len(labelled))]
-    more = [str(path) for path in find_images(folder)]
-    labels = [*labelled.labels, *[-1] * len(more)]
-    return ImageDataset(paths + more, labels, labelled.classes, packed)
 
 
 def check_root(data_path: str) -> None:

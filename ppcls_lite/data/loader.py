@@ -18,10 +18,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
 
 import numpy as np
 
 from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.order import samples_per_rank, training_order
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
@@ -32,6 +34,14 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
 Decoded = tuple[np.ndarray, dict[int, str]]
+
+
+class Sample(NamedTuple):
+    """What a worker is given of one sample."""
+
+    position: int  # in the data set
+    repetition: int
+    source: Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +56,10 @@ class Batch:
 class Loader:
     """Iterates over a data set in batches; the order depends on seed and epoch alone.
 
-    Training: a new permutation per epoch, padded at its end with its own beginning until every
-    rank has the same number of samples. Global batch b is one slice of it, of which rank r takes
-    every `world_size`-th sample: two ranks with batch B see what one process with 2B sees. The
-    last, shorter batch is kept unless it is a single sample (batch norm would have no variance).
+    Training: a new permutation per epoch (see `order`). Global batch b is one slice of it, of which
+    rank r takes every `world_size`-th sample: two ranks with batch B see what one process with 2B
+    sees. The last, shorter batch is kept unless it is a single sample (batch norm would have no
+    variance).
 
     Evaluation: rank r takes every `world_size`-th picture in the order of the data set, each
     exactly once; ranks may differ by one picture.
@@ -68,6 +78,7 @@ class Loader:
         rank: of this process.
         world_size: number of processes that train together.
         on_error: stop or skip.
+        reps: how often a sample is shown in a row, each time augmented afresh; training only.
         decode: exact or fast, see `open_image`.
     """
 
@@ -83,6 +94,7 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         on_error: str = "stop",
+        reps: int = 1,
         decode: str = "exact",
     ) -> None:
         self.dataset = dataset
@@ -94,6 +106,7 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.on_error = on_error
+        self.reps = reps
         self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self._pool: ProcessPoolExecutor | None = None
@@ -102,7 +115,7 @@ class Loader:
         """Batches per epoch on this rank."""
         samples = -(-(len(self.dataset) - self.rank) // self.world_size)
         if self.training:
-            samples = -(-len(self.dataset) // self.world_size)
+            samples = samples_per_rank(len(self.dataset), self.world_size, self.reps)
         batches, rest = divmod(samples, self.batch_size)
         lone = self.training and rest == 1 and batches > 0  # see the class
         return batches + (rest > 0 and not lone)
@@ -113,8 +126,9 @@ class Loader:
         Raises:
             UserError: for a broken picture (on_error "stop"), or when the workers died.
         """
-        batches = self._index_batches(epoch)[start_batch:]
-        for indices, (images, causes) in zip(batches, self._decode(epoch, batches), strict=True):
+        tasks = self._tasks(epoch)[start_batch:]
+        for task, (images, causes) in zip(tasks, self._decode(epoch, tasks), strict=True):
+            indices = task[:, 0]
             if causes:
                 images, indices = self._without_broken(epoch, images, indices, causes)
             if len(indices):
@@ -126,22 +140,27 @@ class Loader:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _index_batches(self, epoch: int) -> list[np.ndarray]:
-        """The positions in the data set of each batch of this rank, [steps][N]."""
+    def _tasks(self, epoch: int) -> list[np.ndarray]:
+        """The batches of this rank, [steps][N, 2]: position in the data set, repetition."""
         count = len(self.dataset)
         if self.training:
-            order = np.random.default_rng((self.seed, epoch)).permutation(count)
-            order = np.resize(order, -(-count // self.world_size) * self.world_size)  # wraps around
+            mine, repetitions = training_order(
+                count, self.seed, epoch, self.rank, self.world_size, self.reps
+            )
         else:
-            order = np.arange(count)
-        mine = order[self.rank :: self.world_size]
-        batches = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
+            mine = np.arange(count)[self.rank :: self.world_size]
+            repetitions = np.zeros_like(mine)
+        rows = np.stack([mine, repetitions], axis=1)
+        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         if self.training and len(batches) > 1 and len(batches[-1]) == 1 < self.batch_size:
             del batches[-1]
         return batches
 
     def _decode(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Decoded]:
-        tasks = ([(int(i), self.dataset.source(i)) for i in batch] for batch in batches)
+        tasks = (
+            [Sample(int(i), int(repetition), self.dataset.source(i)) for i, repetition in batch]
+            for batch in batches
+        )
         how = (self.transform, self.decode, self.seed, epoch)
         if self.workers == 0:
             for task in tasks:
@@ -191,7 +210,7 @@ class Loader:
     def _next_readable(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
-            task = [(candidate, self.dataset.source(candidate))]
+            task = [Sample(candidate, 0, self.dataset.source(candidate))]
             images, causes = decode(self.transform, self.decode, self.seed, epoch, task)
             if not causes:
                 return candidate, images[0]
@@ -215,9 +234,9 @@ def decode(
     mode: str,
     seed: int,
     epoch: int,
-    task: list[tuple[int, Source]],
+    task: list[Sample],
 ) -> Decoded:
-    """Turns (index, source) pairs into pixels; what a worker does for one batch.
+    """Turns samples into pixels; what a worker does for one batch.
 
     Returns:
         uint8 [N, H, W, 3] of the readable pictures, and {row of the task: cause} of the others.
@@ -225,13 +244,14 @@ def decode(
     """
     rows: list[np.ndarray] = []
     causes: dict[int, str] = {}
-    for row, (index, source) in enumerate(task):
+    for row, sample in enumerate(task):
         try:
-            image = open_image(read_source(source), mode)
+            image = open_image(read_source(sample.source), mode)
             if isinstance(transform, Preprocess):
                 rows.append(transform.pixels(image))
             else:
-                rows.append(transform(image, sample_rng(seed, epoch, index)))
+                rng = sample_rng(seed, epoch, sample.position, sample.repetition)
+                rows.append(transform(image, rng))
         except ImageError as error:
             causes[row] = error.cause
     return (np.stack(rows) if rows else np.empty((0, 0, 0, 3), np.uint8)), causes

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from ppcls_lite.config import LossSettings
+from ppcls_lite.data.preprocess import Preprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,34 @@ class Mix:
             return one_hot
         partners = np.roll(one_hot, 1, axis=0)
         return one_hot * np.float32(self.share) + partners * np.float32(1 - self.share)
+
+
+def prepare(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    preprocess: Preprocess,
+    num_classes: int,
+    settings: LossSettings,
+    place: tuple[int, int, int, int],
+) -> tuple[np.ndarray, np.ndarray, Mix]:
+    """What a batch of the loader is to the network.
+
+    Args:
+        pixels: uint8 [N, H, W, 3].
+        labels: int64 [N]; -1 where there is none.
+        preprocess: mean and std.
+        num_classes: K.
+        settings: of the mixing.
+        place: seed, epoch, batch and rank, from which every draw follows.
+
+    Returns:
+        Images float32 [N, 3, H, W], shares of the classes float32 [N, K], and how it was mixed.
+    """
+    # The last number keeps these draws apart from those of the pictures and of dropout.
+    rng = np.random.default_rng((*place, 1))
+    height, width = pixels.shape[1:3]
+    mix = draw_mix(settings, place[1], height, width, rng)
+    return mix.images(preprocess.normalize(pixels)), mix.targets(labels, num_classes), mix
 
 
 def draw_mix(

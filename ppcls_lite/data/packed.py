@@ -46,7 +46,7 @@ class Member(NamedTuple):
     size: int
 
 
-Source = str | Member  # a file, or a part of one
+Source = str | Member | bytes  # a file, a part of one, or what would be in one
 
 
 def read_source(source: Source) -> bytes:
@@ -55,6 +55,8 @@ def read_source(source: Source) -> bytes:
     Raises:
         ImageError: it cannot be read.
     """
+    if isinstance(source, bytes):
+        return source
     try:
         if isinstance(source, str):
             return Path(source).read_bytes()

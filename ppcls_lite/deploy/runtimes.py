@@ -36,9 +36,9 @@ def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadRep
     """
     import_engine("paddle", "paddlepaddle")
     from ppcls_lite.arch.weights import load_weights
-    from ppcls_lite.arch.zoo import create_model
+    from ppcls_lite.slim.network import network_of
 
-    network = create_model(info.name, info.num_classes, **info.overrides)
+    network = network_of(info)
     report = load_weights(network, path)
     network.eval()
     return network, report

@@ -31,6 +31,7 @@ from ppcls_lite.model_info import ModelInfo
 
 PARTS = (".pdparams", ".pdopt", ".json")
 TRAINED = ".trained"
+PEER = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
 
 @dataclass
@@ -80,7 +81,15 @@ class Checkpoint:
     @property
     def accumulators(self) -> dict[str, np.ndarray]:
         """The optimizer's own state, see `optimizer.named_state`."""
-        return {k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED)}
+        return {
+            k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED) and k[:5] != PEER
+        }
+
+    @property
+    def peer(self) -> dict[str, np.ndarray]:
+        """The state of the second student, see `Peer.state`; empty without one."""
+        own = {k: v for k, v in self.optimizer.items() if k.startswith(PEER)}
+        return {k.removeprefix(PEER): v for k, v in own.items()}
 
 
 def as_trained(params: dict[str, Any]) -> dict[str, np.ndarray]:

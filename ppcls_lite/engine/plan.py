@@ -79,6 +79,7 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         f"decoding  {config.decode}, "
         + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",
+        f"kernels   {run.kernels}",
         f"batch     {config.batch_size} per device x {world.size} x"
         f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",

@@ -12,6 +12,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.peer import Peer
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy
@@ -29,7 +30,9 @@ class Run:
     """Everything a training needs, built once by `commands.train`.
 
     Attributes:
-        model: the network; `parallel` wraps it when there are several processes.
+        model: the network.
+        parallel: what trains it: `model`, or a wrapper for our kernels or several processes.
+        kernels: what of it our own CPU kernels run, in words.
         evaluate: runs the validation set through the model.
         ema: the moving average of the model that is evaluated and saved in its place, if asked for.
         teacher: what the model learns from beside the labels, if anything.
@@ -41,6 +44,7 @@ class Run:
     info: ModelInfo
     model: paddle.nn.Layer
     parallel: paddle.nn.Layer
+    kernels: str
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     loader: Loader
@@ -51,7 +55,7 @@ class Run:
     stop: StopRequest
     folder: Path
     ema: Ema | None = None
-    teacher: Teacher | None = None
+    teacher: Teacher | Peer | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
 

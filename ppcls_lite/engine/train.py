@@ -11,9 +11,10 @@ import numpy as np
 import paddle
 
 from ppcls_lite.data.loader import Batch
-from ppcls_lite.data.mixing import draw_mix
+from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
+from ppcls_lite.engine.peer import Peer
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.window import Window
@@ -103,6 +104,8 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
             trained = [p for p in run.model.parameters() if not p.stop_gradient]
             paddle.nn.utils.clip_grad_norm_(trained, config.clip_grad_norm)
         run.scaler.step(run.optimizer)
+        if isinstance(run.teacher, Peer):
+            run.teacher.step(run.scaler, run.optimizer.get_lr())
         run.scaler.update()
         run.optimizer.clear_grad()
         progress.step += 1
@@ -115,13 +118,12 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
 
 def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
     """Returns normalised images [N, 3, H, W], targets [N, K], and the teacher's logits [N, K]."""
-    # The last number keeps these draws apart from those of the pictures and of dropout.
-    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank, 1)
-    height, width = batch.images.shape[1:3]
-    mix = draw_mix(run.config, run.progress.epoch, height, width, np.random.default_rng(place))
-    images = paddle.to_tensor(mix.images(run.info.preprocess.normalize(batch.images)))
-    targets = paddle.to_tensor(mix.targets(batch.labels, run.info.num_classes))
-    return images, targets, run.teacher.logits(batch.images, mix) if run.teacher else None
+    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank)
+    images, targets, mix = prepare(
+        batch.images, batch.labels, run.info.preprocess, run.info.num_classes, run.config, place
+    )
+    advice = run.teacher.logits(batch.images, mix) if run.teacher else None
+    return paddle.to_tensor(images), paddle.to_tensor(targets), advice
 
 
 def stop_asked(run: Run) -> int:
@@ -176,6 +178,8 @@ def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
     if run.ema:
         optimizer |= checkpoint.as_trained(params)
         params = run.ema.average
+    if isinstance(run.teacher, Peer):
+        optimizer |= {checkpoint.PEER + key: value for key, value in run.teacher.state().items()}
     run.progress.ema_updates = run.ema.updates if run.ema else 0
     checkpoint.save_checkpoint(
         path,

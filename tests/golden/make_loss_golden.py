@@ -53,6 +53,8 @@ def loss_cases() -> dict[str, dict[str, Any]]:
         "soft 4": softened,
         "soft 4 and labels": 0.25 * F.cross_entropy(student, labels) + 0.75 * softened,
         "js": ppcls_symmetric(student, teacher),
+        "dml": 0.5 * (F.cross_entropy(student, labels) + F.cross_entropy(teacher, labels))
+        + 0.5 * ppcls_symmetric(student, teacher),
     }
     # Three samples without a label: the others alone count.
     losses["ce, half without labels"] = F.cross_entropy(student[:3], labels[:3])

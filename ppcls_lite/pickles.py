@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ppcls_lite.arch.raw import Damaged, Refused, decode, shaped
+from ppcls_lite.raw import Damaged, Refused, decode, shaped
 
 
 class Name(str):
@@ -258,6 +258,8 @@ def _set_state(target: Any, state: Any) -> None:
             raise Damaged("its values are big-endian")
     elif isinstance(target, _Array):
         _, shape, dtype, is_fortran, raw = state
+        if isinstance(raw, str):  # how Python 2 wrote bytes
+            raw = raw.encode("latin1")
         target.values = _array(raw, dtype, shape, "F" if is_fortran else "C")
     elif not isinstance(target, dict | _Ignored):
         raise Damaged(f"it gives a state to a {type(target).__name__}")

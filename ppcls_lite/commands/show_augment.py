@@ -1,0 +1,77 @@
+"""`tools/show_augment.py`: a sheet of training pictures as the network gets them."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ppcls_lite.config import ShowAugmentConfig
+from ppcls_lite.data.mixing import prepare
+from ppcls_lite.data.named import open_data
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.unlabelled import WithUnlabelled
+from ppcls_lite.engine.build import common_seed, describe_model, train_loader, with_network_of
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.model_info import ModelInfo
+
+COLUMNS = 8
+GAP = 8  # pixels between two pictures
+LINE = 14  # height of a line of text, pixels
+LARGEST = 2  # classes named below a picture
+
+
+def run(config: ShowAugmentConfig) -> int:
+    """Draws the first batch of epoch --start-epoch; returns the exit status."""
+    world = World(rank=0, size=1, device="cpu")
+    data = open_data(config, "train")
+    settings, start = with_network_of(config) if config.pretrained else (config, None)
+    info = describe_model(settings, data, start)
+    if config.unlabelled_path:
+        data = WithUnlabelled(data, config.unlabelled_path)
+    seed = common_seed(world) if config.seed is None else config.seed
+    loader = train_loader(data, settings, info.preprocess, seed, world)
+    batch = next(loader.epoch(config.start_epoch))
+    loader.close()
+    images, targets, mix = prepare(
+        batch.images, batch.labels, info.preprocess, info.num_classes, config,
+        (seed, config.start_epoch, 0, 0),
+    )  # fmt: skip
+    count = min(config.pictures, len(images))
+    pixels = denormalized(images[:count], info.preprocess)
+    sheet(pixels, [captions(row, info) for row in targets[:count]]).save(config.out)
+    how = dataclasses.asdict(mix) if mix.share < 1 else "not mixed"
+    print(f"wrote {config.out}: {count} of {len(images)} pictures, seed {seed}, {how}")
+    print(f"next: look at {Path(config.out).resolve()}")
+    return 0
+
+
+def denormalized(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """float32 [N, 3, H, W] -> the grey levels they stand for, uint8 [N, H, W, 3]."""
+    mean, std = (np.array(v, np.float32)[:, None, None] for v in (preprocess.mean, preprocess.std))
+    levels = np.round((images * std + mean) * 255).clip(0, 255).astype(np.uint8)
+    return levels.transpose(0, 2, 3, 1)
+
+
+def captions(shares: np.ndarray, info: ModelInfo) -> list[str]:
+    """Names the classes of a picture, the largest share first: float32 [K] -> lines."""
+    order = np.argsort(-shares, kind="stable")[:LARGEST]
+    lines = [f"{info.class_name(int(k))} {shares[k]:.2f}" for k in order if shares[k] > 0]
+    return lines or ["no label"]
+
+
+def sheet(pixels: np.ndarray, lines: list[list[str]]) -> Image.Image:
+    """Puts pictures uint8 [N, H, W, 3] into a grid, each with its lines of text below."""
+    count, height, width, _ = pixels.shape
+    columns = min(count, COLUMNS)
+    cell_width, cell_height = width + GAP, height + GAP + LARGEST * LINE
+    rows = math.ceil(count / columns)
+    page = Image.new("RGB", (columns * cell_width, rows * cell_height), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(LINE - 3)
+    for i, (picture, text) in enumerate(zip(pixels, lines, strict=True)):
+        left, top = i % columns * cell_width, i // columns * cell_height
+        page.paste(Image.fromarray(picture), (left, top))
+        for number, line in enumerate(text):
+            draw.text((left, top + height + number * LINE), line, "black", font)
+    return page

@@ -1,0 +1,67 @@
+// The C interface: a function for each piece and direction. abi.py has the structs once more.
+#include "block.h"
+#include "ends.h"
+
+extern "C" void mobile_block_forward(const mobile::Block* block) {
+  using namespace mobile;
+  const Block& b = *block;
+  Affine expand;
+  if (b.expand_weight) {
+    pointwise_stage(b.x, b.expand_weight, b.images * b.pixels(), b.in_channels, b.expanded,
+                    b.threads, b.expand_bn, b.expand_z);
+    expand = Affine(b.expand_bn, b.expanded);
+  }
+  depthwise_stage(b, expand);
+  project_stage(b, Affine(b.depthwise_bn, b.expanded));
+  output_stage(b);
+}
+
+extern "C" void mobile_block_backward(const mobile::Block* block) {
+  using namespace mobile;
+  const Block& b = *block;
+  const Affine expand = b.expand_weight ? Affine(b.expand_bn, b.expanded) : Affine();
+  const Linear project = project_linear(b);
+  const Linear depthwise =
+      project_stage_backward(b, Affine(b.depthwise_bn, b.expanded), project);
+  const Linear expanded = depthwise_stage_backward(b, expand, depthwise);
+  if (b.expand_weight)
+    pointwise_stage_backward(b.x, b.expand_weight, b.expand_z, b.d_expand_y, expanded,
+                             b.images * b.pixels(), b.in_channels, b.expanded, b.threads,
+                             b.shortcut ? b.dy : nullptr, b.d_expand_weight, b.dx);
+}
+
+extern "C" void mobile_stem_forward(const mobile::Stem* stem) {
+  using namespace mobile;
+  const Stem& s = *stem;
+  stem_convolution(s);
+  const Affine affine(s.bn, s.out_channels);
+  parallel(s.threads, [&](Index share) {
+    const Range range = share_of(s.images * s.out_pixels(), s.threads, share);
+    const Index at = range.begin * s.out_channels;
+    normalise(s.z + at, range.end - range.begin, s.out_channels, affine, s.activation, s.y + at);
+  });
+}
+
+extern "C" void mobile_stem_backward(const mobile::Stem* stem) {
+  using namespace mobile;
+  const Linear linear = stem_activation_backward(*stem, Affine(stem->bn, stem->out_channels));
+  if (stem->d_weight) stem_weight_gradient(*stem, linear);
+}
+
+extern "C" void mobile_head_forward(const mobile::Head* head) {
+  using namespace mobile;
+  const Head& h = *head;
+  pointwise_stage(h.x, h.weight, h.images * h.pixels, h.in_channels, h.out_channels, h.threads,
+                  h.bn, h.z);
+  head_pooling(h);
+}
+
+extern "C" void mobile_head_backward(const mobile::Head* head) {
+  using namespace mobile;
+  const Head& h = *head;
+  const Linear linear = head_pooling_backward(h);
+  pointwise_stage_backward(h.x, h.weight, h.z, h.d_y, linear, h.images * h.pixels, h.in_channels,
+                           h.out_channels, h.threads, nullptr, h.d_weight, h.dx);
+}
+
+extern "C" void mobile_set_gemm(mobile::Gemm gemm) { mobile::gemm = gemm; }

@@ -1,0 +1,98 @@
+// Work is cut into as many contiguous shares as there are threads, and results are added up in the
+// order of the shares: the same number of threads gives the same bits.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "lanes.h"
+
+namespace mobile {
+
+// Calls body(share) for each share in 0 .. threads - 1, each on a thread of its own.
+template <class Body>
+inline void parallel(Index threads, Body body) {
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+  for (Index share = 0; share < threads; ++share) body(share);
+}
+
+struct Range {
+  Index begin, end;
+};
+
+// The share of `items` that falls to one of `threads`.
+inline Range share_of(Index items, Index threads, Index share) {
+  return {items * share / threads, items * (share + 1) / threads};
+}
+
+// Scratch memory of a thread. It is kept from call to call, as fresh pages cost more than the work
+// that is done in them.
+class Scratch {
+ public:
+  // Everything that was taken before is free again.
+  static Scratch& of_this_thread() {
+    static thread_local Scratch scratch;
+    scratch.reset();
+    return scratch;
+  }
+
+  void reset() {
+    used_ = 0;
+    outgrown_.clear();
+  }
+
+  float* take(Index floats) {
+    const Index rounded = (floats + 15) / 16 * 16;
+    if (used_ + rounded > size_) {
+      outgrown_.push_back(std::move(memory_));  // still in use until the next reset
+      size_ = 2 * (used_ + rounded);
+      memory_.reset(static_cast<float*>(std::aligned_alloc(64, size_ * sizeof(float))));
+      used_ = 0;
+    }
+    float* taken = memory_.get() + used_;
+    used_ += rounded;
+    return taken;
+  }
+
+  float* take_zeros(Index floats) {
+    float* taken = take(floats);
+    std::fill(taken, taken + floats, 0.0f);
+    return taken;
+  }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { std::free(p); }
+  };
+  using Memory = std::unique_ptr<float[], Free>;
+  Memory memory_;
+  std::vector<Memory> outgrown_;
+  Index size_ = 0, used_ = 0;
+};
+
+// One array per share, to be added up at the end.
+class Partials {
+ public:
+  Partials(Index threads, Index size) : threads_(threads), size_(size), values_(threads * size) {}
+
+  float* of(Index share) { return &values_[share * size_]; }
+
+  void add_up(float* total) const {
+    parallel(threads_, [&](Index share) {
+      const Range range = share_of(size_, threads_, share);
+      for (Index i = range.begin; i < range.end; ++i) {
+        float sum = 0;
+        for (Index t = 0; t < threads_; ++t) sum += values_[t * size_ + i];
+        total[i] = sum;
+      }
+    });
+  }
+
+ private:
+  Index threads_, size_;
+  std::vector<float> values_;
+};
+
+}  // namespace mobile

@@ -1,0 +1,282 @@
+"""Training kernels: against Paddle in float64, against themselves, and without them."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, train
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppcls_lite.arch.layers import InvertedResidual
+from ppcls_lite.arch.mobilenet_v3 import V3Table
+from ppcls_lite.arch.zoo import ZOO, create_model
+from ppcls_lite.kernels import abi
+from ppcls_lite.kernels import accelerate as walk
+from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.build import SOURCE
+
+# Rounding of two correct implementations; measured 2e-7 to 2e-6, for stock layers as well.
+ROUNDING = 5e-6
+
+
+def randomised(layer):
+    """Batch norm and biases away from their initial ones and zeros, as in a trained network."""
+    for name, value in layer.state_dict().items():
+        if value.ndim == 1:
+            draws = paddle.randn(value.shape) * 0.2
+            positive = name.endswith(("_variance",)) or (float(value.min()) == 1.0)
+            value.set_value(draws.abs() + 0.5 if positive else draws)
+
+
+def kinds():
+    """Every kind of block in the zoo: (source, kernel, stride, act, se, expands) to its flavour."""
+    found = {}
+    for spec in ZOO:
+        v3 = isinstance(spec.table, V3Table)
+        for row in spec.table.blocks if v3 else spec.table.stages:
+            act = row.act if v3 else spec.table.act
+            expands = row.expanded != 16 if v3 else row.expansion > 1
+            flavour = spec.flavour
+            gate = (flavour.se_gate, flavour.se_bias, flavour.se_block_act, flavour.se_before_act)
+            kind = (row.kernel, row.stride, act, gate if row.se else None, expands,
+                    flavour.same_depthwise)  # fmt: skip
+            name = f"{spec.source}-{row.kernel}x{row.kernel}-{row.stride}-{act}-{row.se}-{expands}"
+            found.setdefault(kind, (name, flavour, row, act, expands))
+    return found.values()
+
+
+def block_of(flavour, row, act, expands):
+    """Channels are no multiples of a vector's width: whole vectors and what is left over."""
+    channels, out = 12, 12 if row.stride == 1 else 20
+    expanded = 44 if expands else channels
+    return InvertedResidual(
+        channels, expanded, out, row.kernel, row.stride, act, flavour, se=row.se
+    )
+
+
+def in_double(make, like):
+    """The same network with the same values in float64."""
+    paddle.set_default_dtype("float64")
+    try:
+        double = make()
+    finally:
+        paddle.set_default_dtype("float32")
+    double.set_state_dict({k: v.astype("float64") for k, v in like.state_dict().items()})
+    return double
+
+
+def results(forward, layer, x, dy):
+    """Output, gradients of input and parameters, running statistics after one training step."""
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    layer.train()
+    x = x.detach()
+    x.stop_gradient = False
+    y = forward(x)
+    y.backward(dy)
+    out = {"y": y, "dx": x.grad}
+    out |= {f"d {k}": p.grad for k, p in layer.named_parameters() if not p.stop_gradient}
+    out |= {k: v for k, v in layer.state_dict().items() if k.endswith(("_mean", "_variance"))}
+    arrays = {k: v.numpy().astype(np.float64) for k, v in out.items()}
+    layer.clear_gradients()
+    layer.set_state_dict(before)
+    return arrays
+
+
+def errors(got, expected):
+    """Error of each result as a share of its size; gradients that are zero by symmetry left out."""
+    largest = max(np.linalg.norm(v) for k, v in expected.items() if k.startswith("d "))
+    return {
+        k: np.linalg.norm(got[k] - v) / np.linalg.norm(v)
+        for k, v in expected.items()
+        if not k.startswith("d ") or np.linalg.norm(v) > 1e-4 * largest
+    }
+
+
+def channels_last(fused):
+    return lambda x: fused(x.transpose([0, 2, 3, 1])).transpose([0, 3, 1, 2])
+
+
+def assert_as_exact_as_stock(make, build, images, size):
+    """The kernels' errors against float64 are at the level of rounding, or of Paddle's own.
+
+    One value within rounding of a kink may fall on either side of it and change a gradient by a
+    thousandth, in any implementation: so one of four draws has to agree, and a bug shows in all.
+    """
+    complaints = []
+    for seed in range(4):
+        paddle.seed(seed)
+        layer = make()
+        randomised(layer)
+        double = in_double(make, layer)
+        x = paddle.randn([images, 12, *size])
+        dy = paddle.randn(layer(x).shape)
+        expected = results(double, double, x.astype("float64"), dy.astype("float64"))
+        ours = errors(results(channels_last(build(layer)), layer, x, dy), expected)
+        stock = errors(results(layer, layer, x, dy), expected)
+        wrong = {k: e for k, e in ours.items() if not e <= max(2 * stock[k], ROUNDING)}
+        if not wrong:
+            return
+        complaints.append(wrong)
+    pytest.fail(str(complaints))
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind[0])
+def test_every_kind_of_block_of_the_zoo_against_float64(kind):
+    # Odd and unequal sides; two threads with different shares.
+    assert_as_exact_as_stock(
+        lambda: block_of(*kind[1:]), lambda layer: walk._block([layer], 2), 3, (9, 14)
+    )
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet1_0", "tf_efficientnet_lite0"])
+def test_a_whole_network_equals_stock_and_repeats_to_the_bit(name):
+    paddle.seed(3)
+    model = create_model(name, 10, dropout=0.0)
+    accelerated = accelerate(model, 2)
+    assert all(piece.fused for piece in accelerated.pieces), accelerated.summary()
+    x, labels = paddle.randn([4, 3, 64, 64]), paddle.arange(4)
+
+    def step(net):
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        model.train()
+        loss = F.cross_entropy(net(x), labels)
+        loss.backward()
+        trained = [p for p in model.parameters() if not p.stop_gradient]
+        gradients = np.concatenate([p.grad.numpy().ravel() for p in trained])
+        model.clear_gradients()
+        model.set_state_dict(before)
+        return loss.item(), gradients
+
+    (loss, stock), (fused_loss, fused), (_, again) = map(step, (model, accelerated, accelerated))
+    assert fused_loss == pytest.approx(loss, rel=1e-4)  # Paddle differs from float64 by 5e-6
+    # The wiring; the test of the blocks is the sharp one. A kink taken otherwise moves 1e-2 here.
+    assert np.linalg.norm(fused - stock) < 0.1 * np.linalg.norm(stock)
+    assert np.array_equal(fused, again)
+
+
+def test_evaluation_weights_and_export_do_not_notice():
+    model = create_model("mobilenet_v3_small", 10)
+    names = list(model.state_dict())
+    accelerated = accelerate(model, 2)
+    x = paddle.randn([2, 3, 64, 64])
+    model.eval()
+    assert np.array_equal(accelerated(x).numpy(), model(x).numpy())
+    assert list(model.state_dict()) == names
+    own = {id(p) for p in model.parameters()}
+    assert {id(p) for p in accelerated.parameters()} == own  # what DataParallel collects
+
+
+def test_what_the_kernels_cannot_run_stays_stock_block_by_block():
+    paddle.seed(0)
+    model = create_model("mobilenet_v3_small", 10, dropout=0.0)
+    model.features[3].block[0][2] = nn.Swish()  # no row of the zoo has it
+    accelerated = accelerate(model, 2)
+    assert [piece.name for piece in accelerated.pieces if not piece.fused] == ["block 2"]
+    assert "block 2 (its activation is Swish)" in accelerated.summary()
+    x = paddle.randn([4, 3, 64, 64])
+    model.train()
+    a, b = model(x).numpy(), accelerated(x).numpy()
+    assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
+
+
+def test_frozen_layers_get_no_gradient_and_frozen_statistics_stay():
+    paddle.seed(0)
+    model = create_model("mobilenet_v3_small", 10, dropout=0.0)
+    randomised(model)
+    for layer in model.features[:4].sublayers():
+        for p in layer.parameters():
+            p.stop_gradient = True
+    accelerated = accelerate(model, 2)
+
+    def step(net):
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        model.train()
+        model.features[2].eval()  # its batch norms use their running statistics
+        net(paddle.randn([4, 3, 64, 64]) if net is None else x).square().mean().backward()
+        kept = {k: v.numpy() for k, v in model.state_dict().items()}
+        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        grads = {n: g.numpy() for n, g in grads.items()}
+        model.clear_gradients()
+        model.set_state_dict(before)
+        return grads, kept
+
+    x = paddle.randn([4, 3, 64, 64])
+    (stock, stock_state), (fused, fused_state) = step(model), step(accelerated)
+    assert stock.keys() == fused.keys() and not any(n.startswith("features.2.") for n in fused)
+    for name in stock_state:
+        assert np.allclose(stock_state[name], fused_state[name], rtol=1e-4, atol=1e-5), name
+    total = np.linalg.norm(np.concatenate([g.ravel() for g in stock.values()]))
+    assert all(np.linalg.norm(stock[n] - fused[n]) < 1e-3 * total for n in stock)
+
+
+# ---- compiling, and doing without ----
+
+
+def compiler_script(folder):
+    """A compiler that writes down its calls, and does not optimise, to be quick."""
+    script = folder / "slow-c++"
+    script.write_text(
+        f'#!/bin/sh\necho "$*" >> {folder}/calls\nexec c++ $(echo "$*" | sed "s/-O3/-O0/")\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def test_processes_that_start_together_compile_once(tmp_path):
+    environment = {"CXX": str(compiler_script(tmp_path)), "PPCLS_LITE_HOME": str(tmp_path / "home")}
+    code = "from ppcls_lite.kernels.build import load_kernels; load_kernels()"
+    command = [sys.executable, "-c", code]
+    started = [subprocess.Popen(command, cwd=ROOT, env=os.environ | environment) for _ in range(3)]
+    assert [process.wait(300) for process in started] == [0, 0, 0]
+    compiled = [x for x in (tmp_path / "calls").read_text().splitlines() if "-shared" in x]
+    assert len(compiled) == 1
+    assert len(list((tmp_path / "home" / "compiled").glob("*.so"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"CXX": "no-such-compiler"}, "no C++ compiler: no-such-compiler not found"),
+        ({"PPCLS_LITE_HOME": "/proc/none"}, "compiled code cannot be kept in /proc/none/compiled"),
+        ({"CXX": "/bin/false"}, "/bin/false cannot compile kernels"),
+    ],
+)
+def test_without_kernels_one_line_says_why_and_training_goes_on(
+    pictures, tmp_path, environment, reason
+):
+    environment = {"PPCLS_LITE_HOME": str(tmp_path / "home")} | environment
+    done = train(pictures, tmp_path, "--dry-run", env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    assert f"kernels   none, Paddle's own layers: {reason}" in done.stdout
+    assert "dry run   loss" in done.stdout
+
+
+def test_kernels_asked_for_and_not_to_be_had_is_a_users_mistake(pictures, tmp_path):
+    environment = os.environ | {"CXX": "no-such-compiler", "PPCLS_LITE_HOME": str(tmp_path)}
+    done = train(pictures, tmp_path, "--cpu-kernels=on", env=environment)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "--cpu-kernels on: the kernels cannot run: no C++ compiler" in done.stderr
+
+
+def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):
+    lines = []
+    for struct in (abi.BatchNorm, abi.SqueezeExcite, abi.Block, abi.Stem, abi.Head):
+        for name, _ in struct._fields_:
+            lines.append(
+                f"static_assert(offsetof(mobile::{struct.__name__}, {name}) =="
+                f' {getattr(struct, name).offset}, "{struct.__name__}.{name}");'
+            )
+        size = f"sizeof(mobile::{struct.__name__}) == {abi.ctypes.sizeof(struct)}"
+        lines.append(f'static_assert({size}, "{struct.__name__}");')
+    source = tmp_path / "layout.cc"
+    includes = f'#include "{SOURCE}"\n'
+    source.write_text(includes + "#include <cstddef>\n" + "\n".join(lines))
+    done = subprocess.run(
+        ["c++", "-std=c++17", "-fsyntax-only", "-Wno-invalid-offsetof", str(source)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
