@@ -60,7 +60,7 @@ class Flag:
             value = word if self.accepts(type(word) if word is not None else None) else value
         kinds = (self.plain, *typing.get_args(self.plain))
         if isinstance(value, str) and any(typing.get_origin(k) is tuple for k in kinds):
-            value = value.split(",")
+            value = value.split(",") if value else []
         try:
             value = msgspec.convert(value, self.kind, strict=not is_text)
             for number in value if isinstance(value, tuple) else (value,):

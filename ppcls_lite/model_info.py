@@ -16,6 +16,8 @@ class ModelInfo:
         overrides: keyword arguments given to `create_model` beside the name.
         classes: class names, index = class id; empty when unknown.
         preprocess: what was done to the evaluation pictures.
+        quant_skip: what a quantized network leaves in float (`slim.pact.quantize`); None for a
+            network that is not quantized.
     """
 
     name: str
@@ -23,6 +25,7 @@ class ModelInfo:
     overrides: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = field(default_factory=Preprocess)
+    quant_skip: tuple[str, ...] | None = None
 
     def class_name(self, class_id: int) -> str:
         """Returns the name of a class, or its number as text when names are unknown."""
@@ -33,15 +36,18 @@ class ModelInfo:
         return asdict(self) | {
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict(),
+            "quant_skip": None if self.quant_skip is None else list(self.quant_skip),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ModelInfo":
         """Reads what `to_dict` wrote; other keys are left alone."""
+        skip = data.get("quant_skip")  # older files know of none
         return cls(
             name=data["name"],
             num_classes=data["num_classes"],
             overrides=dict(data["overrides"]),
             classes=tuple(data["classes"]),
             preprocess=Preprocess.from_dict(data["preprocess"]),
+            quant_skip=None if skip is None else tuple(skip),
         )

@@ -6,6 +6,17 @@ import sys
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+# Where a verb's tool is not tools/VERB.py.
+TOOLS = {"train": "train.py"} | {
+    verb: f"tools/accelerator/{verb}.py"
+    for verb in ("sample_cls", "image2npz", "eval_topk", "eval_imagenet", "valprep",
+                 "export_timm_torchvision_model")
+} | {
+    "accelerator_lint": "tools/accelerator/lint.py",
+    "accelerator_build": "tools/accelerator/sim.py",
+    "accelerator_profile": "tools/accelerator/sim.py",
+}  # fmt: skip
+ACTIONS = {"accelerator_build": ["build"], "accelerator_profile": ["profile"]}
 
 
 def command(verb: str, *args: object) -> str:
@@ -16,9 +27,9 @@ def command(verb: str, *args: object) -> str:
         args: flags and values; each becomes one quoted word.
     """
     started = Path(sys.argv[0]).resolve()
-    if started.parent in (_CHECKOUT, _CHECKOUT / "tools"):
-        file = "train.py" if verb == "train" else f"tools/{verb}.py"
-        words = ["python", os.path.relpath(_CHECKOUT / file)]
+    if started.parent in (_CHECKOUT, _CHECKOUT / "tools", _CHECKOUT / "tools/accelerator"):
+        words = ["python", os.path.relpath(_CHECKOUT / TOOLS.get(verb, f"tools/{verb}.py"))]
+        words += ACTIONS.get(verb, ())
     elif started.stem == "ppcls-lite":
         words = ["ppcls-lite", verb]
     else:

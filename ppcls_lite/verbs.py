@@ -35,6 +35,16 @@ COMMANDS = {
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
     "serve": Command(config.ServeConfig, False),
+    "export_accelerator": Command(config.ExportAcceleratorConfig, True),
+    "export_timm_torchvision_model": Command(config.TimmTorchvisionConfig, True),
+    "accelerator_lint": Command(config.AcceleratorLintConfig, False),
+    "accelerator_build": Command(config.AcceleratorBuildConfig, False),
+    "accelerator_profile": Command(config.AcceleratorProfileConfig, False),
+    "sample_cls": Command(config.SampleClsConfig, False),
+    "image2npz": Command(config.Image2NpzConfig, False),
+    "eval_topk": Command(config.EvalTopkConfig, False),
+    "eval_imagenet": Command(config.EvalImagenetConfig, False),
+    "valprep": Command(config.ValprepConfig, False),
     "completion": Command(config.CompletionConfig, False),
 }
 
@@ -61,7 +71,7 @@ def run(verb: str, argv: list[str], prog: str) -> int:
 
 def usage() -> list[str]:
     """Returns the lines that explain the console command."""
-    verbs = [f"  {name:<20}{summary(command)}" for name, command in COMMANDS.items()]
+    verbs = [f"  {name:<31}{summary(command)}" for name, command in COMMANDS.items()]
     return [
         "usage: ppcls-lite VERB [--flag VALUE ...]\n",
         *verbs,

@@ -187,7 +187,6 @@ def test_inference_lists_every_engine_with_its_agreement(tmp_path):
         if key[1] == "f32":
             # Rounding of fp32 engines, relative to the logits' scale: engine.evaluate's limit.
             assert rows[key]["largest_difference"] <= AGREEMENT
-            assert (rows[key]["largest_difference"] > 0) == (key[0] != "dygraph")
     assert all(row["error"] for key, row in rows.items() if key not in ran)
     assert {"median", "p90", "p99"} == result["latency_ms"].keys()
 

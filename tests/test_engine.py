@@ -24,6 +24,7 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import checked
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.plan import lr_line
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.train import finish_epoch, train_batch, train_one_epoch
 from ppcls_lite.metric import Accuracy
@@ -40,6 +41,7 @@ def make_run(model, batches, world=None, **settings):
         info=ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32)),
         model=model,
         parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        kernels="",
         optimizer=build_optimizer(model, config),
         scaler=paddle.amp.GradScaler(enable=False),
         loader=[None] * batches,
@@ -171,6 +173,14 @@ def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
     log_p = logits.numpy() - np.log(np.exp(logits.numpy()).sum(axis=1, keepdims=True))
     own = log_p[np.arange(4), batch.labels]
     assert loss.item() == pytest.approx(-np.mean(0.9 * own + 0.1 * log_p.mean(axis=1)), rel=1e-5)
+
+
+def test_a_scaled_rate_is_used_and_shown():
+    run = make_run(frozen_network(), 1, lr=0.1, batch_size=64, lr_scale_batch=256,
+                   lr_scheduler="cosine")  # fmt: skip
+    assert lr_line(run) == "0.025 = 0.1 x 64 / 256, cosine schedule"
+    train_batch(run, next(batches(1, 2)))
+    assert run.optimizer.get_lr() == pytest.approx(0.025)
 
 
 TWO_PROCESSES = """

@@ -69,15 +69,20 @@ def count_operations(model: nn.Layer, image_size: int = 224) -> Operations:
         elif isinstance(layer, nn.AdaptiveAvgPool2D):
             totals["pooled"] += inputs[0].size + output.size
         else:
-            # Every output value is one dot product over the weights that lead to it.
-            outputs = layer.weight.shape[1 if isinstance(layer, nn.Linear) else 0]
-            totals["macs"] += output.size * (layer.weight.size // outputs)
+            totals["macs"] += layer_macs(layer, output)
             totals["bias_adds"] += output.size if layer.bias is not None else 0
 
     counted = (nn.Conv2D, nn.Linear, nn.BatchNorm2D, nn.AdaptiveAvgPool2D)
     layers = [x for x in model.sublayers(include_self=True) if isinstance(x, counted)]
     watch_forward(model, layers, add, image_size)
     return Operations(**totals)
+
+
+def layer_macs(layer: nn.Conv2D | nn.Linear, output: Tensor) -> int:
+    """Multiply-adds of one layer that gave `output`."""
+    # Every output value is one dot product over the weights that lead to it.
+    outputs = layer.weight.shape[1 if isinstance(layer, nn.Linear) else 0]
+    return output.size * (layer.weight.size // outputs)
 
 
 def watch_forward(model: nn.Layer, layers: list[Any], hook: Hook, image_size: int) -> None:

@@ -1,6 +1,6 @@
 """The layers MobileNetV3 and MnasNet share, named as torchvision does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import paddle.nn.functional as F
@@ -8,6 +8,7 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
 
 from ppcls_lite.arch.flavours import Flavour
+from ppcls_lite.errors import UserError
 
 # The papers' letters for the non-linearity of a row; None is a linear layer.
 ACTIVATIONS = {"RE": nn.ReLU, "R6": nn.ReLU6, "HS": nn.Hardswish}
@@ -85,6 +86,11 @@ class InvertedResidual(nn.Layer):
         flat: torchvision's MnasNet names its layers `layers.<layer>`, its MobileNetV3
             `block.<stage>.<layer>`; True for the former.
         shortcut: False for a block that has none although its shapes allow one.
+        kept: channels that pruning left of `expanded`; None for all. Squeeze-excite still squeezes
+            to what the whole block does.
+
+    Raises:
+        UserError: `kept` channels cannot be left of `expanded`.
     """
 
     def __init__(
@@ -100,27 +106,33 @@ class InvertedResidual(nn.Layer):
         se: bool = False,
         flat: bool = False,
         shortcut: bool = True,
+        kept: int | None = None,
     ) -> None:
         super().__init__()
         stages: list[nn.Layer] = []
-        if expanded != in_channels or flavour.always_expand:
-            stages.append(conv_norm_act(in_channels, expanded, 1, flavour, act=act))
+        expands = expanded != in_channels or flavour.always_expand
+        channels = expanded if kept is None else kept
+        if not 1 < channels <= expanded or (channels < expanded and not expands):
+            allowed = f"2 to {expanded}" if expands else f"{expanded}, for it expands nothing"
+            raise UserError(f"expanded has {channels} for a block; allowed: {allowed}")
+        if expands:
+            stages.append(conv_norm_act(in_channels, channels, 1, flavour, act=act))
         stages.append(
             conv_norm_act(
-                expanded,
-                expanded,
+                channels,
+                channels,
                 kernel,
                 flavour,
                 stride=stride,
-                groups=expanded,
+                groups=channels,
                 act=None if se and flavour.se_before_act else act,
                 same=flavour.same_depthwise,
             )
         )
         if se:
             squeezed = flavour.se_width(in_channels, expanded)
-            stages.append(SqueezeExcite(expanded, squeezed, act, flavour))
-        stages.append(conv_norm_act(expanded, out_channels, 1, flavour))
+            stages.append(SqueezeExcite(channels, squeezed, act, flavour))
+        stages.append(conv_norm_act(channels, out_channels, 1, flavour))
         if flat:
             self.layers = nn.Sequential(*flatten(stages))
         else:
@@ -150,6 +162,19 @@ def set_drop_path(model: nn.Layer, rate: float) -> None:
     before, after = model.plain_blocks
     for i, block in enumerate(blocks, start=before):
         block.drop_path = rate * i / (before + len(blocks) + after)
+
+
+def kept_channels(expanded: Sequence[int] | None, blocks: int) -> list[int | None]:
+    """What `InvertedResidual.kept` is in each block of a network.
+
+    Raises:
+        UserError: `expanded` has another length than the network.
+    """
+    if expanded is None:
+        return [None] * blocks
+    if len(expanded) != blocks:
+        raise UserError(f"expanded has {len(expanded)} numbers, the network {blocks} blocks")
+    return list(expanded)
 
 
 def flatten(stages: list[nn.Layer]) -> list[nn.Layer]:

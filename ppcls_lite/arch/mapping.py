@@ -12,6 +12,9 @@ from ppcls_lite.program import command
 
 # torch's batch norm counts batches; nothing reads the counts as long as momentum is a number.
 _COUNTER = ".num_batches_tracked"
+# Clipping thresholds of a quantized network (`slim.pact`): a float one has no use for them, and a
+# quantized one that is given none finds its own.
+THRESHOLD = ".alpha"
 
 
 def to_ours(
@@ -37,15 +40,21 @@ def to_ours(
     """
     layout = recognise(arrays, model)
     wanted = entries(model, layout) or []
-    arrays = {name: array for name, array in arrays.items() if not name.endswith(_COUNTER)}
+    ours = {entry.ours for entry in wanted}
+    arrays = {
+        name: array
+        for name, array in arrays.items()
+        if not name.endswith(_COUNTER) and (name in ours or not name.endswith(THRESHOLD))
+    }
+    wanted = [e for e in wanted if e.theirs in arrays or not e.ours.endswith(THRESHOLD)]
     missing, unexpected, misshaped = _differences(arrays, wanted)
-    classifier = wanted[-2:]  # weight and bias
+    classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]  # weight and bias
     head_only = bool(misshaped) and set(misshaped) <= set(classifier)
     head_only = head_only and not missing and not unexpected
     if missing or unexpected or (misshaped and not (head_only and replace_head)):
         table = _table(arrays, missing, unexpected, misshaped)
         if head_only:
-            hint = f"--num-classes {arrays[wanted[-1].theirs].shape[-1]}"
+            hint = f"--num-classes {arrays[classifier[-1].theirs].shape[-1]}"
         else:
             hint = _rows_hint(arrays)
         form = f" ({layout} layout)" if layout != "ours" else ""

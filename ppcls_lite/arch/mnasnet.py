@@ -1,5 +1,6 @@
 """MnasNet: Platform-Aware Neural Architecture Search, Tan et al. 2018, arXiv 1807.11626."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from paddle import Tensor, nn
@@ -9,6 +10,7 @@ from ppcls_lite.arch.layers import (
     InvertedResidual,
     conv_norm_act,
     flatten,
+    kept_channels,
 )
 
 
@@ -91,13 +93,21 @@ class MNASNet(nn.Layer):
     """Images [N, 3, H, W] float32 to logits [N, num_classes].
 
     `width` (torchvision: alpha, the paper: depth multiplier) scales every layer but the last
-    convolution, rounded to multiples of 8.
+    convolution, rounded to multiples of 8. `expanded` is what pruning left of the blocks, see
+    `InvertedResidual.kept`; the separable block is none of them.
     """
 
     def __init__(
-        self, table: MnasTable, width: float, num_classes: int, dropout: float, flavour: Flavour
+        self,
+        table: MnasTable,
+        width: float,
+        num_classes: int,
+        dropout: float,
+        flavour: Flavour,
+        expanded: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        kept = kept_channels(expanded, sum(row.repeats for row in table.stages))
         self.table, self.flavour = table, flavour
         act = table.act
         channels = flavour.stem_width(table.stem, width)
@@ -116,8 +126,8 @@ class MNASNet(nn.Layer):
         parts = flatten(parts)
         for row in table.stages:
             out = make_divisible(row.out * width)
-            parts.append(_stage(row, channels, out, act, flavour))
-            channels = out
+            parts.append(_stage(row, channels, out, act, flavour, kept[: row.repeats]))
+            channels, kept = out, kept[row.repeats :]
         parts += conv_norm_act(channels, HEAD, 1, flavour, act=act)
         self.layers = nn.Sequential(*parts)
         self.plain_blocks = (int(table.separable is not None), 0)  # before and after the others
@@ -134,7 +144,12 @@ class MNASNet(nn.Layer):
 
 
 def _stage(
-    row: Stage, in_channels: int, out_channels: int, act: str, flavour: Flavour
+    row: Stage,
+    in_channels: int,
+    out_channels: int,
+    act: str,
+    flavour: Flavour,
+    kept: Sequence[int | None],
 ) -> nn.Sequential:
     blocks = []
     for i in range(row.repeats):
@@ -150,6 +165,7 @@ def _stage(
                 flavour,
                 se=row.se,
                 flat=True,
+                kept=kept[i],
             )
         )
     return nn.Sequential(*blocks)

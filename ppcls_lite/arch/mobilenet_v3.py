@@ -1,5 +1,6 @@
 """MobileNetV3: Searching for MobileNetV3, Howard et al. 2019, arXiv 1905.02244."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from paddle import Tensor, nn
@@ -9,6 +10,7 @@ from ppcls_lite.arch.layers import (
     ACTIVATIONS,
     InvertedResidual,
     conv_norm_act,
+    kept_channels,
 )
 
 
@@ -87,13 +89,21 @@ class MobileNetV3(nn.Layer):
     """Images [N, 3, H, W] float32 to logits [N, num_classes].
 
     `width` scales the blocks and, as the flavour wants it, the stem, the last convolution and the
-    hidden layer of the head; each is rounded to a multiple of 8.
+    hidden layer of the head; each is rounded to a multiple of 8. `expanded` is what pruning left of
+    the blocks, see `InvertedResidual.kept`.
     """
 
     def __init__(
-        self, table: V3Table, width: float, num_classes: int, dropout: float, flavour: Flavour
+        self,
+        table: V3Table,
+        width: float,
+        num_classes: int,
+        dropout: float,
+        flavour: Flavour,
+        expanded: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        kept = kept_channels(expanded, len(table.blocks))
         self.table, self.flavour = table, flavour
         act = table.act
         channels = flavour.stem_width(16, width)
@@ -104,7 +114,7 @@ class MobileNetV3(nn.Layer):
         ]
         table_in = 16
         for i, row in enumerate(table.blocks):
-            expanded = (
+            full = (
                 make_divisible(channels * row.expanded / table_in)
                 if flavour.expand_rounded
                 else make_divisible(row.expanded * width)
@@ -113,7 +123,7 @@ class MobileNetV3(nn.Layer):
             features.append(
                 InvertedResidual(
                     channels,
-                    expanded,
+                    full,
                     out,
                     row.kernel,
                     row.stride,
@@ -121,6 +131,7 @@ class MobileNetV3(nn.Layer):
                     flavour,
                     se=row.se,
                     shortcut=i > 0 or flavour.first_shortcut,
+                    kept=kept[i],
                 )
             )
             channels, table_in = out, row.out

@@ -21,7 +21,8 @@ class LoadReport:
 
     Attributes:
         loaded: names of the tensors it gave.
-        reinitialised: names of those left at their initial values.
+        reinitialised: names of those left at their initial values; clipping thresholds, which come
+            with the first batch, are not among them.
         layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
         choice: which of several tables in the file was taken; "" where there was one.
     """
@@ -53,7 +54,7 @@ def load_weights(
         UserError: names or shapes differ (the message is a table of every difference), the values
             are no floating-point numbers, or they are of a network that none of ours computes.
     """
-    from ppcls_lite.arch.mapping import to_ours  # needs paddle; reading files does not
+    from ppcls_lite.arch.mapping import THRESHOLD, to_ours  # needs paddle; reading files does not
 
     if isinstance(source, Mapping):
         arrays, label, choice = source, "the weights", ""
@@ -71,7 +72,9 @@ def load_weights(
     for name, array in ours.items():
         if array.dtype.kind != "f":
             raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
-    fresh = tuple(name for name in model.state_dict() if name not in ours)
+    fresh = tuple(
+        name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
+    )
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
     if replace_head and fresh:
         _start_head(model, fresh)

@@ -109,9 +109,13 @@ ZOO = (
 # fmt: on
 
 # What may be overridden by create_model: the allowed values in words and as a test.
-OVERRIDES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "width": ("a number above 0", lambda width: 0 < width < inf),
-    "dropout": ("a number from 0 to below 1", lambda dropout: 0 <= dropout < 1),
+OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "width": ("a number above 0", lambda width: _is_number(width) and 0 < width < inf),
+    "dropout": ("a number from 0 to below 1", lambda rate: _is_number(rate) and 0 <= rate < 1),
+    "expanded": (
+        "a whole number for each block",
+        lambda widths: isinstance(widths, list | tuple) and all(type(x) is int for x in widths),
+    ),
     "small_input": ("True or False", lambda small_input: small_input in (0, 1)),
 }
 
@@ -146,7 +150,7 @@ def create_model(
     name: str,
     num_classes: int = 1000,
     pretrained: str | Path | bool | None = None,
-    **overrides: float,
+    **overrides: Any,
 ) -> nn.Layer:
     """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
@@ -154,8 +158,9 @@ def create_model(
         num_classes: K, the number of logits.
         pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
             True for the model's default ones; None initialises as the source does.
-        overrides: `width` and `dropout` in place of the model's own; `small_input` for pictures of
-            about 32 pixels, see `for_small_input`.
+        overrides: `width` and `dropout` in place of the model's own; `expanded`, the channels that
+            pruning left in each block; `small_input` for pictures of about 32 pixels, see
+            `for_small_input`.
 
     Raises:
         UserError: unknown name or override, a value out of range, or weights that do not fit.
@@ -170,12 +175,13 @@ def create_model(
         _check_override(name, key, value)
     width = overrides.get("width", spec.width)
     dropout = overrides.get("dropout", spec.flavour.dropout)
+    expanded = overrides.get("expanded")
     model: nn.Layer
     table = for_small_input(spec.table) if overrides.get("small_input") else spec.table
     if isinstance(table, V3Table):
-        model = MobileNetV3(table, width, num_classes, dropout, spec.flavour)
+        model = MobileNetV3(table, width, num_classes, dropout, spec.flavour, expanded)
     else:
-        model = MNASNet(table, width, num_classes, dropout, spec.flavour)
+        model = MNASNet(table, width, num_classes, dropout, spec.flavour, expanded)
     if pretrained:
         source = DEFAULT if pretrained is True else pretrained
         load_weights(model, pretrained_file(source, name))
@@ -198,7 +204,11 @@ def _first_stride_1(rows: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*rows[:first], rows[first]._replace(stride=1), *rows[first + 1 :])
 
 
-def _check_override(model: str, key: str, value: float) -> None:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _check_override(model: str, key: str, value: Any) -> None:
     if key not in OVERRIDES:
         raise UserError(
             f"{model} has no override {key!r}{nearest(key, OVERRIDES)}; "
@@ -206,7 +216,7 @@ def _check_override(model: str, key: str, value: float) -> None:
             f"{_LIST_COMMAND} prints the models, each with its own width",
         )
     allowed, is_allowed = OVERRIDES[key]
-    if not isinstance(value, int | float) or not is_allowed(value):
+    if not is_allowed(value):
         raise UserError(
             f"{key} is {value!r}; allowed: {allowed}", f"leave {key} out for {model}'s own"
         )

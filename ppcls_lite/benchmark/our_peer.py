@@ -55,7 +55,7 @@ def train(request: dict[str, Any]) -> None:
     )  # fmt: skip
     world = start_world("cpu")
     info, progress = ModelInfo(config.model, CLASSES), Progress()
-    model, optimizer, scaler, _ = build_network(config, info, None, progress, world)
+    model, _, optimizer, scaler, _ = build_network(config, info, None, progress, world)
     model.train()
     parallel, kernels = training_model(model, config, world)
     run = Run(
@@ -85,7 +85,8 @@ def train(request: dict[str, Any]) -> None:
     def share(count: int) -> int:
         return int(sum_over_ranks(np.array([count]), world)[0])
 
-    facts = {"versions": {"paddle": paddle.__version__}, "images": batch_size}
+    facts: dict[str, Any] = {"images": batch_size, "kernels": kernels}
+    facts["versions"] = {"paddle": paddle.__version__}
     serve(request["socket"], step, facts, world.is_main, share)
 
 

@@ -10,12 +10,12 @@ from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.arch.mapping import from_ours, to_ours
 from ppcls_lite.arch.tags import tag_of_file
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import ConvertConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.slim.network import network_of
 
 SUFFIXES = (".pdparams", ".safetensors", ".npz")
 
@@ -37,7 +37,7 @@ def run(config: ConvertConfig) -> int:
         raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
     file = open_weights(path)
     info = checkpoint.read_model_info(path, config.model)
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = network_of(info)
     ours, layout = to_ours(file.arrays, model, label=str(path))
     if config.to == "ours" and out.suffix == ".pdparams":
         checkpoint.save_weights(out, ours, info)

@@ -41,7 +41,8 @@ def run(config: ExportConfig) -> int:
         return 1
     predict = command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER")
     print(f"\nnext: {predict}")
-    if "inference.pdmodel" in sidecar.files:
+    # paddle2onnx alone would not write int8 as ONNX has it.
+    if "inference.pdmodel" in sidecar.files and sidecar.info.quant_skip is None:
         print(
             f"      paddle2onnx --model_dir {shlex.quote(str(folder))}"
             " --model_filename inference.pdmodel --params_filename inference.pdiparams"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.named import open_data
@@ -16,6 +15,7 @@ from ppcls_lite.engine.log import RunLog
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.report import write_confusion_matrix
+from ppcls_lite.slim.network import network_of
 
 
 def run(config: TrainConfig, world: World) -> int:
@@ -27,7 +27,7 @@ def run(config: TrainConfig, world: World) -> int:
         weights = pretrained_file(config.pretrained or config.resume or "", asked)
     data = open_data(config, "val")
     info = tested_model(config, weights, data)
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = network_of(info)
     report = load_weights(model, weights)
     log = RunLog(None, world.is_main)
     log.line(

@@ -42,6 +42,7 @@ from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import fit
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
+from ppcls_lite.slim import fpgm
 from ppcls_lite.yaml_files import to_yaml
 
 
@@ -83,7 +84,8 @@ def train(
         config = dataclasses.replace(config, seed=common_seed(world))
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
-    model, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+    whole = info
+    model, info, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
 
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
@@ -118,6 +120,9 @@ def train(
     run.ema = build_ema(model, config, resumed, run.effective_batch)
     for line in plan.lines(run, len(val_set), report):
         log.line(line)
+    if info != whole:
+        for line in fpgm.report(whole, info, config.train_crop_size):
+            log.line(line)
     try:
         return dry_run_or_fit(run, resumed, val_loader)
     finally:

@@ -28,7 +28,7 @@
 #error "libjpeg-turbo is needed, this is another libjpeg"
 #endif
 
-#ifdef __SSE4_1__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -36,19 +36,8 @@ namespace {
 
 constexpr int BITS = 22;  // behind a weight's point: 8 bits of pixel, 22, a sign, one to overshoot
 constexpr int HALF = 1 << (BITS - 1);
+constexpr int SLACK = 12;  // bytes
 constexpr int MARGIN = 16;  // columns; chroma is interpolated between neighbours, but not at an edge
-
-typedef int32_t Lanes __attribute__((vector_size(16)));  // one pixel: R, G, B, unused
-
-Lanes widen(const uint8_t* pixel) {
-#ifdef __SSE4_1__
-    int32_t bytes;
-    std::memcpy(&bytes, pixel, 4);
-    return (Lanes)_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
-#else
-    return Lanes{pixel[0], pixel[1], pixel[2], pixel[3]};
-#endif
-}
 
 double triangle(double x) {
     x = std::fabs(x);
@@ -65,9 +54,10 @@ double cubic(double x) {  // Keys 1981, equation 4, with a = -1/2
 
 // One direction of a resize: out[i] = sum over t < count[i] of weight[i * taps + t] * in[first[i] + t]
 struct Axis {
-    int taps = 0;
+    int taps = 0;  // a multiple of 4; the weights behind the last one needed are 0
     std::vector<int> first, count;
     std::vector<int32_t> weight;
+    std::vector<int16_t> halves;  // the weights once more, as `resize_row` takes them
 
     int begin() const { return first.front(); }
     int end() const { return first.back() + count.back(); }
@@ -77,7 +67,7 @@ struct Axis {
         const double scale = (stop - start) / size;
         const double stretch = scale < 1 ? 1 : scale;  // wider than the filter: antialiasing
         const double reach = (is_cubic ? 2.0 : 1.0) * stretch, inverse = 1.0 / stretch;
-        taps = static_cast<int>(std::ceil(reach)) * 2 + 1;
+        taps = (static_cast<int>(std::ceil(reach)) * 2 + 1 + 3) / 4 * 4;
         first.resize(to - from);
         count.resize(to - from);
         weight.assign(static_cast<size_t>(to - from) * taps, 0);
@@ -101,21 +91,73 @@ struct Axis {
     }
 };
 
-// A row of RGBx pixels -> RGB pixels, as many as the axis has.
+uint8_t clip(int32_t sum) {
+    sum >>= BITS;
+    return static_cast<uint8_t>(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+// A row of RGBx pixels -> RGB pixels, as many as the axis has. Reads up to SLACK bytes behind the row.
+#ifdef __AVX2__
+
+// Four taps at a time. There is no fast product of 32-bit numbers, but one of 16-bit numbers that
+// adds up pairs; so a weight is cut into high * 2^LOW + low, which loses nothing:
+// sum(w * p) = sum(high * p) * 2^LOW + sum(low * p), all modulo 2^32.
+constexpr int LOW = 11;
+
+void split_weights(Axis& axis) {
+    const size_t n = axis.weight.size();
+    axis.halves.resize(8 * n);
+    for (size_t k = 0; k < n; k++) {
+        // [block of 4 taps][high, low][pair of taps][channel][tap of the pair]
+        int16_t* block = &axis.halves[k / 4 * 32] + k % 4 / 2 * 8 + k % 2;
+        for (int channel = 0; channel < 4; channel++) {
+            block[2 * channel] = static_cast<int16_t>(axis.weight[k] >> LOW);
+            block[2 * channel + 16] = static_cast<int16_t>(axis.weight[k] & ((1 << LOW) - 1));
+        }
+    }
+}
+
+void resize_row(const Axis& axis, const uint8_t* row, uint8_t* out) {
+    // R G B x R G B x ... of four pixels -> R R G G B B x x of two, then of the other two
+    const __m128i pairs = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    const int n = static_cast<int>(axis.first.size());
+    for (int i = 0; i < n; i++) {
+        const int16_t* weight = &axis.halves[static_cast<size_t>(i) * axis.taps * 8];
+        const uint8_t* in = row + 4 * static_cast<size_t>(axis.first[i]);
+        __m256i high = _mm256_setzero_si256(), low = _mm256_setzero_si256();
+        for (int t = 0; t < axis.count[i]; t += 4, weight += 32) {
+            const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + 4 * t));
+            const __m256i pixels = _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, pairs));
+            const __m256i* w = reinterpret_cast<const __m256i*>(weight);
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, _mm256_loadu_si256(w)));
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, _mm256_loadu_si256(w + 1)));
+        }
+        const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(high, LOW), low);
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+        sum = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(HALF)), BITS);
+        sum = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);  // cuts off below 0 and above 255
+        const int32_t pixel = _mm_cvtsi128_si32(sum);
+        std::memcpy(out + 3 * i, &pixel, 3);
+    }
+}
+
+#else
+
+void split_weights(Axis&) {}
+
 void resize_row(const Axis& axis, const uint8_t* row, uint8_t* out) {
     const int n = static_cast<int>(axis.first.size());
     for (int i = 0; i < n; i++) {
         const int32_t* weight = &axis.weight[static_cast<size_t>(i) * axis.taps];
         const uint8_t* in = row + 4 * static_cast<size_t>(axis.first[i]);
-        Lanes sum = {HALF, HALF, HALF, 0};
-        for (int t = 0; t < axis.count[i]; t++) sum += widen(in + 4 * t) * weight[t];
-        sum >>= BITS;
-        sum &= ~(sum >> 31);  // below 0: 0
-        const Lanes over = sum > 255;
-        sum = (sum & ~over) | (over & 255);
-        for (int c = 0; c < 3; c++) out[3 * i + c] = static_cast<uint8_t>(sum[c]);
+        int32_t sum[3] = {HALF, HALF, HALF};
+        for (int t = 0; t < axis.count[i]; t++)
+            for (int c = 0; c < 3; c++) sum[c] += in[4 * t + c] * weight[t];
+        for (int c = 0; c < 3; c++) out[3 * i + c] = clip(sum[c]);
     }
 }
+
+#endif
 
 // Rows of n bytes -> row i of the result. `sums` has room for n.
 void resize_down(const Axis& axis, int i, const uint8_t* rows, int n, int32_t* __restrict sums,
@@ -126,10 +168,7 @@ void resize_down(const Axis& axis, int i, const uint8_t* rows, int n, int32_t* _
         const uint8_t* __restrict row = rows + static_cast<size_t>(axis.first[i] - axis.begin() + t) * n;
         for (int x = 0; x < n; x++) sums[x] += weight * row[x];
     }
-    for (int x = 0; x < n; x++) {
-        const int32_t sum = sums[x] >> BITS;
-        out[x] = static_cast<uint8_t>(sum < 0 ? 0 : sum > 255 ? 255 : sum);
-    }
+    for (int x = 0; x < n; x++) out[x] = clip(sums[x]);
 }
 
 // libjpeg reports errors by a call that must not return; a longjmp crosses only its own C frames.
@@ -191,6 +230,7 @@ int start(const Window& ask, Work& work) {
     const int bottom = std::min(static_cast<int>(std::ceil(ask.box[3] * fy)), static_cast<int>(jpeg.output_height));
     work.across.prepare(right - work.left, ask.box[0] * fx - work.left, ask.box[2] * fx - work.left,
                         ask.size[0], ask.window[0], ask.window[2], ask.is_cubic);
+    split_weights(work.across);
     work.down.prepare(bottom - work.top, ask.box[1] * fy - work.top, ask.box[3] * fy - work.top,
                       ask.size[1], ask.window[1], ask.window[3], ask.is_cubic);
     const int first = std::max(work.left + work.across.begin() - MARGIN, 0);
@@ -211,7 +251,7 @@ int decode(const Window& ask, Work& work) {
     const int w = ask.window[2] - ask.window[0], h = ask.window[3] - ask.window[1];
     const int n = ask.down_first ? 4 * static_cast<int>(jpeg.output_width) : 3 * w;  // bytes of a kept row
     const size_t box = 4 * static_cast<size_t>(work.left - offset);  // where the box begins in a row
-    work.row.resize(4 * static_cast<size_t>(jpeg.output_width));
+    work.row.resize(4 * static_cast<size_t>(jpeg.output_width) + SLACK);
     work.kept.resize(static_cast<size_t>(rows) * n);
     work.sums.resize(n);
     if (first > 0) jpeg_skip_scanlines(&jpeg, first);

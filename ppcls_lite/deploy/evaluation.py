@@ -81,7 +81,9 @@ class Evaluation:
         self._dygraph = dygraph_forward(model)
         engine = config.eval_engine
         if engine == "auto":
-            engine = "exported" if len(loader.dataset) >= FEWEST else "dygraph"
+            # Paddle Inference is slower than dygraph with the rounding of a quantized network.
+            large = len(loader.dataset) >= FEWEST and info.quant_skip is None
+            engine = "exported" if large else "dygraph"
         self._graph: StaticGraph | None = None
         if world.device == "cpu" and engine == "exported":
             self._graph = StaticGraph(model, info.preprocess.crop_size)

@@ -41,7 +41,12 @@ FORMATS = {
 }
 INPUT_NAME = "input"
 CHECK_IMAGES = 8
+OPSET = 10  # the documents' value
+INT8_OPSET = 13  # DequantizeLinear has a scale per channel since then
 LIMIT = 1e-5
+# A value that rounding moves across the middle between two 8-bit steps moves by a whole step, and
+# others after it: two correct engines differ by as much as the 8 bits themselves are wrong.
+LIMIT_INT8 = 0.05
 
 
 class StaticGraph:
@@ -84,7 +89,7 @@ def export_model(
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
-    opset_version: int = 10,
+    opset_version: int | None = None,
     image_size: int | None = None,
     softmax_inside: bool = True,
     model: str | None = None,
@@ -97,7 +102,7 @@ def export_model(
         pretrained: a checkpoint, weights of any framework, or a tag of published ones.
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
-        opset_version: of the ONNX file.
+        opset_version: of the ONNX file; None is 10, or 13 for a quantized network.
         image_size: H and W; None takes the checkpoint's crop size. Another size scales the
             resize size of the preprocessing with it.
         softmax_inside: outputs are probabilities (as document 002's predictor expects), not logits.
@@ -111,13 +116,15 @@ def export_model(
     Raises:
         UserError: nothing was written.
     """
-    _check_request(folder, formats, opset_version)
+    _check_request(folder, formats)
     paddle = load_paddle()
     # Not at the top of the file: it imports paddle, which load_paddle must do first.
     from ppcls_lite.engine.checkpoint import read_model_info
+    from ppcls_lite.slim.int8 import deployable
 
     pretrained = pretrained_file(pretrained, model)
     info = read_model_info(pretrained, model, num_classes)
+    opset_version = _opset(opset_version, info)
     size = image_size or info.preprocess.crop_size
     info = replace(info, preprocess=scaled(info.preprocess, size))
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +132,8 @@ def export_model(
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
             network, _ = load_network(pretrained, info)
-            StaticGraph(network, size, softmax_inside).save(work / "inference")
+            graph = StaticGraph(deployable(network, info), size, softmax_inside)
+            graph.save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
             _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)
         outputs, checks = _verify(network, info, work, formats, softmax_inside)
@@ -146,7 +154,20 @@ def export_model(
     return sidecar
 
 
-def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> None:
+def _opset(asked: int | None, info: ModelInfo) -> int:
+    if asked is not None and asked not in OPSETS:
+        raise UserError(f"opset {asked} is not in {OPSETS[0]}..{OPSETS[-1]}")
+    if info.quant_skip is None:
+        return asked or OPSET
+    if asked is not None and asked < INT8_OPSET:
+        raise UserError(
+            f"opset {asked} has no scale per channel, which a quantized network needs",
+            f"--opset-version {INT8_OPSET}, or leave it out",
+        )
+    return asked or INT8_OPSET
+
+
+def _check_request(folder: Path, formats: Sequence[str]) -> None:
     for name in formats:
         if name not in FORMATS:
             raise UserError(
@@ -154,8 +175,6 @@ def _check_request(folder: Path, formats: Sequence[str], opset_version: int) -> 
             )
     if not formats:
         raise UserError(f"no format given; allowed: {', '.join(FORMATS)}")
-    if opset_version not in OPSETS:
-        raise UserError(f"opset {opset_version} is not in {OPSETS[0]}..{OPSETS[-1]}")
     if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):  # noqa: SIM112
         raise UserError(
             "FLAGS_enable_pir_api=0 is set; with it Paddle cannot write inference.json",
@@ -237,7 +256,8 @@ def _verify(
     images = info.preprocess(check_images())  # [N, 3, H, W]
     expected = DygraphRuntime(network)(images)  # [N, K]
     # Rounding errors grow with the logits; probabilities are at most 1.
-    limit = LIMIT if softmax_inside else LIMIT * float(np.abs(expected).max())
+    limit = LIMIT if info.quant_skip is None else LIMIT_INT8
+    limit = limit if softmax_inside else limit * float(np.abs(expected).max())
     if softmax_inside:
         expected = softmax(expected)
     outputs, rows = {}, {}

@@ -23,12 +23,17 @@ def write_pdmodel(request: dict[str, Any]) -> None:
     """Writes `.pdmodel`, `.pdiparams` and `.pdiparams.info`."""
     info = ModelInfo.from_dict(request["info"])
     network, _ = load_network(Path(request["pretrained"]), info)
-    graph = StaticGraph(network, info.preprocess.crop_size, request["softmax"])
+    from ppcls_lite.slim.int8 import deployable
+
+    graph = StaticGraph(deployable(network, info), info.preprocess.crop_size, request["softmax"])
     graph.save(Path(request["prefix"]))
 
 
-def write_onnx(prefix: str, opset_version: int) -> None:
+def write_onnx(prefix: str, opset_version: int, int8: bool) -> None:
     """Converts `.json` and `.pdiparams` to `.onnx` of exactly the asked opset, and checks it.
+
+    Args:
+        int8: the network is one of `slim.int8`; its file gets QuantizeLinear and DequantizeLinear.
 
     Raises:
         ValueError: the file has another opset, or the ONNX checker refuses it.
@@ -46,6 +51,11 @@ def write_onnx(prefix: str, opset_version: int) -> None:
         optimize_tool="None",
     )
     model = onnxoptimizer.optimize(onnx.load_from_string(written), TIDY)
+    if int8:
+        from ppcls_lite.deploy.qdq import to_qdq
+
+        to_qdq(model)
+        model = onnxoptimizer.optimize(model, TIDY)
     onnx.checker.check_model(model, full_check=True)
     if model.opset_import[0].version != opset_version:
         raise ValueError(f"opset {model.opset_import[0].version} instead of {opset_version}")
@@ -57,4 +67,5 @@ if __name__ == "__main__":
     if request["pdmodel"]:
         write_pdmodel(request)
     if request["opset"] is not None:
-        write_onnx(request["prefix"], request["opset"])
+        int8 = request["info"]["quant_skip"] is not None
+        write_onnx(request["prefix"], request["opset"], int8)

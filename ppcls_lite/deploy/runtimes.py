@@ -5,6 +5,7 @@ Each class imports its engine only when it is created, so ONNX Runtime works wit
 
 import importlib
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,9 +36,9 @@ def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadRep
     """
     import_engine("paddle", "paddlepaddle")
     from ppcls_lite.arch.weights import load_weights
-    from ppcls_lite.arch.zoo import create_model
+    from ppcls_lite.slim.network import network_of
 
-    network = create_model(info.name, info.num_classes, **info.overrides)
+    network = network_of(info)
     report = load_weights(network, path)
     network.eval()
     return network, report
@@ -111,12 +112,15 @@ class OnnxRuntime:
     Args:
         path: the model file.
         device: auto, cpu or gpu.
+        settings: of the session, by ONNX Runtime's names.
 
     Raises:
         UserError: ONNX Runtime is missing, has no GPU, or cannot read the file.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(
+        self, path: Path, device: str = "cpu", settings: Mapping[str, str] | None = None
+    ) -> None:
         onnxruntime = import_engine("onnxruntime", "onnxruntime")
         providers = ["CPUExecutionProvider"]
         has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -130,6 +134,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
         options.intra_op_num_threads = cpu_cores()
+        for key, value in (settings or {}).items():
+            options.add_session_config_entry(key, value)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its error classes share no narrower base

@@ -9,7 +9,6 @@ import numpy as np
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.evaluation import exported_forward
 from ppcls_lite.deploy.export import StaticGraph
@@ -21,6 +20,7 @@ from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.environment import set_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.slim.network import network_of
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def open_teacher(config: TrainConfig, world: World) -> Iterator[Teacher | None]:
         yield None
         return
     file, info = teacher_weights(config.teacher, config.teacher_pretrained, config.dry_run)
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = network_of(info)
     if file:
         load_weights(model, file)
     weights = str(file or f"{config.teacher_pretrained}, not downloaded in a dry run: random")

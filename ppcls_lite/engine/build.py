@@ -3,6 +3,7 @@
 import dataclasses
 import secrets
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -11,7 +12,6 @@ from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.layers import set_drop_path
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
@@ -29,6 +29,8 @@ from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
+from ppcls_lite.slim.fpgm import prune
+from ppcls_lite.slim.network import network_of
 
 
 def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
@@ -38,7 +40,12 @@ def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
     weights = pretrained_file(config.pretrained or "", asked, download=not config.dry_run)
     classes = 1000 if is_unfetched(weights, config) else None
     info = checkpoint.read_model_info(weights, asked, classes)
-    known = {"model": info.name, "interpolation": info.preprocess.interpolation} | info.overrides
+    known: dict[str, Any] = {"model": info.name} | info.overrides
+    known["interpolation"] = info.preprocess.interpolation
+    if "expanded" in known:
+        known["expanded"] = tuple(known["expanded"])
+    if info.quant_skip is not None:
+        known |= {"pact_quant": True, "quant_skip": info.quant_skip}
     known = {key: value for key, value in known.items() if not config.given(key)}
     return dataclasses.replace(config, **known), info
 
@@ -68,6 +75,7 @@ def describe_model(
         "width": config.width,
         "dropout": config.dropout,
         "small_input": config.small_input or None,
+        "expanded": list(config.expanded) or None,
     }
     return ModelInfo(
         name=config.model,
@@ -81,6 +89,7 @@ def describe_model(
             mean=config.mean or before.mean,
             std=config.std or before.std,
         ),
+        quant_skip=config.quant_skip if config.pact_quant else None,
     )
 
 
@@ -106,11 +115,13 @@ def build_network(
     resumed: Checkpoint | None,
     progress: Progress,
     world: World,
-) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport]:
-    """Returns the network with its weights, its optimizer, the loss scaler and what was loaded."""
+) -> tuple[
+    paddle.nn.Layer, ModelInfo, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport
+]:
+    """Returns the network with its weights, its description, which is another one when filters were
+    pruned, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
-    model = create_model(info.name, info.num_classes, **info.overrides)
-    set_drop_path(model, config.drop_path)
+    model = network_of(info)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
         report = load_weights(model, resumed.trained)
@@ -118,6 +129,9 @@ def build_network(
         weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
         if not is_unfetched(weights, config):
             report = load_weights(model, weights, replace_head=True)
+    if config.fpgm_ratio and not resumed:
+        model, info = prune(model, info, config.fpgm_ratio)
+    set_drop_path(model, config.drop_path)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(
@@ -133,7 +147,7 @@ def build_network(
     if resumed:
         load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
-    return model, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+    return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
 
 
 def training_model(
@@ -145,6 +159,10 @@ def training_model(
     try:
         if world.device != "cpu":
             raise Unavailable("they are for a CPU")
+        if config.pact_quant:
+            raise Unavailable("they do not round to 8 bits")
+        if config.drop_path:
+            raise Unavailable("they know no stochastic depth")
         if config.cpu_kernels != "off":
             trained = accelerate(model, threads)
             words = f"{trained.summary()}; {threads} threads"

@@ -40,6 +40,13 @@ def resume(config: TrainConfig, world: World) -> tuple[TrainConfig, Checkpoint |
         for name, value in found.config.items()
         if name in known and name not in NOT_RESUMED and not config.given(name)
     }
+    if "expanded" in found.info.overrides and not config.given("expanded"):
+        kept["expanded"] = tuple(found.info.overrides["expanded"])  # pruning chose it
+    if config.given("fpgm_ratio") and config.fpgm_ratio != found.config.get("fpgm_ratio", 0.0):
+        raise UserError(
+            f"--fpgm-ratio {config.fpgm_ratio:g}: filters are pruned before the first step only",
+            f"--pretrained {found.path} starts a new run from its weights",
+        )
     if config.given("seed") and config.seed != found.progress.seed:
         raise UserError(
             f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",

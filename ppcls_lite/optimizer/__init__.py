@@ -16,13 +16,14 @@ EPSILON = {"rmsprop": 0.0316, "rmsprop_tf": 1e-3, "adam": 1e-8, "adamw": 1e-8, "
 def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[dict[str, Any]]:
     """Splits the trainable parameters by weight decay and rate.
 
-    Normalisation, biases and all others may decay differently; the last linear layer may learn at
-    another rate. Batch-norm statistics, which `model.parameters()` lists too, are left out.
+    Normalisation, biases and clipping thresholds of quantization may decay differently; thresholds
+    and the last linear layer may learn at another rate. Batch-norm statistics, which
+    `model.parameters()` lists too, are left out.
     """
     decay = {
         "norm": settings.norm_weight_decay,
         "bias": settings.bias_weight_decay,
-        "other": settings.weight_decay,
+        "alpha": settings.pact_weight_decay,
     }
     layers = model.sublayers(include_self=True)
     head = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
@@ -33,8 +34,9 @@ def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[di
         for name, parameter in layer.named_parameters(include_sublayers=False):
             if parameter.stop_gradient:
                 continue
-            own = decay["norm" if is_norm else "bias" if name == "bias" else "other"]
-            key = (settings.weight_decay if own is None else own, factor)
+            own = decay.get("norm" if is_norm else name)
+            rate = settings.pact_lr_factor if name == "alpha" else factor
+            key = (settings.weight_decay if own is None else own, rate)
             groups.setdefault(key, []).append(parameter)
     return [
         {"params": params, "weight_decay": weight_decay, "learning_rate": factor}

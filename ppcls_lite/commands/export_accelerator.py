@@ -1,0 +1,53 @@
+"""`export_accelerator`: a checkpoint becomes a bundle for the accelerator's tools."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from ppcls_lite.config import ExportAcceleratorConfig
+from ppcls_lite.deploy.accelerator.bundle import Request, write_bundle
+from ppcls_lite.deploy.accelerator.lint import lint_bundle
+
+
+def run(config: ExportAcceleratorConfig) -> int:
+    """Writes the bundle, lints it and says how to go on.
+
+    Returns:
+        1 when the linter finds an error, else 0.
+    """
+    config.require("pretrained", "out")
+    folder = Path(config.out)
+    request = Request(
+        pretrained=config.pretrained,
+        model=config.model,
+        num_classes=config.num_classes,
+        data_path=config.data_path,
+        split=config.calibration_split,
+        count=config.calibration_images,
+        mode=config.calibration_mode,
+        opset_version=config.opset_version,
+        image_size=config.img_size,
+        created_by=shlex.join(["python", *sys.argv]),
+    )
+    bundle = write_bundle(folder, request)
+    accuracy = bundle["fp32_accuracy"]
+    calibration = bundle["calibration"]
+    print(
+        f"{bundle['name']}, {bundle['num_classes']} classes, fp32 top-1 {accuracy['top1']:.4f}"
+        if accuracy
+        else f"{bundle['name']}, {bundle['num_classes']} classes, fp32 accuracy not on file"
+    )
+    print(
+        f"{calibration['pictures']} calibration pictures from {calibration['split']},"
+        f" {len(calibration['missing_classes'])} classes without one"
+        if calibration["pictures"]
+        else "no calibration pictures: --data-path gives them; fp16 does without"
+    )
+    findings = lint_bundle(folder)
+    for finding in findings:
+        print(finding)
+    print(f"wrote {folder} ({len(bundle['files']) + 1} files)")
+    print(
+        f"next: sh {shlex.quote(str(folder / 'run.sh'))} sim VAL    with VAL/CLASS/*.jpg, no card"
+    )
+    return int(any(finding.level == "error" for finding in findings))

@@ -1,0 +1,35 @@
+"""`valprep`: ImageNet's flat val/ sorted into class folders."""
+
+from pathlib import Path
+
+from ppcls_lite.config import ValprepConfig
+from ppcls_lite.deploy.accelerator.labels import read_two_fields, synset_names
+from ppcls_lite.errors import UserError
+
+
+def run(config: ValprepConfig) -> int:
+    """Moves val/X.JPEG to val/WNID/X.JPEG; what was moved before stays where it is."""
+    root = Path(config.data_path)
+    labels, val = root / "val_label.txt", root / "val"
+    for path in (labels, val):
+        if not path.exists():
+            raise UserError(f"no {path}", "--data_path FOLDER with val/ and val_label.txt")
+    ids = read_two_fields(labels)
+    wnids = list(synset_names())
+    if ids is None or max(ids.values(), default=0) >= len(wnids):
+        raise UserError(f"{labels}: expected lines `FILE ID` with ids below {len(wnids)}")
+    flat = sorted(path for path in val.iterdir() if path.is_file())
+    unknown = [path.name for path in flat if path.name.partition(".")[0] not in ids]
+    if unknown:
+        raise UserError(f"{labels} does not list {len(unknown)} files of {val}, as {unknown[0]}")
+    for wnid in wnids:  # empty ones, too: the position of a folder is its class id
+        (val / wnid).mkdir(exist_ok=True)
+    for path in flat:
+        path.rename(val / wnids[ids[path.name.partition(".")[0]]] / path.name)
+    present = sum(1 for wnid in wnids for _ in (val / wnid).iterdir())
+    print(f"{val}: {len(flat)} pictures moved, {present} in {len(wnids)} class folders")
+    if present != len(ids):
+        raise UserError(
+            f"{labels} lists {len(ids)} pictures, {val} has {present}", "are all there?"
+        )
+    return 0

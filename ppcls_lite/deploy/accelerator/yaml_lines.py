@@ -1,0 +1,69 @@
+"""YAML files whose keys know their line, for messages that name it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_lite.errors import UserError
+
+Place = tuple[str | int, ...]  # of a key in the file: ("engine", "calibration", "quant_mode")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file and the line of each of its keys."""
+
+    path: Path
+    content: dict[str, Any]
+    lines: dict[Place, int]
+
+    @property
+    def era(self) -> int:
+        """2 when the file has the second era's top-level keys."""
+        return 2 if {"frontend", "backend"} & self.content.keys() else 1
+
+    def line(self, *place: str | int) -> int:
+        """Line of a key, or of the nearest one above it that exists."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def get(self, *place: str | int) -> Any:
+        """Returns a value, or None when any key on the way to it is missing."""
+        value: Any = self.content
+        for key in place:
+            if not isinstance(value, dict | list) or (isinstance(value, dict) and key not in value):
+                return None
+            value = value[key]  # type: ignore[index]  # a list is only asked for its own numbers
+        return value
+
+
+def read_document(path: Path) -> Document:
+    """Reads a YAML file with its lines.
+
+    Raises:
+        UserError: it cannot be read, or is no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no build YAML: expected `key: value` at the top")
+    return Document(path, content, dict(_lines(root, ())))
+
+
+def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*place, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield (*place, number), value.start_mark.line + 1
+            yield from _lines(value, (*place, number))

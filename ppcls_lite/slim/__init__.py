@@ -1,0 +1,1 @@
+"""Smaller networks: quantization-aware training (PACT) and filter pruning (FPGM)."""

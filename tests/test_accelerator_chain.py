@@ -1,0 +1,177 @@
+"""The documents' commands, typed as written, in real processes; and what comes out of them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, run_tool
+from small_checkpoint import trained_like_state
+
+from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.commands import convert_weights
+from ppcls_lite.config import ConvertConfig
+from ppcls_lite.data.preprocess import Preprocess, find_images, load_image
+from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
+from ppcls_lite.deploy.accelerator.simulator import load_planar
+from ppcls_lite.deploy.runtimes import OnnxRuntime
+from ppcls_lite.engine.checkpoint import save_weights
+from ppcls_lite.engine.evaluate import dygraph_forward
+from ppcls_lite.model_info import ModelInfo
+
+SPEC = Preprocess(36, 32)
+CLASSES = ("blue", "green", "red")
+
+
+def network_by_formula(folder):
+    """Weights by formula, the pictures' batch statistics and a centred last layer, so that the
+    answers differ: after a training of seconds they would not.
+    """
+    model = create_model("mobilenet_v3_small", 3, dropout=0.0)
+    model.set_state_dict(trained_like_state(model))
+    files = find_images(str(folder))
+    images = SPEC([load_image(path) for path in files])
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            layer._momentum = 0.1  # with none of the old statistics, the logits blow up
+    model.train()
+    model(paddle.to_tensor(images))
+    logits = dygraph_forward(model)(images)
+    last = model.sublayers()[-1]
+    last.bias.set_value(20 * (last.bias.numpy() - logits.mean(axis=0)))
+    last.weight.set_value(20 * last.weight.numpy())
+    return model
+
+
+@pytest.fixture(scope="module")
+def chain(pictures, tmp_path_factory):
+    """Runs tests/accelerator_chain.sh once."""
+    work = tmp_path_factory.mktemp("chain")
+    weights, foreign = work / "best.pdparams", work / "foreign.safetensors"
+    model = network_by_formula(pictures / "train")
+    info = ModelInfo("mobilenet_v3_small", 3, classes=CLASSES, preprocess=SPEC)
+    save_weights(weights, model.state_dict(), info)
+    config = ConvertConfig(
+        str(weights), model="mobilenet_v3_small", to="torchvision", out=str(foreign)
+    )
+    assert convert_weights.run(config) == 0
+    done = subprocess.run(
+        ["sh", ROOT / "tests/accelerator_chain.sh", work, weights, foreign, pictures],
+        capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=1200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return work
+
+
+def rates(path):
+    match = re.fullmatch(r"\[VACC\]:  top1_rate: ([\d.]+) top5_rate: ([\d.]+)\n", path.read_text())
+    return tuple(map(float, match.groups()))
+
+
+def outputs(folder):
+    files = sorted(folder.glob("output_*.npz"))
+    assert [f.name for f in files] == [f"output_{n:06d}.npz" for n in range(21)]
+    arrays = [np.load(f)["output_0"] for f in files]
+    assert all(a.dtype == np.float16 and a.shape == (1, 3) for a in arrays)
+    return np.concatenate(arrays).astype(np.float32)
+
+
+def test_text_and_npz_tell_the_same_accuracy(chain, pictures):
+    """And it is what a count by hand says."""
+    bundle = chain / "classification/mobilenetv3"
+    text = (bundle / "output/mobilenet_v3_result.txt/vacl_cls_result.txt").read_text()
+    firsts = re.findall(r"/(\w+)/\d+\.png: Relay top-0 id: (\d), .*class name: (\w+)\n", text)
+    assert len(firsts) == 21
+    assert all(["blue", "green", "red"][int(number)] == name for _, number, name in firsts)
+    by_hand = round(100 * np.mean([folder == name for folder, _, name in firsts]), 3)
+    assert rates(chain / "text.line") == rates(chain / "npz.line") == (by_hand, 100.0)
+    again = bundle / "output/result.txt/vacl_cls_result.txt"  # of run.sh
+    assert again.read_text() == text
+
+
+def test_half_precision_answers_as_the_float_file_and_int8_nearly(chain, pictures):
+    bundle = chain / "classification/mobilenetv3"
+    network = OnnxRuntime(bundle / "onnx/mobilenet_v3_small.onnx")
+    card = CardPreprocess(36, False, 32, SPEC.mean, SPEC.std)
+    files = find_images(str(pictures / "val"))
+    logits = np.concatenate([network(card(load_planar(path))) for path in files])
+    full = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert set(full.argmax(axis=1)) == {0, 1, 2}
+    # Half precision has 11 bits; the network adds the roundings of 160 layers up.
+    np.testing.assert_allclose(outputs(bundle / "fp16"), full, atol=0.01)
+    int8, second = outputs(bundle / "output"), outputs(bundle / "second")
+    # Random weights suffer more from int8 than trained ones.
+    assert 0.01 < np.abs(int8 - full).max() < 0.4
+    assert not np.array_equal(int8, second)  # squashed
+
+
+def test_the_printout_has_vamps_lines_and_says_it_is_simulated(chain):
+    for name, samples in (("speed", 4), ("profile", 21)):
+        text = (chain / f"{name}.txt").read_text()
+        assert text.startswith("*** simulated on a CPU")
+        instances = "number of instances in each device"
+        for line in (
+            r"\[max_batch_size_\]: 22",
+            r"input\[0\]: \[3,\d+,\d+\], dtype:u1",
+            r"output\[0\]: \[1,3\], dtype:f2",
+            rf"\*\*\* {instances}:8 \*\*\*\*",
+            rf"- {instances}: 8",
+            r"  devices: \[0\]",
+            r"  batch size: 22",
+            rf"  samples: {samples}",
+            r"  forwad time \(s\): [\d.]+",
+            r"  throughput \(qps\): [\d.e+]+",
+            r"  ai utilize \(%\): not simulated",
+            r"  e2e latency \(us\):\n    avg latency: \d+\n    min latency: \d+",
+        ):
+            assert re.search(rf"^{line}$", text, re.M), line
+
+
+def test_results_lie_in_folders_that_end_in_sim(chain):
+    folders = sorted((chain / "classification/mobilenetv3/deploy_weights").iterdir())
+    assert [folder.name for folder in folders] == [
+        "mobilenet_v3_small-fp16-none-3_32_32-sim",
+        "mobilenet_v3_small-int8-percentile-3_32_32-sim",
+        "mobilenet_v3_small_int8-sim",
+    ]
+    files = {file.name for folder in folders for file in folder.iterdir()}
+    assert files == {"mobilenet_v3_small.onnx", "mobilenet_v3_small.json", "mod.onnx", "mod.json"}
+    for description in (chain / "classification").rglob("*-sim/*.json"):
+        assert "simulated" in json.loads(description.read_text())["note"]
+
+
+def test_the_documents_exporter_and_float_layers(chain):
+    folder = chain / "classification/torchvision"
+    assert [f.name for f in (folder / "onnx").iterdir()] == ["mobilenet_v3_small_32.onnx"]
+    (built,) = (folder / "deploy_weights").rglob("*.json")
+    description = json.loads(built.read_text())
+    assert description["float_layers"] == ["Conv.0"]
+    assert description["calibrate_mode"] == "mse" and description["calibration_pictures"] == 12
+    assert "input" not in description["thresholds"]  # the first layer's input stays as it is
+    scores = outputs(folder / "output")
+    labels = np.repeat([0, 1, 2], 7)
+    top1 = round(100 * np.mean(scores.argmax(axis=1) == labels), 3)
+    assert rates(chain / "foreign.line") == (top1, 100.0)
+
+
+def test_a_model_that_was_not_built_and_another_size_are_messages(chain):
+    bundle = chain / "classification/mobilenetv3"
+    vdsp = bundle / "vdsp_params/vamp/torchvision-mobilenet_v3_small-vdsp_params.json"
+    sim = ROOT / "tools/accelerator/sim.py"
+    done = run_tool(sim, "profile", "-m", "deploy_weights/none/mod", "--vdsp_params", vdsp)
+    assert done.returncode == 2 and "sim.py build" in done.stderr
+    edited = chain / "other.json"
+    edited.write_text(vdsp.read_text().replace('"Value": 32', '"Value": 24'))
+    prefix = bundle / "deploy_weights/mobilenet_v3_small_int8/mod"
+    done = run_tool(sim, "profile", "-m", prefix, "--vdsp_params", edited)
+    assert done.returncode == 2 and "takes 32 pixels, the parameter file crops 24" in done.stderr
+    assert run_tool(sim, "fly").returncode == 2
+    done = run_tool(
+        ROOT / "tools/accelerator/export_timm_torchvision_model.py", "--model_library=timm",
+        "--model_name=mobilenet_v3_small", "--pretrained_weights=x.pth",
+    )  # fmt: skip
+    assert done.returncode == 2 and "it is one of torchvision" in done.stderr
