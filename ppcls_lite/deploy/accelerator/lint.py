@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ppcls_lite.deploy.accelerator.build_config import (
     parse_build,
 )
 from ppcls_lite.deploy.accelerator.build_keys import KEYS_1, KEYS_2, OPS
+from ppcls_lite.deploy.accelerator.finding import Finding
 from ppcls_lite.deploy.accelerator.vdsp import read_vdsp
 from ppcls_lite.deploy.accelerator.yaml_lines import Document, Place, read_document
 from ppcls_lite.deploy.quantize.calibrate import ALIASES, MODES
@@ -36,26 +36,6 @@ REQUIRED: dict[int, tuple[Place, ...]] = {
         ("dataset", "process_ops"), ("workspace", "path"),
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the linter has to say.
-
-    Attributes:
-        level: error (it cannot work as meant), warning (it may not be what is meant), note (nothing
-            can be done about it).
-        line: in the file; 0 for the file as a whole.
-    """
-
-    level: str
-    file: Path
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return f"{place}: {self.level}: {self.message}"
 
 
 def lint_yaml(path: Path, root: Path) -> list[Finding]:

@@ -19,7 +19,8 @@ from ppcls_lite.deploy.accelerator.build_config import (
     calibration_preprocess,
     parse_build,
 )
-from ppcls_lite.deploy.accelerator.lint import Finding, calibration_pictures, lint_yaml
+from ppcls_lite.deploy.accelerator.finding import Finding
+from ppcls_lite.deploy.accelerator.lint import calibration_pictures, lint_yaml
 from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
 from ppcls_lite.deploy.accelerator.yaml_lines import read_document
 from ppcls_lite.deploy.quantize.calibrate import Activations, calibrate
