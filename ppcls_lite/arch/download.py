@@ -23,11 +23,15 @@ def pretrained_file(text: str | Path, model: str | None = None, *, download: boo
     found = resolve_pretrained(str(text), model)
     if isinstance(found, Path):
         return found
-    return fetch(found) if download else cache_folder() / found.file_name
+    if found.shipped or download:
+        return fetch(found)
+    return cache_folder() / found.file_name
 
 
 def fetch(tag: WeightTag) -> Path:
-    """The file of published weights, see `fetch_file`."""
+    """The file of published weights; one that is not in this package: see `fetch_file`."""
+    if tag.shipped:
+        return tag.shipped
     hint = "set PPCLS_LITE_HOME to a folder with space that you may write to"
     return fetch_file(tag, cache_folder(), _examine, hint)
 

@@ -3,12 +3,15 @@
 import os
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
 from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError, nearest
+
+SHIPPED = "shipped:"
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class WeightTag:
     Args:
         model: name in the zoo.
         tag: tells apart the weights of one model.
-        url: of the file.
+        url: of the file; `shipped:NAME` for one that comes with this package.
         digest: `algorithm:hexadecimal digits` as published, perhaps the first digits only, as file
             names carry them; None where nobody published one.
         licence: SPDX name of the licence that the publisher gives, "" where none is stated.
@@ -41,7 +44,14 @@ class WeightTag:
     @property
     def file_name(self) -> str:
         """Name of the file, at its publisher and in the cache."""
-        return self.url.rpartition("/")[2]
+        return self.url.rpartition("/")[2].removeprefix(SHIPPED)
+
+    @property
+    def shipped(self) -> Path | None:
+        """The file in this package; None for one that has to be fetched."""
+        if not self.url.startswith(SHIPPED):
+            return None
+        return Path(str(resources.files("ppcls_lite") / "pretrained" / self.file_name))
 
     def __str__(self) -> str:
         return f"{self.model}.{self.tag}"
@@ -88,6 +98,13 @@ def _paddleclas(model: str, tag: str, md5: str | None, top1: float, top5: float)
     return WeightTag(model, tag, url, digest, "Apache-2.0", _PLAIN, top1, top5, source)
 
 
+def _clothing10(model: str) -> WeightTag:
+    """Trained here on photographs of ten kinds of clothing; what feeds it stands in its JSON."""
+    url = f"{SHIPPED}{model}.clothing10.safetensors"
+    source = "ppcls_lite/pretrained/README.md"
+    return WeightTag(model, "clothing10", url, None, "Apache-2.0", _PLAIN, None, None, source)
+
+
 def _paddle_vision(model: str, file: str, md5: str) -> WeightTag:
     url = f"https://paddle-hapi.bj.bcebos.com/models/{file}"
     source = "mobilenetv3.py of paddle.vision 3.3.1, which states no accuracy"
@@ -113,6 +130,7 @@ WEIGHTS = (
         None, "", _PLAIN, 60.1, 82.6, "document 002",
     ),
     _paddle_vision("mobilenet_v3_small", "mobilenet_v3_small_x1.0.pdparams", "34fe0e7c1f8b00b2b056ad6788d0590c"),
+    _clothing10("mobilenet_v3_small"),
     _torchvision("mobilenet_v3_large", "torchvision_v1", "mobilenet_v3_large-8738ca79.pth", _PLAIN, 74.042, 91.340),
     _torchvision("mobilenet_v3_large", "torchvision_v2", "mobilenet_v3_large-5c1a4163.pth", _RESIZE_232, 75.274, 92.566),
     _paddle_vision("mobilenet_v3_large", "mobilenet_v3_large_x1.0.pdparams", "118db5792b4e183b925d8e8e334db3df"),

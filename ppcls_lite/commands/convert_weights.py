@@ -1,23 +1,17 @@
 """`tools/convert_weights.py`: weights from one framework's file into another's."""
 
-import io
 from pathlib import Path
-
-import numpy as np
-import paddle
 
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.formats import open_weights
 from ppcls_lite.arch.mapping import from_ours, to_ours
 from ppcls_lite.arch.tags import tag_of_file
+from ppcls_lite.arch.writing import SUFFIXES, write_weights
 from ppcls_lite.config import ConvertConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
-
-SUFFIXES = (".pdparams", ".safetensors", ".npz")
 
 
 def run(config: ConvertConfig) -> int:
@@ -39,30 +33,17 @@ def run(config: ConvertConfig) -> int:
     info = checkpoint.read_model_info(path, config.model)
     model = network_of(info)
     ours, layout = to_ours(file.arrays, model, label=str(path))
-    if config.to == "ours" and out.suffix == ".pdparams":
+    described = config.to == "ours" and out.suffix in checkpoint.DESCRIBED
+    if described:
         checkpoint.save_weights(out, ours, info)
         print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
-        write_arrays(out, from_ours(ours, model, config.to))
+        write_weights(out, from_ours(ours, model, config.to))
     print(
         f"{path}{file.choice()}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
         f" in the layout {layout}"
     )
     print(f"wrote {out} in the layout {config.to}")
-    if config.to == "ours" and out.suffix == ".pdparams":
+    if described:
         print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
     return 0
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes named arrays as .pdparams, .safetensors or .npz, by the suffix."""
-    from safetensors.numpy import save
-
-    buffer = io.BytesIO()
-    if path.suffix == ".pdparams":
-        paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, buffer)
-    elif path.suffix == ".npz":
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub knows no dict of arrays
-    else:
-        buffer.write(save(arrays))
-    write_atomically(path, buffer.getvalue())

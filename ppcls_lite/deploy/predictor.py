@@ -105,13 +105,13 @@ class Predictor:
     ) -> None:
         import_engine("paddle", "paddlepaddle")
         # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
-        from ppcls_lite.engine.checkpoint import read_model_info
+        from ppcls_lite.engine.checkpoint import read_json, read_model_info
 
         self.info = read_model_info(file, model, num_classes)
         network, report = load_network(file, self.info)
         self._run = DygraphRuntime(network, device)
         self.has_softmax = False
-        if file.suffix != ".pdparams" or not file.with_suffix(".json").is_file():
+        if read_json(file) is None:
             self.note = _assumed(file, self.info) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.tags import tag_of_file, tags_of
+from ppcls_lite.arch.writing import write_weights
 from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
@@ -30,6 +31,7 @@ from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
 
 PARTS = (".pdparams", ".pdopt", ".json")
+DESCRIBED = (".pdparams", ".safetensors")  # may have a JSON beside them
 TRAINED = ".trained"
 PEER = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
@@ -132,18 +134,17 @@ def save_checkpoint(
 
 
 def save_weights(
-    path: Path, params: dict[str, Any], info: ModelInfo, extra: dict[str, Any] | None = None
+    path: Path,
+    params: dict[str, np.ndarray],
+    info: ModelInfo,
+    extra: dict[str, Any] | None = None,
 ) -> None:
-    """Writes `path` (.pdparams) and its JSON, which `extra` is added to: weights to use, not to
-    go on training with."""
-    import paddle
-
+    """Writes weights to use, not to go on training with, and their JSON with `extra` in it."""
     path.with_suffix(".json").unlink(missing_ok=True)
-    buffer = io.BytesIO()
-    paddle.save(params, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_weights(path, params)
     state = info.to_dict() | {
-        "progress": asdict(Progress()), "metrics": {}, "sha256": {"pdparams": file_sha256(path)},
+        "progress": asdict(Progress()), "metrics": {},
+        "sha256": {path.suffix[1:]: file_sha256(path)},
     } | (extra or {})  # fmt: skip
     write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
 
@@ -171,7 +172,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads the JSON twin of a `.pdparams` file and checks that the two belong together.
+    """Reads the JSON twin of a weights file and checks that the two belong together.
 
     Returns None when there is no twin.
 
@@ -179,12 +180,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: the twin is damaged or speaks of other weights.
     """
     twin = path.with_suffix(".json")
-    if path.suffix != ".pdparams" or not twin.is_file():
+    if path.suffix not in DESCRIBED or not twin.is_file():
         return None
     try:
         state = json.loads(twin.read_bytes())
-        expected = state["sha256"]["pdparams"]
+        expected = state["sha256"][path.suffix[1:]]
     except (ValueError, KeyError, TypeError):
+        if path.suffix != ".pdparams":
+            return None  # other frameworks put other JSON files beside theirs
         raise UserError(f"{twin} is damaged or is not the description of a checkpoint") from None
     if path.is_file() and file_sha256(path) != expected:
         raise UserError(
