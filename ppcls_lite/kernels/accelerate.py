@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
@@ -191,9 +192,13 @@ def _conv_norm(layers: list[nn.Layer]) -> ConvNorm:
         raise _Stock("its convolution has a bias, dilation or padding that is not zeros")
     if conv._padding_algorithm not in ("SAME", "EXPLICIT") or len(conv._updated_padding) != 2:
         raise _Stock("its padding is not the same on both sides")
-    if conv.weight.dtype != norm.weight.dtype or str(conv.weight.dtype) != "paddle.float32":
-        raise _Stock("its weights are not float32")
+    _check_precision(conv, norm)
     return ConvNorm(conv, norm, _activation(layers[2]) if len(layers) == 3 else abi.NONE)
+
+
+def _check_precision(*layers: nn.Layer) -> None:
+    if any(value.dtype != paddle.float32 for x in layers for value in x.state_dict().values()):
+        raise _Stock("its weights are not float32")
 
 
 def _pointwise(layers: list[nn.Layer]) -> ConvNorm:
@@ -224,6 +229,7 @@ def _gate(layer: SqueezeExcite) -> Gate:
         raise _Stock("the gate of its squeeze-excite is unknown")
     if type(layer.fc1) is not nn.Conv2D or type(layer.fc2) is not nn.Conv2D:
         raise _Stock("its squeeze-excite has other layers than convolutions")
+    _check_precision(layer.fc1, layer.fc2)
     first = not isinstance(layer.last_act, nn.Identity)
     return Gate(layer.fc1, layer.fc2, _activation(layer.act), kind, slope, first)
 
