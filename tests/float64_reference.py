@@ -1,14 +1,15 @@
 """Errors of the training kernels and of Paddle's own layers, both against Paddle in float64.
 
     PYTHONPATH=. python tests/float64_reference.py                # all networks of the zoo
-    PYTHONPATH=. python tests/float64_reference.py NETWORK ...    # larger pictures, four draws of each
+    PYTHONPATH=. python tests/float64_reference.py NETWORK ...    # larger pictures, four draws
 
 prints the tables of docs/kernels.md.
 
-A gradient jumps where an activation has a kink. A value within rounding of one may fall on the other
-side of it than in float64, and moves gradients by far more than rounding does, in any implementation.
-So float64 is run twice: by itself, and made to take, at every kink, the side that the float32 run
-took. What is left of the error in the second comparison is rounding; what is gone was sides.
+A gradient jumps where an activation has a kink. A value within rounding of one may fall on the
+other side of it than in float64, and moves gradients by far more than rounding does, in any
+implementation. So float64 is run twice: by itself, and made to take, at every kink, the side that
+the float32 run took. What is left of the error in the second comparison is rounding; what is gone
+was sides.
 """
 
 import ctypes

@@ -109,6 +109,7 @@ def test_a_pruned_network_trains_in_the_kernels():
     model, info = prune(whole, ModelInfo("mobilenet_v3_small", 10), 0.3)
     widths = info.overrides["expanded"]
     assert any(width % 8 for width in widths)
+    model.classifier[2].p = 0.0  # dropout
     net = accelerate(model, 2)
     assert all(piece.fused for piece in net.pieces), net.summary()
     state = {k: v.clone() for k, v in model.state_dict().items()}
@@ -165,12 +166,13 @@ def masks(name, poison, frozen):
     clean = images.clone()
     images[1, 0, 20, 20] = poison
     found = []
-    for net, batch in ((model, images), (accelerate(model, 2), images), (net_of(model), clean)):
+    net = accelerate(model, 2)
+    for forward, batch in ((model, images), (net, images), (net, clean)):
         model.train()
         for layer in model.sublayers():
             if frozen and isinstance(layer, nn.BatchNorm2D):
                 layer.eval()
-        logits = net(batch)
+        logits = forward(batch)
         logits.sum().backward()
         arrays = {"logits": logits.numpy()}
         arrays |= {f"d {k}": p.grad.numpy() for k, p in model.named_parameters() if p.trainable}
@@ -179,10 +181,6 @@ def masks(name, poison, frozen):
         model.clear_gradients()
         model.set_state_dict(state)
     return found
-
-
-def net_of(model):
-    return accelerate(model, 2)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -194,7 +192,8 @@ def test_no_number_spreads_as_far_as_in_stock_layers(name, poison):
             # Paddle's ReLU makes 0 of NaN, where IEEE 754 and these kernels keep it: so ours are
             # at least as many.
             assert not np.isfinite(ours[k][~np.isfinite(stock[k])]).any(), (k, frozen)
-        assert not np.isfinite(ours["logits"][1]).all()
+        if not frozen or np.isnan(poison):  # ReLU6 makes a number of infinity
+            assert not np.isfinite(ours["logits"][1]).all()
         if frozen:  # the other pictures do not notice
             others = [0, 2, 3]
             assert np.array_equal(ours["logits"][others], clean["logits"][others])

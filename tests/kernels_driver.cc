@@ -1,0 +1,232 @@
+// Calls every function of the kernels with odd sizes, each array as large as it has to be and no
+// larger, and prints what comes out. Under sanitizers nothing may be reported; another compiler,
+// CPU or vector width has to print the same numbers within rounding (test_kernels_native.py).
+#include <cstdio>
+#include <deque>
+#include <string>
+
+#include "kernels.cc"
+
+using namespace mobile;
+
+namespace {
+
+int plain_gemm(char ta, char tb, Index m, Index n, Index k, float alpha, const float* a, Index lda,
+               const float* b, Index ldb, float beta, float* c, Index ldc) {
+  for (Index i = 0; i < m; ++i)
+    for (Index j = 0; j < n; ++j) {
+      double sum = 0;
+      for (Index l = 0; l < k; ++l)
+        sum += double(ta == 'T' ? a[l * lda + i] : a[i * lda + l]) *
+               (tb == 'T' ? b[j * ldb + l] : b[l * ldb + j]);
+      float& out = c[i * ldc + j];
+      out = float(alpha * sum + (beta == 0 ? 0 : beta * out));
+    }
+  return 0;
+}
+
+// The arrays of one call: inputs are filled with draws, outputs are printed in the end.
+class Arrays {
+ public:
+  explicit Arrays(std::string name) : name_(std::move(name)) {}
+
+  float* input(Index n, float low = -1, float high = 1) {
+    float* values = output("", n);
+    for (Index i = 0; i < n; ++i) values[i] = low + (high - low) * draw();
+    return values;
+  }
+
+  float* output(const char* name, Index n) {
+    names_.push_back(name);
+    arrays_.emplace_back(n);
+    arrays_.back().shrink_to_fit();
+    return arrays_.back().data();
+  }
+
+  BatchNorm batch_norm(const char* name, Index channels, bool frozen, bool gradients) {
+    BatchNorm bn{};
+    bn.gamma = input(channels, 0.5, 1.5);
+    bn.beta = input(channels);
+    bn.running_mean = input(channels, -0.2f, 0.2f);
+    bn.running_var = input(channels, 0.5, 1.5);
+    names_.end()[-1] = names_.end()[-2] = name;  // they move
+    bn.mean = output("", channels);
+    bn.inv_std = output("", channels);
+    if (gradients) bn.d_gamma = output(name, channels), bn.d_beta = output(name, channels);
+    bn.epsilon = 1e-3f;
+    bn.momentum = 0.9f;
+    bn.frozen = frozen;
+    return bn;
+  }
+
+  void print() const {
+    for (size_t i = 0; i < arrays_.size(); ++i) {
+      if (names_[i].empty()) continue;
+      double size = 0, mixture = 0;  // the second one notices values that changed places
+      for (size_t j = 0; j < arrays_[i].size(); ++j) {
+        size += double(arrays_[i][j]) * arrays_[i][j];
+        mixture += arrays_[i][j] * std::sin(double(j + 1));
+      }
+      std::printf("%s %s %.9g %.9g\n", name_.c_str(), names_[i].c_str(), std::sqrt(size), mixture);
+    }
+  }
+
+ private:
+  float draw() {  // 0 to 1
+    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    return float(state_ >> 40) / float(1 << 24);
+  }
+
+  std::string name_;
+  uint64_t state_ = 1;
+  std::deque<std::vector<float>> arrays_;
+  std::deque<std::string> names_;
+};
+
+struct Case {
+  Index images, height, width, in, expanded, out, kernel, stride, activation, threads;
+  char se;  // 'n'one, 'h'ard sigmoid, 's'igmoid, 'f'irst: the gate comes before the activation
+  bool expands, shortcut, frozen, same;
+};
+
+void squeeze_excite(Arrays& arrays, SqueezeExcite& se, const Case& t) {
+  const Index s = t.expanded / 4 + 1, e = t.expanded, n = t.images;
+  se.squeezed = s;
+  se.activation = t.se == 's' ? t.activation : Index(kRelu);
+  se.gate_kind = t.se == 's' ? kSigmoid : kHardSigmoid;
+  se.first = t.se == 'f';
+  se.slope = 0.2;
+  se.reduce_weight = arrays.input(s * e);
+  se.restore_weight = arrays.input(e * s);
+  if (t.se != 'f') se.reduce_bias = arrays.input(s), se.restore_bias = arrays.input(e);
+  se.pooled = arrays.output("", n * e);
+  se.hidden_y = arrays.output("", n * s);
+  se.hidden = arrays.output("", n * s);
+  se.gate_y = arrays.output("", n * e);
+  se.gate = arrays.output("gate", n * e);
+  se.d_hidden_y = arrays.output("", n * s);
+  se.d_gate_y = arrays.output("", n * e);
+  if (t.frozen) return;
+  se.d_reduce_weight = arrays.output("d_reduce", s * e);
+  se.d_restore_weight = arrays.output("d_restore", e * s);
+  if (t.se == 'f') return;
+  se.d_reduce_bias = arrays.output("d_reduce_bias", s);
+  se.d_restore_bias = arrays.output("d_restore_bias", e);
+}
+
+Index out_of(Index size, Index before, const Case& t) {
+  return t.same ? (size + t.stride - 1) / t.stride : (size + 2 * before - t.kernel) / t.stride + 1;
+}
+
+Index padding(Index size, const Case& t) {
+  if (!t.same) return t.kernel / 2;
+  return std::max<Index>(((size + t.stride - 1) / t.stride - 1) * t.stride + t.kernel - size, 0) / 2;
+}
+
+void block(const char* name, const Case& t) {
+  Arrays arrays(name);
+  Block b{};
+  b.threads = t.threads, b.images = t.images, b.height = t.height, b.width = t.width;
+  b.in_channels = t.in, b.expanded = t.expanded, b.out_channels = t.out;
+  b.kernel = t.kernel, b.stride = t.stride;
+  b.pad_top = padding(t.height, t), b.pad_left = padding(t.width, t);
+  b.out_height = out_of(t.height, b.pad_top, t), b.out_width = out_of(t.width, b.pad_left, t);
+  b.activation = t.activation, b.shortcut = t.shortcut;
+  const Index in = t.images * t.height * t.width, out = t.images * b.out_pixels();
+  const bool trained = !t.frozen;
+  b.x = arrays.input(in * t.in);
+  if (t.expands) {
+    b.expand_weight = arrays.input(t.expanded * t.in);
+    b.expand_bn = arrays.batch_norm("expand_bn", t.expanded, t.frozen, trained);
+    b.expand_z = arrays.output("", in * t.expanded);
+    b.d_expand_y = arrays.output("", in * t.expanded);
+    if (trained) b.d_expand_weight = arrays.output("d_expand", t.expanded * t.in);
+  }
+  const Index taps = t.kernel * t.kernel;
+  b.depthwise_weight = arrays.input(t.expanded * taps);
+  b.project_weight = arrays.input(t.out * t.expanded);
+  b.depthwise_bn = arrays.batch_norm("depthwise_bn", t.expanded, t.frozen, trained);
+  b.project_bn = arrays.batch_norm("project_bn", t.out, t.frozen, trained);
+  if (t.se != 'n') squeeze_excite(arrays, b.se, t);
+  b.depthwise_z = arrays.output("", out * t.expanded);
+  b.project_z = arrays.output("", out * t.out);
+  b.y = arrays.output("y", out * t.out);
+  mobile_block_forward(&b);
+  b.dy = arrays.input(out * t.out);
+  b.dx = arrays.output("dx", in * t.in);
+  b.d_depthwise_y = arrays.output("", out * t.expanded);
+  if (trained) {
+    b.d_depthwise_weight = arrays.output("d_depthwise", t.expanded * taps);
+    b.d_project_weight = arrays.output("d_project", t.out * t.expanded);
+  }
+  mobile_block_backward(&b);
+  arrays.print();
+}
+
+void stem(const char* name, const Case& t) {
+  Arrays arrays(name);
+  Stem s{};
+  s.threads = t.threads, s.images = t.images, s.height = t.height, s.width = t.width;
+  s.in_channels = t.in, s.out_channels = t.out, s.kernel = t.kernel, s.stride = t.stride;
+  s.pad_top = padding(t.height, t), s.pad_left = padding(t.width, t);
+  s.out_height = out_of(t.height, s.pad_top, t), s.out_width = out_of(t.width, s.pad_left, t);
+  s.activation = t.activation;
+  const Index out = t.images * s.out_pixels() * t.out;
+  s.x = arrays.input(t.images * t.in * t.height * t.width);
+  s.weight = arrays.input(t.out * s.taps());
+  s.bn = arrays.batch_norm("bn", t.out, t.frozen, !t.frozen);
+  s.z = arrays.output("", out);
+  s.y = arrays.output("y", out);
+  mobile_stem_forward(&s);
+  s.dy = arrays.input(out);
+  s.d_y = arrays.output("", out);
+  if (!t.frozen) s.d_weight = arrays.output("d_weight", t.out * s.taps());
+  mobile_stem_backward(&s);
+  arrays.print();
+}
+
+void head(const char* name, const Case& t) {
+  Arrays arrays(name);
+  Head h{};
+  h.threads = t.threads, h.images = t.images, h.pixels = t.height * t.width;
+  h.in_channels = t.in, h.out_channels = t.out, h.activation = t.activation;
+  const Index rows = t.images * h.pixels;
+  h.x = arrays.input(rows * t.in);
+  h.weight = arrays.input(t.out * t.in);
+  h.bn = arrays.batch_norm("bn", t.out, t.frozen, !t.frozen);
+  h.z = arrays.output("", rows * t.out);
+  h.y = arrays.output("y", t.images * t.out);
+  mobile_head_forward(&h);
+  h.dy = arrays.input(t.images * t.out);
+  h.d_y = arrays.output("", rows * t.out);
+  h.dx = arrays.output("dx", rows * t.in);
+  if (!t.frozen) h.d_weight = arrays.output("d_weight", t.out * t.in);
+  mobile_head_backward(&h);
+  arrays.print();
+}
+
+}  // namespace
+
+int main() {
+  mobile_set_gemm(plain_gemm);
+  //               N  H   W  in  exp out k  s  activation  threads se  exp shortcut frozen SAME
+  block("plain",  {3, 9, 14, 5,  45, 7,  3, 2, kRelu,      2, 'n', true, false, false, false});
+  block("deep",   {2, 7,  5, 13, 29, 13, 5, 1, kHardSwish, 3, 'h', true, true,  false, false});
+  block("seven",  {2, 13, 8, 6,  19, 6,  7, 1, kRelu6,     2, 's', true, true,  false, false});
+  block("seven2", {3, 8, 13, 6,  19, 9,  7, 2, kRelu,      1, 'n', true, false, false, true});
+  block("five2",  {3, 10, 7, 3,  35, 9,  5, 2, kHardSwish, 2, 'f', true, false, false, true});
+  block("same",   {2, 6, 11, 8,  24, 8,  3, 2, kRelu6,     2, 'n', true, false, false, true});
+  block("thin",   {3, 5,  9, 17, 17, 17, 3, 1, kRelu,      2, 'h', false, true, false, false});
+  block("thin2",  {3, 9,  5, 17, 17, 5,  3, 2, kRelu,      4, 'n', false, false, false, false});
+  block("one",    {5, 1,  1, 3,  11, 3,  5, 1, kHardSwish, 3, 'h', true, true,  false, false});
+  block("single", {1, 17, 16, 4, 16, 4,  5, 1, kRelu,      3, 's', true, true,  false, false});
+  block("frozen", {2, 7,  7, 5,  21, 5,  3, 1, kHardSwish, 2, 'h', true, true,  true,  false});
+  block("long",   {1, 40, 30, 2, 9,  3,  3, 1, kRelu,      2, 'n', true, false, false, false});
+  stem("stem",    {3, 15, 22, 3, 0,  21, 3, 2, kHardSwish, 2, 'n', false, false, false, false});
+  stem("stem1",   {2, 9,  7, 3,  0,  16, 3, 1, kRelu,      3, 'n', false, false, false, false});
+  stem("stem-s",  {2, 16, 9, 3,  0,  13, 3, 2, kRelu6,     2, 'n', false, false, false, true});
+  stem("stem-f",  {2, 9,  9, 1,  0,  9,  5, 2, kRelu,      2, 'n', false, false, true,  false});
+  head("head",    {5, 3,  3, 13, 0,  37, 1, 1, kHardSwish, 2, 'n', false, false, false, false});
+  head("head1",   {7, 1,  1, 8,  0,  24, 1, 1, kRelu,      3, 'n', false, false, false, false});
+  head("head-f",  {2, 4,  3, 8,  0,  11, 1, 1, kRelu6,     1, 'n', false, false, true,  false});
+}
