@@ -106,8 +106,10 @@ std::pair<std::string, fs::path> choose(const Options& options) {
     const bool is_folder = fs::is_directory(given);
     if (!fs::exists(given)) throw UserError("no file or folder " + given.string());
     std::string known;
+    bool is_known = options.engine == "auto";
     for (const EngineKind& kind : engine_kinds()) {
-        known += known.empty() ? kind.name : ", " + kind.name;
+        known += ", " + kind.name;
+        is_known |= options.engine == kind.name;
         if (options.engine != "auto" && options.engine != kind.name) continue;
         if (!is_built(kind.name)) {
             if (options.engine == "auto") continue;
@@ -120,8 +122,7 @@ std::pair<std::string, fs::path> choose(const Options& options) {
         if (options.engine == kind.name)
             throw UserError("engine " + kind.name + " cannot run " + given.string() + "; it reads " + kind.files[0] + " and " + kind.files[1]);
     }
-    if (options.engine != "auto" && known.find(options.engine) == std::string::npos)
-        throw UserError("engine '" + options.engine + "' is not one of auto, " + known);
+    if (!is_known) throw UserError("engine '" + options.engine + "' is not one of auto" + known);
     throw UserError("nothing here can run " + given.string(), "python tools/export_model.py writes what can be run");
 }
 
