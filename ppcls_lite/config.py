@@ -486,7 +486,7 @@ class PredictConfig(BareWeights):
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
-    """What runs the network; auto follows the file, and takes ONNX first in a folder."""
+    """What runs the network; auto follows the file; in a folder, the fastest at export."""
     batch_size: Count = 1
     """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
     json: bool = False

@@ -4,6 +4,7 @@ Each class imports its engine only when it is created, so ONNX Runtime works wit
 """
 
 import importlib
+import importlib.util
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,6 +196,12 @@ FILE_RUNTIMES: dict[
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVinoRuntime,
 }
+
+
+def is_installed(engine: str) -> bool:
+    """Tells whether an engine of `FILE_RUNTIMES` is installed, without loading it."""
+    module = {"paddle_inference": "paddle"}.get(engine, engine)
+    return importlib.util.find_spec(module) is not None
 
 
 def check_bf16() -> None:
