@@ -523,6 +523,26 @@ class ExportConfig(BareWeights):
 
 
 @dataclass(frozen=True)
+class PaddleServingConvertConfig(Settings):
+    """Write serving_server/ and serving_client/, as `paddle_serving_client.convert` does.
+
+    python tools/paddle_serving_convert.py --dirname exported --serving_server serving_server \\
+        --serving_client serving_client
+    """
+
+    dirname: str = ""
+    """Folder with the exported network."""
+    model_filename: str = "inference.pdmodel"
+    """Its network; Paddle Serving reads .pdmodel only."""
+    params_filename: str = "inference.pdiparams"
+    """Its weights."""
+    serving_server: str = "serving_server"
+    """Folder to write for the server."""
+    serving_client: str = "serving_client"
+    """Folder to write for clients."""
+
+
+@dataclass(frozen=True)
 class CheckDataConfig(Settings):
     """Look through a data folder: counts, broken pictures, doubles between train and val."""
 
