@@ -166,7 +166,7 @@ def test_logits_get_a_softmax(build, exported, gallery, tmp_path):
         (["--pretrained=/no/such", "--img-path={picture}"], "no file or folder /no/such"),
         (["--pretrained={export}", "--img-path={picture}", "--topk=0"], "--topk 0: allowed"),
         (["--pretrained={export}", "--img-path={picture}", "--topk=5x"], "--topk 5x: allowed"),
-        (["--pretrained={export}", "--img-path={picture}", "--engine=open"], "'open' is not one of"),
+        (["--pretrained={export}", "--img-path={picture}", "--engine=open"], "'open' is not one"),
         (["--pretrained={pictures}", "--img-path={picture}"], "nothing here can run"),
         (["--pretrained={damaged}", "--img-path={picture}"], "is not the file that inference.yml"),
         (

@@ -1,7 +1,7 @@
 """The two folders that Paddle Serving starts from, without its packages.
 
-Source: `paddle_serving_client.convert` 0.9.0, its file names and `general_model_config.proto`. It needs
-paddle.fluid, which Paddle dropped with 2.5, and Python 3.9 at most; nothing it does needs either.
+Source: `paddle_serving_client.convert` 0.9.0, its file names and `general_model_config.proto`. It
+needs paddle.fluid, which Paddle dropped with 2.5, and Python 3.9 at most; its work needs neither.
 """
 
 import shutil
@@ -70,9 +70,8 @@ def _model_config() -> Message:
     """Returns an empty GeneralModelConfig."""
     fields: dict[str, list[dict[str, Any]]] = {
         "GeneralModelConfig": [
-            _field("feed_var", 1, "MESSAGE", repeated=True) | {"type_name": f".{PACKAGE}.FeedVar"},
-            _field("fetch_var", 2, "MESSAGE", repeated=True)
-            | {"type_name": f".{PACKAGE}.FetchVar"},
+            _field("feed_var", 1, "FeedVar", repeated=True),
+            _field("fetch_var", 2, "FetchVar", repeated=True),
         ]
     }
     for name, type_name in (("FeedVar", "feed_type"), ("FetchVar", "fetch_type")):
@@ -96,4 +95,7 @@ def _model_config() -> Message:
 
 def _field(name: str, number: int, kind: str, repeated: bool = False) -> dict[str, Any]:
     label = "LABEL_REPEATED" if repeated else "LABEL_OPTIONAL"
-    return {"name": name, "number": number, "type": f"TYPE_{kind}", "label": label}
+    field = {"name": name, "number": number, "label": label}
+    if kind.isupper():
+        return field | {"type": f"TYPE_{kind}"}
+    return field | {"type": "TYPE_MESSAGE", "type_name": f".{PACKAGE}.{kind}"}

@@ -4,7 +4,7 @@
     unzip paddle_serving_client-0.9.0-*.whl -d WHEEL
     python tests/golden/make_paddle_serving_golden.py WHEEL > tests/golden/paddle_serving.json
 
-Its generated module does not load beside today's protobuf, so the description in it is read as text.
+Its generated module does not load beside today's protobuf: the description in it is read as text.
 """
 
 import ast
