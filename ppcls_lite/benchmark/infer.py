@@ -24,6 +24,7 @@ ENGINES = (
     ("paddle_inference", "f32", "json"),
     ("paddle_inference", "bf16", "pdmodel"),
     ("onnxruntime", "f32", "onnx"),
+    ("openvino", "f32", "pdmodel"),
     ("openvino", "f32", "onnx"),
     ("openvino", "bf16", "onnx"),
 )
