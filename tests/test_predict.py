@@ -163,6 +163,8 @@ def test_auto_takes_the_engine_that_was_fastest_at_export_of_those_installed_and
     (export / "inference.yml").write_text(yaml.safe_dump(content))
     assert find_model(export).engine == "onnxruntime"
     assert "no other that agreed is installed" in find_model(export).why
+    (export / "inference.onnx").unlink()  # the file of the one engine that was left
+    assert find_model(export) == choose.Choice("paddle_inference", export / "inference.pdmodel", "")
 
 
 def test_a_folder_without_measurements_takes_onnx_where_its_package_is_installed(

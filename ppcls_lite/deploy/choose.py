@@ -99,10 +99,10 @@ def _fastest(folder: Path) -> tuple[str, str]:
     rows = sidecar.verification.get("engines", []) if sidecar is not None else []
     usable: dict[str, float] = {}
     for row in rows:
-        engine = row["engine"]
+        engine, file = row["engine"], folder / row["file"]
         # An engine that reads several files is judged by the one it would get here.
-        same_file = is_installed(engine) and _file_of_folder(folder, engine).name == row["file"]
-        if row["passed"] and same_file:
+        usual = file.is_file() and _file_of_folder(folder, engine) == file
+        if row["passed"] and usual and is_installed(engine):
             usable[engine] = row["ms"]
     if not usable:
         return "auto", ""
