@@ -66,7 +66,7 @@ def verify(
         runtimes[len(rows)] = runtime
         rows.append({"file": path.name} | files[path.name])
         for engine in filter(is_installed, others):
-            row = {"file": path.name, "engine": engine}
+            row: dict[str, Any] = {"file": path.name, "engine": engine}
             try:
                 runtime = FILE_RUNTIMES[engine](path)
                 row |= _agreement(runtime(images), expected, limit)
