@@ -486,7 +486,7 @@ class PredictConfig(BareWeights):
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
-    """What runs the network; auto follows the file, and takes ONNX first in a folder."""
+    """What runs the network; auto follows the file; in a folder, the fastest at export."""
     batch_size: Count = 1
     """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
     json: bool = False
@@ -520,6 +520,26 @@ class ExportConfig(BareWeights):
     def __post_init__(self) -> None:
         if self.logits and self.softmax and self.given("softmax"):
             raise UserError("--softmax and --logits exclude each other", "give one of them")
+
+
+@dataclass(frozen=True)
+class PaddleServingConvertConfig(Settings):
+    """Write serving_server/ and serving_client/, as `paddle_serving_client.convert` does.
+
+    python tools/paddle_serving_convert.py --dirname exported --serving_server serving_server \\
+        --serving_client serving_client
+    """
+
+    dirname: str = ""
+    """Folder with the exported network."""
+    model_filename: str = "inference.pdmodel"
+    """Its network; Paddle Serving reads .pdmodel only."""
+    params_filename: str = "inference.pdiparams"
+    """Its weights."""
+    serving_server: str = "serving_server"
+    """Folder to write for the server."""
+    serving_client: str = "serving_client"
+    """Folder to write for clients."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": Command(config.ValidateConfig, True),
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
+    "paddle_serving_convert": Command(config.PaddleServingConvertConfig, True),
     "compare": Command(config.CompareConfig, True),
     "average_checkpoints": Command(config.AverageConfig, True),
     "benchmark": Command(config.BenchmarkConfig, True),

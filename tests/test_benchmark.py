@@ -176,7 +176,7 @@ def test_inference_lists_every_engine_with_its_agreement(tmp_path):
     result, _ = benchmark("infer", *flags, f"--plot={plot}")
     assert plot.read_bytes()[:4] == b"\x89PNG"
     rows = {(r["engine"], r["precision"], r["file"]): r for r in result["rows"]}
-    assert len(rows) == 7
+    assert len(rows) == 8
     must_run = {"inference.pdmodel", "inference.json", "inference.onnx", "fresh.pdparams"}
     ran = [key for key, row in rows.items() if "error" not in row]
     assert must_run <= {file for _, _, file in ran}

@@ -1,6 +1,7 @@
 """Exported files, loaded in their real runtimes and held against the trained network."""
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands.export_model import run
 from ppcls_lite.config import ExportConfig
-from ppcls_lite.deploy import export
+from ppcls_lite.deploy import export, verify
 from ppcls_lite.deploy.export import StaticGraph, export_model
 from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
 from ppcls_lite.errors import UserError
@@ -123,6 +124,10 @@ def test_the_sidecar_says_how_to_feed_the_files(exported):
     assert sidecar["files"]["inference.onnx"]["opset"] == 10
     checks = sidecar["verification"]
     assert checks["images"] == 8
+    ran = {(row["file"], row["engine"]) for row in checks["engines"] if row["passed"]}
+    assert {("inference.pdmodel", "paddle_inference"), ("inference.onnx", "onnxruntime")} <= ran
+    assert (("inference.onnx", "openvino") in ran) == bool(importlib.util.find_spec("openvino"))
+    assert all(row["ms"] > 0 for row in checks["engines"] if row["passed"])
     for name in ("inference.pdmodel", "inference.json", "inference.onnx"):
         assert checks["files"][name]["same_top1"] == 8
         assert checks["files"][name]["max_abs_diff"] <= checks["limit"] == 1e-5
@@ -251,7 +256,7 @@ def test_an_interrupted_export_leaves_the_old_one_untouched(exported, tmp_path, 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "_verify", interrupt)
+    monkeypatch.setattr(export, "verify", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export_model(weights, tmp_path, formats=["json"], image_size=32)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -303,7 +308,7 @@ def test_the_command_prints_only_its_report(exported, tmp_path):
 
 
 def test_check_pictures_are_pictures():
-    pictures = export.check_images()
-    assert len(pictures) == export.CHECK_IMAGES
+    pictures = verify.check_images()
+    assert len(pictures) == verify.CHECK_IMAGES
     assert all(isinstance(picture, Image.Image) for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+import yaml
 from conftest import run_tool
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, trained_probabilities
@@ -17,10 +18,11 @@ from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands.predict import run
 from ppcls_lite.config import PredictConfig
-from ppcls_lite.deploy import predictor as predictor_module
+from ppcls_lite.deploy import choose
+from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.overlay import save_overlay
-from ppcls_lite.deploy.predictor import Prediction, Predictor, find_model, softmax
+from ppcls_lite.deploy.predictor import Prediction, Predictor, softmax
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -124,11 +126,63 @@ def test_onnx_runs_without_paddle(folder):
     assert float(prob) == pytest.approx(expected.max(), abs=CLOSE)
 
 
-def test_an_export_folder_takes_onnx_where_its_package_is_installed(folder, monkeypatch):
-    export = folder / "export"
-    assert find_model(export) == ("onnxruntime", export / "inference.onnx")
-    monkeypatch.setattr(predictor_module.importlib.util, "find_spec", lambda name: None)
-    assert find_model(export) == ("paddle_inference", export / "inference.pdmodel")
+def measured(folder, out, **milliseconds):
+    """A copy of an export folder whose sidecar holds other times, and no row of other engines."""
+    shutil.copytree(folder / "export", out)
+    content = yaml.safe_load((out / "inference.yml").read_text())
+    rows = content["verification"]["engines"]
+    row = next(row for row in rows if row["engine"] == "onnxruntime")
+    files = {"onnxruntime": "inference.onnx", "openvino": "inference.onnx"}
+    content["verification"]["engines"] = [
+        row | {"engine": engine, "file": files.get(engine, "inference.pdmodel"), "ms": time}
+        for engine, time in milliseconds.items()
+    ]
+    (out / "inference.yml").write_text(yaml.safe_dump(content))
+    return out
+
+
+def test_auto_takes_the_engine_that_was_fastest_at_export_of_those_installed_and_agreeing(
+    folder, tmp_path, monkeypatch
+):
+    export = measured(folder, tmp_path / "a", paddle_inference=2.0, onnxruntime=3.0, openvino=1.0)
+    installed = {"paddle_inference", "onnxruntime", "openvino"}
+    monkeypatch.setattr(choose, "is_installed", lambda engine: engine in installed)
+    best = find_model(export)
+    assert (best.engine, best.file) == ("openvino", export / "inference.onnx")
+    assert best.why == (
+        "openvino took 1.00 ms a picture when this was exported;"
+        " paddle_inference 2.00, onnxruntime 3.00"
+    )
+    assert find_model(export, device="gpu").engine == "onnxruntime"  # times of a CPU say nothing
+    assert find_model(export, "onnxruntime").why == ""  # nothing was chosen
+    installed.discard("openvino")
+    best = find_model(export)
+    assert (best.engine, best.file) == ("paddle_inference", export / "inference.pdmodel")
+    content = yaml.safe_load((export / "inference.yml").read_text())
+    content["verification"]["engines"][0]["passed"] = False  # Paddle's answers differed
+    (export / "inference.yml").write_text(yaml.safe_dump(content))
+    assert find_model(export).engine == "onnxruntime"
+    assert "no other that agreed is installed" in find_model(export).why
+    (export / "inference.onnx").unlink()  # the file of the one engine that was left
+    assert find_model(export) == choose.Choice("paddle_inference", export / "inference.pdmodel", "")
+
+
+def test_a_folder_without_measurements_takes_onnx_where_its_package_is_installed(
+    folder, tmp_path, monkeypatch
+):
+    export = measured(folder, tmp_path / "a")
+    assert find_model(export) == choose.Choice("onnxruntime", export / "inference.onnx", "")
+    monkeypatch.setattr(choose.importlib.util, "find_spec", lambda name: None)
+    assert find_model(export) == choose.Choice("paddle_inference", export / "inference.pdmodel", "")
+
+
+def test_predict_says_which_engine_auto_took_and_why(folder, tmp_path, capsys):
+    export = measured(folder, tmp_path / "a", paddle_inference=2.0, onnxruntime=1.0)
+    picture = str(folder / "pictures" / "a.png")
+    assert run(PredictConfig(pretrained=str(export), img_path=picture)) == 0
+    told = capsys.readouterr()
+    assert "(onnxruntime," in told.out
+    assert "onnxruntime took 1.00 ms a picture when this was exported" in told.err
 
 
 def test_a_missing_engine_is_named_with_its_pip_line(folder, monkeypatch):

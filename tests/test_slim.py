@@ -17,10 +17,11 @@ from ppcls_lite.arch.formats import read_weights
 from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
-from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import softmax
 from ppcls_lite.deploy.qdq import to_qdq
 from ppcls_lite.deploy.runtimes import load_network
+from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -257,7 +258,7 @@ def test_a_quantized_export_computes_as_trained_with_int8_weights(quantized, str
     images = sidecar.info.preprocess(check_images())
     network, _ = load_network(weights, sidecar.info)
     expected = softmax(network(paddle.to_tensor(images)).numpy())
-    # A value at the middle of two steps may round either way, see export.LIMIT_INT8.
+    # A value at the middle of two steps may round either way, see verify.LIMIT_INT8.
     assert np.abs(onnx_answers(folder, images) - expected).max() <= 0.05
 
     model = onnx.load(folder / "inference.onnx")

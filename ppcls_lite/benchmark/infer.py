@@ -12,7 +12,8 @@ from ppcls_lite.benchmark.weights import weights_of
 from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import load_image
-from ppcls_lite.deploy.export import FORMATS, check_images, export_model
+from ppcls_lite.deploy.export import FORMATS, export_model
+from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.model_info import ModelInfo
 
@@ -23,6 +24,7 @@ ENGINES = (
     ("paddle_inference", "f32", "json"),
     ("paddle_inference", "bf16", "pdmodel"),
     ("onnxruntime", "f32", "onnx"),
+    ("openvino", "f32", "pdmodel"),
     ("openvino", "f32", "onnx"),
     ("openvino", "bf16", "onnx"),
 )

@@ -22,7 +22,8 @@ from ppcls_lite.benchmark.peers import HERE, percentile
 from ppcls_lite.benchmark.weights import weights_of
 from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
-from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
 

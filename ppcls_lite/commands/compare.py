@@ -1,4 +1,4 @@
-"""`tools/compare.py`: one set of pictures through a checkpoint and every file exported from it."""
+"""`tools/compare.py`: one set of pictures through a checkpoint and every file made from it."""
 
 import json
 import statistics
@@ -11,7 +11,9 @@ import numpy as np
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import CompareConfig
 from ppcls_lite.data.preprocess import find_images, load_image
+from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.runtimes import is_installed
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 
@@ -51,9 +53,10 @@ def run(config: CompareConfig) -> int:
     pictures = find_images(config.img_path)
     reference: np.ndarray | None = None
     rows = []
-    for file in [weights, *files]:
+    runs = [(weights, "dygraph"), *((file, engine) for file in files for engine in engines(file))]
+    for file, engine in runs:
         predictor = Predictor(
-            file, device="cpu", model=config.model, num_classes=config.num_classes
+            file, engine, device="cpu", model=config.model, num_classes=config.num_classes
         )
         probs = np.concatenate([answer(predictor, picture) for picture in pictures])  # [N, K]
         reference = probs if reference is None else reference
@@ -73,6 +76,11 @@ def run(config: CompareConfig) -> int:
         )
     print("\n".join(table(rows, len(pictures), weights)))
     return 0 if all(row.top1_agreement == 1 for row in rows) else 1
+
+
+def engines(file: Path) -> list[str]:
+    """Returns the installed engines that can run an exported file."""
+    return [engine for engine in ENGINES_OF_SUFFIX[file.suffix] if is_installed(engine)]
 
 
 def answer(predictor: Predictor, picture: Path) -> np.ndarray:

@@ -65,12 +65,14 @@ def _report(folder: Path, sidecar: Sidecar) -> list[str]:
         "",
         f"against the trained network, {checks['images']} pictures"
         f" (largest difference allowed: {checks['limit']:.1e})",
-        f"{'file':<20}{'runtime':<18}{'difference':>12}{'same top-1':>12}",
+        f"{'file':<20}{'runtime':<18}{'difference':>12}{'same top-1':>12}{'ms':>10}",
     ]
-    for name, row in checks["files"].items():
+    for row in checks["engines"]:
+        start = f"{row['file']:<20}{row['engine']:<18}"
+        if "error" in row:
+            lines.append(f"{start}{row['error']}")
+            continue
         same = f"{row['same_top1']}/{checks['images']}"
-        verdict = "" if row["passed"] else "  FAILED"
-        lines.append(
-            f"{name:<20}{row['engine']:<18}{row['max_abs_diff']:>12.1e}{same:>12}{verdict}"
-        )
+        verdict = "" if row["passed"] else "  DISAGREES"
+        lines.append(f"{start}{row['max_abs_diff']:>12.1e}{same:>12}{row['ms']:>10.2f}{verdict}")
     return lines

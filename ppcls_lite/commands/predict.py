@@ -47,6 +47,8 @@ def run(config: PredictConfig) -> int:
     )
     if predictor.note:
         print(f"predict: {predictor.note}", file=sys.stderr)
+    if predictor.choice:
+        print(f"predict: {predictor.choice}", file=sys.stderr)
     failed, saved = 0, set[Path]()
     for result in _results(predictor, files, config.topk):
         if result.image is None:

@@ -24,7 +24,7 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-# -ffp-contract=off: see window.cc.
+# -ffp-contract=off: see resample.h.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-ljpeg")
 # How many times the pixels of the result, per direction, a crop keeps when it is decoded smaller.
 SPARE = {"exact": 0.0, "fast": 1.5}
@@ -167,7 +167,8 @@ def _extent(box: Box) -> tuple[int, int]:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = load_library(Path(__file__).with_name("window.cc"), FLAGS)
+    here = Path(__file__).parent
+    library = load_library(here / "window.cc", FLAGS, [here / "resample.h"])
     library.decode_window.argtypes = (ctypes.POINTER(_Window),)
     return library
 

@@ -16,15 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 import ppcls_lite
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import OPSETS
-from ppcls_lite.deploy.predictor import ENGINES_OF_SUFFIX, scaled, softmax
-from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, load_network
+from ppcls_lite.deploy.predictor import scaled
+from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
+from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.files import file_sha256
@@ -40,13 +38,8 @@ FORMATS = {
     "onnx": ("inference.onnx",),
 }
 INPUT_NAME = "input"
-CHECK_IMAGES = 8
 OPSET = 10  # the documents' value
 INT8_OPSET = 13  # DequantizeLinear has a scale per channel since then
-LIMIT = 1e-5
-# A value that rounding moves across the middle between two 8-bit steps moves by a whole step, and
-# others after it: two correct engines differ by as much as the 8 bits themselves are wrong.
-LIMIT_INT8 = 0.05
 
 
 class StaticGraph:
@@ -136,7 +129,8 @@ def export_model(
             graph.save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
             _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)
-        outputs, checks = _verify(network, info, work, formats, softmax_inside)
+        model_files = [work / FORMATS[format_][0] for format_ in formats]
+        outputs, checks = verify(network, info, model_files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
         sidecar = Sidecar(
             info=info,
@@ -236,49 +230,6 @@ def _convert_in_child(
             "inference.json and inference.pdmodel would need different inference.pdiparams; "
             "export them into two folders"
         )
-
-
-def check_images() -> list[Image.Image]:
-    """Returns the pictures of the check: smooth colour fields, the same on every machine."""
-    random = np.random.RandomState(0)
-    grids = random.randint(0, 256, (CHECK_IMAGES, 6, 8, 3)).astype(np.uint8)  # [N, H, W, 3]
-    return [Image.fromarray(g).resize((640, 480), Image.Resampling.BICUBIC) for g in grids]
-
-
-def _verify(
-    network: "paddle.nn.Layer",
-    info: ModelInfo,
-    work: Path,
-    formats: Sequence[str],
-    softmax_inside: bool,
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Runs every file in its real runtime; returns the sidecar's `outputs` and `verification`."""
-    images = info.preprocess(check_images())  # [N, 3, H, W]
-    expected = DygraphRuntime(network)(images)  # [N, K]
-    # Rounding errors grow with the logits; probabilities are at most 1.
-    limit = LIMIT if info.quant_skip is None else LIMIT_INT8
-    limit = limit if softmax_inside else limit * float(np.abs(expected).max())
-    if softmax_inside:
-        expected = softmax(expected)
-    outputs, rows = {}, {}
-    for format_ in formats:
-        name = FORMATS[format_][0]
-        engine = ENGINES_OF_SUFFIX[f".{format_}"][0]
-        runtime = FILE_RUNTIMES[engine](work / name)
-        answer = runtime(images)
-        difference = float(np.abs(answer - expected).max())
-        # The scores that the trained network gives to the runtime's first classes. A tie within the
-        # limit is no disagreement: a barely trained network scores all classes alike.
-        chosen = expected[np.arange(len(images)), answer.argmax(axis=1)]  # [N]
-        same = int((chosen >= expected.max(axis=1) - limit).sum())
-        outputs[name] = {"name": runtime.output_name, "softmax": softmax_inside}
-        rows[name] = {
-            "engine": engine,
-            "max_abs_diff": difference,
-            "same_top1": same,
-            "passed": difference <= limit and same == len(images),
-        }
-    return outputs, {"images": len(images), "limit": limit, "files": rows}
 
 
 def _describe(path: Path, opset_version: int) -> dict[str, Any]:

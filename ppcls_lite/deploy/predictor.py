@@ -1,21 +1,17 @@
 """From pictures to named probabilities, whichever engine runs the network."""
 
 import dataclasses
-import importlib.util
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from PIL import Image
 
 from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
 from ppcls_lite.arch.tags import tag_of_file
-from ppcls_lite.config import Engine
 from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.runtimes import (
     FILE_RUNTIMES,
     DygraphRuntime,
@@ -26,18 +22,8 @@ from ppcls_lite.deploy.runtimes import (
     load_network,
 )
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.program import command
-
-ENGINES: tuple[str, ...] = get_args(Engine)
-# What can run a file, the engine that is taken when none is asked for first.
-ENGINES_OF_SUFFIX = {
-    **dict.fromkeys(WEIGHTS_SUFFIXES, ("dygraph",)),
-    ".pdmodel": ("paddle_inference", "openvino"),
-    ".json": ("paddle_inference",),
-    ".onnx": ("onnxruntime", "openvino"),
-}
 
 Picture = str | Path | Image.Image | np.ndarray
 
@@ -66,7 +52,7 @@ class Predictor:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
             at first use), an export folder, or a file in it (.pdmodel, .json, .onnx).
         engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
-            a folder it takes inference.onnx where ONNX Runtime is installed, else Paddle Inference.
+            a folder it takes the fastest that agreed when it was exported (`choose.find_model`).
         device: auto, cpu or gpu.
         batch_size: pictures per run of the network.
         model: network of weights that do not say it (document 002's files have no JSON).
@@ -77,6 +63,7 @@ class Predictor:
         info: the network, its class names and preprocessing.
         has_softmax: `raw` gives probabilities, not logits.
         note: what had to be assumed, in one sentence; empty when everything was on file.
+        choice: why auto took this engine; empty when there was nothing to choose.
 
     Raises:
         UserError: for everything that cannot work, naming the file.
@@ -91,7 +78,8 @@ class Predictor:
         model: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        self.engine, file = find_model(pretrained_file(path, model), engine)
+        found = find_model(pretrained_file(path, model), engine, device)
+        self.engine, file, self.choice = found.engine, found.file, found.why
         self.batch_size = batch_size
         self.note = ""
         self._run: Runtime
@@ -192,59 +180,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits [N, K] -> probabilities [N, K] of the same dtype."""
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1: no overflow
     return exp / exp.sum(axis=1, keepdims=True)
-
-
-def find_model(path: Path, engine: str = "auto") -> tuple[str, Path]:
-    """Picks the engine and the model file that a path means.
-
-    Raises:
-        UserError: there is no such file, or the engine cannot run it.
-    """
-    if engine not in ENGINES:
-        raise UserError(
-            f"engine {engine!r} is not one of {', '.join(ENGINES)}{nearest(engine, ENGINES)}"
-        )
-    if path.is_dir():
-        path = _file_of_folder(path, engine)
-    if path.suffix not in ENGINES_OF_SUFFIX:
-        raise UserError(
-            f"{path} is not a model; allowed: an export folder, or a file that ends in "
-            + ", ".join(ENGINES_OF_SUFFIX)
-        )
-    if not path.is_file():
-        raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
-    fitting = ENGINES_OF_SUFFIX[path.suffix]
-    if engine not in ("auto", *fitting):
-        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
-    if path.suffix in (".pdmodel", ".json") and not path.with_suffix(".pdiparams").is_file():
-        twin = path.with_suffix(".pdparams")
-        hint = (
-            f"--pretrained {shlex.quote(str(twin))}"
-            if twin.is_file()
-            else "copy the whole export folder"
-        )
-        raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
-    return (fitting[0] if engine == "auto" else engine), path
-
-
-def _file_of_folder(folder: Path, engine: str) -> Path:
-    names = ["inference.onnx", "inference.pdmodel", "inference.json"]
-    if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
-        names = [*names[1:], names[0]]
-    for name in names:
-        if (folder / name).is_file() and engine in (
-            "auto",
-            *ENGINES_OF_SUFFIX[Path(name).suffix],
-        ):
-            return folder / name
-    checkpoints = sorted(folder.glob("*.pdparams"))
-    wanted = "model" if engine == "auto" else f"model for engine {engine}"
-    raise UserError(
-        f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
-        f"--pretrained {shlex.quote(str(checkpoints[0]))}"
-        if checkpoints
-        else f"{command('export_model')} writes them",
-    )
 
 
 def _assumed(file: Path, info: ModelInfo) -> str:

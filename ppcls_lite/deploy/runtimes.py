@@ -4,6 +4,7 @@ Each class imports its engine only when it is created, so ONNX Runtime works wit
 """
 
 import importlib
+import importlib.util
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,15 +73,22 @@ class PaddleInferenceRuntime:
         path: the model file.
         device: auto, cpu or gpu.
         precision: f32, or bf16 on a CPU that computes with it.
+        params: the weights; None takes the `.pdiparams` beside the model file.
 
     Raises:
         UserError: Paddle is missing, has no GPU, or cannot read the files; no bf16 here.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", precision: str = "f32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        precision: str = "f32",
+        params: Path | None = None,
+    ) -> None:
         paddle = import_engine("paddle", "paddlepaddle")
         inference = importlib.import_module("paddle.inference")
-        config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
+        config = inference.Config(str(path), str(params or path.with_suffix(".pdiparams")))
         config.disable_glog_info()
         if _paddle_uses_gpu(paddle, device):
             config.enable_use_gpu(256, 0)  # MB of GPU memory taken at the start, device number
@@ -99,6 +107,8 @@ class PaddleInferenceRuntime:
             raise _unreadable(path, "Paddle Inference", error) from error
         self.input_name: str = self._predictor.get_input_names()[0]
         self.output_name: str = self._predictor.get_output_names()[0]
+        # [N, 3, H, W]; -1 where any size will do
+        self.input_shape: list[int] = self._predictor.get_input_tensor_shape()[self.input_name]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self._predictor.get_input_handle(self.input_name).copy_from_cpu(images)
@@ -195,6 +205,12 @@ FILE_RUNTIMES: dict[
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVinoRuntime,
 }
+
+
+def is_installed(engine: str) -> bool:
+    """Tells whether an engine of `FILE_RUNTIMES` is installed, without loading it."""
+    module = {"paddle_inference": "paddle"}.get(engine, engine)
+    return importlib.util.find_spec(module) is not None
 
 
 def check_bf16() -> None:

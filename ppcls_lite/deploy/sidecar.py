@@ -29,7 +29,7 @@ class Sidecar:
         input: `name`, `shape` (-1 = any batch size) and `dtype` of the one input.
         outputs: per model file the output's `name` and whether `softmax` is inside.
         files: per file `sha256` and `bytes`, for ONNX also the `opset`.
-        verification: how far each runtime's answers were from the trained model's.
+        verification: how far each runtime's answers were from the trained model's, and how fast.
         versions: of the packages that made the files.
         created_by: the command.
     """

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.runtimes import OnnxRuntime
 from ppcls_lite.deploy.sidecar import Sidecar
+from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.config import ServeConfig
-from ppcls_lite.deploy.predictor import ENGINES, Predictor, find_model
+from ppcls_lite.deploy.choose import ENGINES, find_model
+from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.serving import metrics
 from ppcls_lite.deploy.serving.compute import Batcher, ComputeThread
 from ppcls_lite.deploy.serving.problems import RequestError
@@ -230,12 +231,12 @@ def engines_of(folder: Path) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    engines = [find_model(folder)[0]]
+    engines = [find_model(folder).engine]
     for engine in ENGINES[1:]:  # without auto
         if importlib.util.find_spec(MODULES.get(engine, engine)) is None:
             continue
         try:
-            engines.append(find_model(folder, engine)[0])
+            engines.append(find_model(folder, engine).engine)
         except UserError:
             continue  # no file for it
     return list(dict.fromkeys(engines))

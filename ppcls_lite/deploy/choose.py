@@ -1,0 +1,112 @@
+"""Which engine runs which file."""
+
+import importlib.util
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
+from ppcls_lite.config import Engine
+from ppcls_lite.deploy.runtimes import is_installed
+from ppcls_lite.deploy.sidecar import read_sidecar
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.program import command
+
+ENGINES: tuple[str, ...] = get_args(Engine)
+# What can run a file, the engine that is taken when none is asked for first.
+ENGINES_OF_SUFFIX = {
+    **dict.fromkeys(WEIGHTS_SUFFIXES, ("dygraph",)),
+    ".pdmodel": ("paddle_inference", "openvino"),
+    ".json": ("paddle_inference",),
+    ".onnx": ("onnxruntime", "openvino"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, the file it runs, and why auto took it; "" where there was nothing to choose."""
+
+    engine: str
+    file: Path
+    why: str
+
+
+def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice:
+    """Picks the engine and the model file that a path means.
+
+    In an export folder, auto is the engine that was fastest when the folder was written, of those
+    that agreed with the trained network then and are installed now. Nothing is measured here, so
+    the same folder gives the same engine at every start. Folders without such measurements, and a
+    GPU (they are of a CPU), get inference.onnx where ONNX Runtime is installed, else Paddle's file.
+
+    Raises:
+        UserError: there is no such file, or the engine cannot run it.
+    """
+    if engine not in ENGINES:
+        raise UserError(
+            f"engine {engine!r} is not one of {', '.join(ENGINES)}{nearest(engine, ENGINES)}"
+        )
+    why = ""
+    if path.is_dir():
+        if engine == "auto" and device != "gpu":
+            engine, why = _fastest(path)
+        path = _file_of_folder(path, engine)
+    if path.suffix not in ENGINES_OF_SUFFIX:
+        raise UserError(
+            f"{path} is not a model; allowed: an export folder, or a file that ends in "
+            + ", ".join(ENGINES_OF_SUFFIX)
+        )
+    if not path.is_file():
+        raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
+    fitting = ENGINES_OF_SUFFIX[path.suffix]
+    if engine not in ("auto", *fitting):
+        raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
+    if path.suffix in (".pdmodel", ".json") and not path.with_suffix(".pdiparams").is_file():
+        twin = path.with_suffix(".pdparams")
+        hint = (
+            f"--pretrained {shlex.quote(str(twin))}"
+            if twin.is_file()
+            else "copy the whole export folder"
+        )
+        raise UserError(f"{path} has no weights {path.stem}.pdiparams beside it", hint)
+    return Choice(fitting[0] if engine == "auto" else engine, path, why)
+
+
+def _file_of_folder(folder: Path, engine: str) -> Path:
+    names = ["inference.onnx", "inference.pdmodel", "inference.json"]
+    if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
+        names = [*names[1:], names[0]]
+    for name in names:
+        if (folder / name).is_file() and engine in (
+            "auto",
+            *ENGINES_OF_SUFFIX[Path(name).suffix],
+        ):
+            return folder / name
+    checkpoints = sorted(folder.glob("*.pdparams"))
+    wanted = "model" if engine == "auto" else f"model for engine {engine}"
+    raise UserError(
+        f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
+        f"--pretrained {shlex.quote(str(checkpoints[0]))}"
+        if checkpoints
+        else f"{command('export_model')} writes them",
+    )
+
+
+def _fastest(folder: Path) -> tuple[str, str]:
+    """Returns the engine that the sidecar's measurements favour, and why; auto and "" without."""
+    sidecar = read_sidecar(folder)
+    rows = sidecar.verification.get("engines", []) if sidecar is not None else []
+    usable: dict[str, float] = {}
+    for row in rows:
+        engine, file = row["engine"], folder / row["file"]
+        # An engine that reads several files is judged by the one it would get here.
+        usual = file.is_file() and _file_of_folder(folder, engine) == file
+        if row["passed"] and usual and is_installed(engine):
+            usable[engine] = row["ms"]
+    if not usable:
+        return "auto", ""
+    first, *others = sorted(usable, key=lambda engine: usable[engine])
+    times = ", ".join(f"{engine} {usable[engine]:.2f}" for engine in others)
+    why = f"{first} took {usable[first]:.2f} ms a picture when this was exported"
+    return first, why + (f"; {times}" if times else "; no other that agreed is installed")
