@@ -510,10 +510,18 @@ class ExportConfig(BareWeights):
     """Append a softmax, so that the outputs are probabilities."""
     logits: bool = False
     """The same as --no-softmax."""
+    triton_repository: str | None = None
+    """Also write the ONNX file as NETWORK/{config.pbtxt,1/model.onnx} into this folder, a model
+    repository of Triton Inference Server."""
 
     def __post_init__(self) -> None:
         if self.logits and self.softmax and self.given("softmax"):
             raise UserError("--softmax and --logits exclude each other", "give one of them")
+        if self.triton_repository is not None and "onnx" not in self.format.split(","):
+            raise UserError(
+                f"--triton-repository needs the ONNX file, which --format {self.format} leaves out",
+                f"--format {self.format},onnx",
+            )
 
 
 @dataclass(frozen=True)
