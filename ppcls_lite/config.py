@@ -942,7 +942,7 @@ class BenchmarkConfig(Settings):
     """serve: length of one turn."""
     versus_command: str | None = None
     """serve: starts another server of the documents' request, with {folder} (the export) and {port}
-    in it; null is a minimal FastAPI handler around ONNX Runtime."""
+    in it; null is a minimal FastAPI handler around ONNX Runtime, an empty text none at all."""
     plot: str | None = None
     """infer: PNG to draw latency and agreement into."""
     json: bool = False

@@ -83,7 +83,10 @@ def test_flags_ports_and_probes_are_those_of_the_server(document):
     ports = {port.get("name", "http"): port["containerPort"] for port in one["ports"]}
     assert ports["http"] == config.port and ports.get("grpc") == config.grpc_port
     routes = (ROOT / "ppcls_lite/deploy/serving/routes.py").read_text()
-    for name, path in (("readinessProbe", "/v2/health/ready"), ("livenessProbe", "/v2/health/live")):
+    for name, path in (
+        ("readinessProbe", "/v2/health/ready"),
+        ("livenessProbe", "/v2/health/live"),
+    ):
         assert one[name]["httpGet"]["path"] == path and f'@app.get("{path}"' in routes
         assert one[name]["httpGet"]["port"] in ("http", config.port)
     assert int(one["resources"]["requests"]["cpu"]) == config.workers

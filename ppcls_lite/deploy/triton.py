@@ -35,7 +35,9 @@ def write_triton_model(folder: Path, sidecar: Sidecar, repository: Path) -> Path
     try:
         (model / "1").mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{error.filename} is a file, not a folder", "give another folder") from error
+        raise UserError(
+            f"{error.filename} is a file, not a folder", "give another folder"
+        ) from error
     names = [sidecar.info.class_name(i) for i in range(sidecar.info.num_classes)]
     # One class a line: what Triton's classification extension returns.
     labels = "".join(" ".join(name.split()) + "\n" for name in names)
