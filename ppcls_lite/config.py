@@ -487,6 +487,17 @@ class PredictConfig(BareWeights):
     """One JSON object per picture and line on stdout, and nothing else there."""
     save_vis: str | None = None
     """Folder for copies of the pictures with the five best classes drawn beneath."""
+    shards: str | None = None
+    """Folder for files of 1000 JSON lines, instead of stdout: for millions of pictures. Ray Data
+    spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
+
+    def __post_init__(self) -> None:
+        idle = [name for name in ("json", "save_vis") if self.given(name)]
+        if self.shards is not None and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect with --shards, which writes JSON",
+                "leave it out",
+            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ settings. Ray Serve starts, spreads, scales and replaces them.
 """
 
 import dataclasses
-import os
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from ray import serve
 from ppcls_lite.config import ServeConfig
 from ppcls_lite.deploy.serving.app import create_app
 from ppcls_lite.deploy.serving.gate import Gate
-from ppcls_lite.environment import cpu_cores
+from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError, nearest
 
 # Ray Serve's business: http_options and deployments of the YAML file say it.
@@ -32,9 +31,8 @@ class Classifier:
     """
 
     def __init__(self, config: ServeConfig) -> None:
-        # Read by cpu_cores(): a replica takes the threads that Ray gave it, not the machine's.
-        threads = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-        os.environ["PADDLE_LOCAL_SIZE"] = str(max(1, int(cpu_cores() / threads)))
+        # The threads that Ray gave this replica, not the machine's.
+        take_cores(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
         self._app = create_app(config)
 
     def __serve_build_asgi_app__(self) -> Gate:
