@@ -1,7 +1,8 @@
-"""The application on a real Ray cluster of two nodes: one is killed, and the rest is replaced."""
+"""The application and tools/predict.py --shards on a real Ray cluster of two nodes."""
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,8 @@ import requests
 import yaml
 from conftest import ROOT
 
-from ppcls_lite.config import ServeConfig
+from ppcls_lite.commands import predict, predict_shards
+from ppcls_lite.config import PredictConfig, ServeConfig
 from ppcls_lite.errors import UserError
 
 ray = pytest.importorskip("ray")
@@ -80,7 +82,7 @@ class Cluster:
         raise AssertionError("ten tries failed")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     folder = tempfile.mkdtemp(prefix="ray")  # short: sockets lie in it
     one = Cluster(folder)
@@ -96,6 +98,39 @@ def cluster():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_pictures_are_answered_in_shards_and_only_missing_ones_are_redone(
+    cluster, exported, pictures, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(predict_shards, "SHARD", 8)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    shutil.copytree(pictures / "val", tmp_path / "val")
+    settings = {"pretrained": str(exported), "img_path": str(tmp_path), "topk": 2}
+    out = tmp_path / "shards"
+    assert predict.run(PredictConfig(**settings, shards=str(out))) == 1  # a broken picture
+    parts = sorted(out.glob("part-*.jsonl"))
+    assert [part.name for part in parts] == [f"part-00000{i}.jsonl" for i in range(3)]
+    rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    capsys.readouterr()
+    assert predict.run(PredictConfig(**settings, json=True)) == 1
+    alone = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == [row["file"] for row in alone]
+    assert [row.get("error") for row in rows] == [row.get("error") for row in alone]
+    assert [row.get("topk") for row in rows] == [row.get("topk") for row in alone]
+    parts[0].write_text("kept")
+    parts[1].unlink()  # as if the run had been stopped
+    assert predict.run(PredictConfig(**settings, shards=str(out))) == 0
+    assert parts[0].read_text() == "kept" and len(parts[1].read_text().splitlines()) == 8
+    for changed, words in [
+        ({"topk": 3}, "another run .topk"),
+        ({"img_path": str(tmp_path / "val")}, "pictures, list differ"),
+        ({"shards": str(tmp_path)}, "no shards"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            predict.run(PredictConfig(**({**settings, "shards": str(out)} | changed)))
+    with pytest.raises(UserError, match="json has no effect with --shards"):
+        PredictConfig(shards="x", json=True, sources={"json": "flag"})
 
 
 def test_a_killed_node_and_a_rolling_update_fail_no_request(cluster, exported, expected):

@@ -2,7 +2,7 @@
 
 PYTHONPATH=. pdserving/bin/python deploy/serving/paddle_pipeline.py EXPORT_FOLDER [PORT]
 
-Needs the environment of requirements-pdserving.txt, and the folder serving_server/ in EXPORT_FOLDER:
+Needs the environment of requirements-pdserving.txt, and EXPORT_FOLDER/serving_server:
 inference.pdmodel and .pdiparams with serving_server_conf.prototxt beside them. Preprocessing and
 class names are those of inference.yml.
 """
