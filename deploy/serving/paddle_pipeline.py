@@ -21,7 +21,7 @@ from ppcls_lite.deploy.sidecar import read_sidecar
 # Paddle Serving imports its client, which exists for Python up to 3.9, for a kind of service that
 # is not used here: the network runs in this process.
 client = types.ModuleType("paddle_serving_client")
-client.Client = object
+client.Client = type("Client", (), {})
 sys.modules["paddle_serving_client"] = client
 
 from paddle_serving_server.web_service import Op, WebService  # noqa: E402
