@@ -93,10 +93,13 @@ def cluster():
         ray.init(f"127.0.0.1:{one.port}", log_to_driver=False)
         yield one
     finally:
-        ray.shutdown()
-        for pid in one.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if ray.is_initialized():
+            ray.shutdown()
+        while left := one.processes():  # one that ends may just have started another
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
         shutil.rmtree(folder, ignore_errors=True)
 
 
