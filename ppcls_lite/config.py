@@ -493,6 +493,17 @@ class PredictConfig(BareWeights):
     """One JSON object per picture and line on stdout, and nothing else there."""
     save_vis: str | None = None
     """Folder for copies of the pictures with the five best classes drawn beneath."""
+    shards: str | None = None
+    """Folder for files of 1000 JSON lines, instead of stdout: for millions of pictures. Ray Data
+    spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
+
+    def __post_init__(self) -> None:
+        idle = [name for name in ("json", "save_vis") if self.given(name)]
+        if self.shards is not None and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect with --shards, which writes JSON",
+                "leave it out",
+            )
 
 
 @dataclass(frozen=True)
@@ -516,10 +527,18 @@ class ExportConfig(BareWeights):
     """Append a softmax, so that the outputs are probabilities."""
     logits: bool = False
     """The same as --no-softmax."""
+    triton_repository: str | None = None
+    """Also write the ONNX file as NETWORK/{config.pbtxt,1/model.onnx} into this folder, a model
+    repository of Triton Inference Server."""
 
     def __post_init__(self) -> None:
         if self.logits and self.softmax and self.given("softmax"):
             raise UserError("--softmax and --logits exclude each other", "give one of them")
+        if self.triton_repository is not None and "onnx" not in self.format.split(","):
+            raise UserError(
+                f"--triton-repository needs the ONNX file, which --format {self.format} leaves out",
+                f"--format {self.format},onnx",
+            )
 
 
 @dataclass(frozen=True)
@@ -960,7 +979,7 @@ class BenchmarkConfig(Settings):
     """serve: length of one turn."""
     versus_command: str | None = None
     """serve: starts another server of the documents' request, with {folder} (the export) and {port}
-    in it; null is a minimal FastAPI handler around ONNX Runtime."""
+    in it; null is a minimal FastAPI handler around ONNX Runtime, an empty text none at all."""
     plot: str | None = None
     """infer: PNG to draw latency and agreement into."""
     json: bool = False

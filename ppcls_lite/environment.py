@@ -14,6 +14,12 @@ def cpu_cores() -> int:
     return max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", "1")))
 
 
+def take_cores(cores: float) -> None:
+    """Makes this process use so many cores, whatever the machine has; to be called first."""
+    os.environ["PADDLE_LOCAL_SIZE"] = "1"
+    os.environ["PADDLE_LOCAL_SIZE"] = str(max(1, int(cpu_cores() / cores)))
+
+
 def kernel_threads() -> int:
     """Returns the number of threads for our own kernels: OMP_NUM_THREADS if the user set it."""
     return int(os.environ.get("PPCLS_LITE_KERNEL_THREADS") or cpu_cores())

@@ -31,7 +31,12 @@ def main() -> int:
     # Without the proxies of the environment: document 002 has people unset them.
     with requests.Session() as session:
         session.trust_env = False
-        reply = session.post(args.url, data=json.dumps(data), timeout=60).json()
+        try:
+            reply = session.post(args.url, data=json.dumps(data), timeout=60).json()
+        except requests.RequestException as error:
+            print(f"no answer from {args.url}: {error}\n  next: python tools/serve.py FOLDER",
+                  file=sys.stderr)  # fmt: skip
+            return 1
     print(reply)
     return 1 if reply["err_no"] else 0
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import json
+import math
 import os
 import shlex
 import signal
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,35 @@ from ppcls_lite.errors import UserError
 PATH = "/imagenet/prediction"
 MOST_PICTURES = 32
 LONGEST_START = 600  # seconds; a busy machine is slow
-COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "ours_over")
+COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "memory_mb", "ours_over")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one server did in one turn.
+
+    Attributes:
+        times: seconds of every answered request.
+        memory: of the server's processes at the end, MB; nan where Linux does not tell.
+    """
+
+    times: list[float]
+    failed: int
+    seconds: float
+    memory: float
+
+    @property
+    def rate(self) -> float:
+        """Answered requests a second."""
+        return len(self.times) / self.seconds
 
 
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
     """Measures both servers with every number of clients, each with one picture a request.
 
     The clients are threads of this process and share the cores with the servers. `ours_over` is
-    the median over the rounds of our requests a second over the other's in the same round.
+    the median over the rounds of our requests a second over the other's in the same round;
+    `memory_mb` is each server's after the first and after the last of them.
     """
     found: list[dict[str, Any]] = []
     workers = str(config.workers[0] or cpu_cores())
@@ -51,18 +74,26 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
         ours = f"{python} -m ppcls_lite serve {{folder}} --port {{port}} --workers {workers}"
         peer = HERE / "fastapi_peer.py"
         other = config.versus_command or f"{python} {peer} {{folder}} {{port}} {workers}"
-        name = "other" if config.versus_command else "minimal FastAPI"
-        with running(ours, export, requests[0]) as a, running(other, export, requests[0]) as b:
+        commands = {"ours": ours}
+        if config.versus_command != "":
+            commands["other" if config.versus_command else "minimal FastAPI"] = other
+        with contextlib.ExitStack() as stack:
+            servers = {
+                name: stack.enter_context(running(command, export, requests[0]))
+                for name, command in commands.items()
+            }
             for clients in config.clients:
-                results: dict[str, list[Any]] = {"ours": [], name: []}
+                results: dict[str, list[Turn]] = {name: [] for name in servers}
                 for turn in range(config.rounds):
                     say(f"{clients} clients, round {turn + 1} of {config.rounds}")
-                    results["ours"].append(drive(a, requests, clients, config.seconds))
-                    results[name].append(drive(b, requests, clients, config.seconds))
-                found += [row(peer, clients, rounds) for peer, rounds in results.items()]
-                pairs = zip(results["ours"], results[name], strict=True)
-                ratios = [rate(mine) / max(rate(its), 1e-9) for mine, its in pairs]
-                found[-2]["ours_over"] = round(statistics.median(ratios), 3)
+                    for name, (port, session) in servers.items():
+                        driven = drive(port, requests, clients, config.seconds)
+                        results[name].append(Turn(*driven, memory_mb(session)))
+                found += [row(name, clients, turns) for name, turns in results.items()]
+                if len(servers) > 1:
+                    pairs = zip(*results.values(), strict=True)
+                    ratios = [mine.rate / max(its.rate, 1e-9) for mine, its in pairs]
+                    found[-2]["ours_over"] = round(statistics.median(ratios), 3)
     return found, {"request": PATH, "seconds": config.seconds, "rounds": config.rounds}
 
 
@@ -83,8 +114,11 @@ def bodies(config: BenchmarkConfig) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def running(command: str, export: Path, request: bytes) -> Iterator[int]:
+def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, int]]:
     """Starts a server on a free port, waits until it answers, and ends it.
+
+    Yields:
+        Its port, and the session that all its processes belong to.
 
     Raises:
         UserError: it ends, or does not answer in time.
@@ -111,7 +145,7 @@ def running(command: str, export: Path, request: bytes) -> Iterator[int]:
                     raise UserError(f"{command} does not answer {PATH}: {''.join(said)}")
                 time.sleep(0.2)
             time.sleep(3)  # the other workers
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
             try:
@@ -121,25 +155,33 @@ def running(command: str, export: Path, request: bytes) -> Iterator[int]:
                 process.wait()
 
 
-def rate(measured: tuple[list[float], int, float]) -> float:
-    """Returns the answered requests a second."""
-    times, _, seconds = measured
-    return len(times) / seconds
+def memory_mb(session: int) -> float:
+    """Returns the memory of a session's processes, pages that they share counted once."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            # the name, in parentheses, may hold anything
+            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                lines = (process / "smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1000 if total else math.nan
 
 
-def row(peer: str, clients: int, rounds: list[Any]) -> dict[str, Any]:
-    """Returns one row: the median rate of the rounds, the times of all their requests."""
-    ms = [1000 * seconds for times, _, _ in rounds for seconds in times]
+def row(peer: str, clients: int, turns: list[Turn]) -> dict[str, Any]:
+    """Returns one row: the median rate of the turns, the times of all their requests."""
+    ms = [1000 * seconds for turn in turns for seconds in turn.times]
     about = {"peer": peer, "clients": clients}
-    failed = sum(count for _, count, _ in rounds)
+    failed = sum(turn.failed for turn in turns)
     if not ms:
         return about | {"error": f"all {failed} requests failed"}
     return about | {
-        "images_per_second": round(statistics.median(rate(r) for r in rounds), 1),
+        "images_per_second": round(statistics.median(turn.rate for turn in turns), 1),
         "latency_ms": {
             "median": round(percentile(ms, 50), 2),
             "p90": round(percentile(ms, 90), 2),
             "p99": round(percentile(ms, 99), 2),
         },
+        "answered": len(ms),
         "failed": failed,
+        "memory_mb": [round(turns[0].memory, 1), round(turns[-1].memory, 1)],
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
+from ppcls_lite.deploy.triton import write_triton_model
 from ppcls_lite.program import command
 
 
@@ -39,6 +40,9 @@ def run(config: ExportConfig) -> int:
             file=sys.stderr,
         )
         return 1
+    if config.triton_repository is not None:
+        model = write_triton_model(folder, sidecar, Path(config.triton_repository))
+        print(f"\n{model}: for tritonserver --model-repository={config.triton_repository}")
     predict = command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER")
     print(f"\nnext: {predict}")
     # paddle2onnx alone would not write int8 as ONNX has it.

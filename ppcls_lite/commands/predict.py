@@ -37,25 +37,22 @@ def run(config: PredictConfig) -> int:
     """
     config.require("pretrained", "img_path")
     files = find_images(config.img_path)
-    predictor = Predictor(
-        config.pretrained,
-        engine=config.engine,
-        device=config.device,
-        batch_size=config.batch_size,
-        model=config.model,
-        num_classes=config.num_classes,
-    )
+    if config.shards is not None:
+        from ppcls_lite.commands import predict_shards  # it imports this module
+
+        return predict_shards.run(config, files)
+    predictor = open_predictor(config)
     if predictor.note:
         print(f"predict: {predictor.note}", file=sys.stderr)
     if predictor.choice:
         print(f"predict: {predictor.choice}", file=sys.stderr)
     failed, saved = 0, set[Path]()
-    for result in _results(predictor, files, config.topk):
+    for result in results(predictor, files, config.topk):
         if result.image is None:
             failed += 1
             print(f"predict: {result.error}", file=sys.stderr)
         if config.json:
-            print(json.dumps(_as_json(result, predictor.engine)), flush=True)
+            print(json.dumps(as_json(result, predictor.engine)), flush=True)
         elif result.image is not None:
             print("\n".join(_as_text(result, predictor.engine)), flush=True)
         if config.save_vis is not None and result.image is not None:
@@ -68,7 +65,19 @@ def run(config: PredictConfig) -> int:
     return 1 if failed else 0
 
 
-def _results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
+def open_predictor(config: PredictConfig) -> Predictor:
+    """Opens the network of the command's settings."""
+    return Predictor(
+        config.pretrained,
+        engine=config.engine,
+        device=config.device,
+        batch_size=config.batch_size,
+        model=config.model,
+        num_classes=config.num_classes,
+    )
+
+
+def results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
     """Yields one result per file, in order."""
     size = predictor.info.preprocess.crop_size
     # The first run of an engine prepares its kernels; it would blur the times shown.
@@ -92,7 +101,8 @@ def _results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator
                 yield Result(file, rankings[file], images[file], milliseconds)
 
 
-def _as_json(result: Result, engine: str) -> dict[str, object]:
+def as_json(result: Result, engine: str) -> dict[str, object]:
+    """Returns a result as --json prints it."""
     if result.error:
         return {"file": str(result.file), "error": result.error}
     topk = [asdict(prediction) for prediction in result.ranking]

@@ -50,6 +50,11 @@ class Gate:
         self._service = service
         self._parts = parts
 
+    @property
+    def ready(self) -> bool:
+        """All networks have answered once, and the application is not ending."""
+        return self._service.ready
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request, or the life of the process."""
         if scope["type"] == "http":

@@ -1,7 +1,8 @@
 """Prometheus metrics, summed over the worker processes.
 
 prometheus_client shares them through files in PROMETHEUS_MULTIPROC_DIR, which has to be set before
-it is imported: `server` does so, and imports this module in the workers only.
+it is imported: `server` does so, and imports this module in the workers only. Where it is not set,
+as in Ray Serve's replicas, every process shows its own.
 """
 
 import os
@@ -43,6 +44,8 @@ RELOADS = Counter("ppcls_reloads_total", "Export folders read again", ["outcome"
 
 def exposition() -> bytes:
     """Returns the metrics of all workers in Prometheus' text format."""
+    if DIRECTORY not in os.environ:
+        return generate_latest()
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)
@@ -50,6 +53,8 @@ def exposition() -> bytes:
 
 def forget_dead_workers() -> None:
     """Drops the gauges of workers that no longer exist: what they held is gone with them."""
+    if DIRECTORY not in os.environ:
+        return
     for file in Path(os.environ[DIRECTORY]).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
