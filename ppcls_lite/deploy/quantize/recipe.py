@@ -12,11 +12,12 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.quantize.calibrate import MODES, Activations, calibrate
 from ppcls_lite.deploy.quantize.correct import correct_biases, round_by_least_squares
+from ppcls_lite.deploy.quantize.gates import clip_gates, split_hard_swish
 from ppcls_lite.deploy.quantize.qdq import EXACT, insert_half, insert_qdq, rounded_tensors
 from ppcls_lite.deploy.quantize.roles import WORDS, float_layers_of
 from ppcls_lite.deploy.quantize.scaling import equalise
 
-REMEDIES = ("equalise", "rounding", "bias")  # in the order in which they are applied
+REMEDIES = ("gates", "split", "equalise", "rounding", "bias")  # in the order in which they are applied
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recip
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
+    if "split" in recipe.remedies:
+        split_hard_swish(graph)
+    if "gates" in recipe.remedies:
+        clip_gates(graph)
     layers = float_layers_of(graph, recipe.float_layers)
     blocked: dict[str, int] = {}
     if "equalise" in recipe.remedies:
@@ -160,7 +165,3 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         )
     return lines
 
-
-def read_graph(path: Path) -> onnx.ModelProto:
-    """Reads a graph back that `quantize` wrote."""
-    return onnx.load(str(path))

@@ -7,12 +7,12 @@ import onnx
 from ppcls_lite.deploy.quantize.qdq import INT8_OPS, resolve_layers
 from ppcls_lite.deploy.quantize.scaling import GATES, groups_of
 
-# What may be said instead of names of layers, and the roles that it means.
-WORDS = {"se": ("se",), "hswish": ("hswish",), "first": ("first",), "last": ("last",)}
+# What may be said instead of names of layers, roles all of whose layers are meant.
+WORDS = ("se", "hswish", "pool", "first", "last")
 
 
 def roles(model: onnx.ModelProto) -> dict[str, str]:
-    """Tells each int8 node's role: first, last, se, hswish, depthwise, pointwise, conv, or other.
+    """Tells each int8 node's role: first, last, se, hswish, pool, depthwise, pointwise, conv, other.
 
     Args:
         model: what `float_graph` returned.
@@ -32,6 +32,8 @@ def roles(model: onnx.ModelProto) -> dict[str, str]:
 def _plain_role(node: onnx.NodeProto, model: onnx.ModelProto) -> str:
     if node.op_type == "HardSwish":
         return "hswish"
+    if node.op_type == "GlobalAveragePool":
+        return "pool"
     if node.op_type != "Conv":
         return "other"
     if groups_of(node) > 1:
@@ -46,7 +48,9 @@ def _mark_gate(mul: onnx.NodeProto, makers: dict[str, onnx.NodeProto], found: di
         gate = makers.get(name)
         if gate is None or gate.op_type not in GATES:
             continue
-        if gate.input[0] == mul.input[1 - position]:
+        clip = makers.get(gate.input[0])
+        source = clip.input[0] if clip is not None and clip.op_type == "Clip" else gate.input[0]
+        if mul.input[1 - position] in (source, f"{source}/scaled"):
             found |= {mul.name: "hswish", gate.name: "hswish"}
             return
         node: onnx.NodeProto | None = gate
@@ -66,5 +70,4 @@ def float_layers_of(model: onnx.ModelProto, wanted: Sequence[str]) -> set[str]:
     """
     role = roles(model)
     names = [word for word in wanted if word not in WORDS]
-    meant = {r for word in wanted for r in WORDS.get(word, ())}
-    return resolve_layers(model, names) | {name for name in role if role[name] in meant}
+    return resolve_layers(model, names) | {name for name in role if role[name] in wanted}
