@@ -269,8 +269,8 @@ def test_a_launched_training_stops_on_sigterm_with_a_checkpoint(pictures, tmp_pa
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     log = tmp_path / "log/workerlog.0"
-    for _ in range(300):
-        if log.exists() and "[Epoch 1, iter" in log.read_text():
+    for _ in range(3000):  # two processes start slowly on a busy machine
+        if process.poll() is not None or (log.exists() and "[Epoch 1, iter" in log.read_text()):
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ from conftest import ROOT, train
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.layers import InvertedResidual
+from ppcls_lite.arch.layers import InvertedResidual, set_drop_path
 from ppcls_lite.arch.mobilenet_v3 import V3Table
 from ppcls_lite.arch.zoo import ZOO, create_model
 from ppcls_lite.kernels import abi
@@ -211,6 +211,48 @@ def test_frozen_layers_get_no_gradient_and_frozen_statistics_stay():
         assert np.allclose(stock_state[name], fused_state[name], rtol=1e-4, atol=1e-5), name
     total = np.linalg.norm(np.concatenate([g.ravel() for g in stock.values()]))
     assert all(np.linalg.norm(stock[n] - fused[n]) < 1e-3 * total for n in stock)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet1_0"])
+def test_stochastic_depth_drops_the_samples_that_stock_drops(name):
+    paddle.seed(0)
+    model = create_model(name, 10, dropout=0.0)
+    set_drop_path(model, 0.5)
+    model.train()
+    accelerated = accelerate(model, 2)
+    assert all(piece.fused for piece in accelerated.pieces), accelerated.summary()
+    blocks = [piece for piece in accelerated.pieces if isinstance(piece.stock[0], InvertedResidual)]
+    dropping = [piece for piece in blocks if piece.stock[0].shortcut]
+    assert dropping and all(piece.stock[0].drop_path for piece in dropping)
+    for piece in dropping:
+        (stock,) = piece.stock
+        width = list(stock.sublayers())[-1].weight.shape[0]  # of the last batch norm
+        x, dy = paddle.randn([8, width, 7, 7]), paddle.randn([8, width, 7, 7])
+        for training in (True, False):  # a frozen block drops nothing
+            outcomes = []
+            for forward in (stock, channels_last(piece.fused)):
+                paddle.seed(1)
+                stock.training = training
+                y, dx = _forward_backward(forward, stock, x, dy)
+                outcomes.append((y, dx, (np.abs(y - x.numpy()).max((1, 2, 3)) == 0)))
+            (y, dx, dropped), (fused_y, fused_dx, fused_dropped) = outcomes
+            assert np.array_equal(dropped, fused_dropped)
+            assert training or not dropped.any()
+            # Paddle's own error against float64 in these blocks is 1e-6; kinks move single values.
+            assert np.linalg.norm(y - fused_y) < 1e-4 * np.linalg.norm(y)
+            assert np.linalg.norm(dx - fused_dx) < 1e-2 * np.linalg.norm(dx)
+        stock.training = True
+
+
+def _forward_backward(forward, layer, x, dy):
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    x = x.detach()
+    x.stop_gradient = False
+    y = forward(x)
+    y.backward(dy)
+    layer.clear_gradients()
+    layer.set_state_dict(before)
+    return y.numpy(), x.grad.numpy()
 
 
 # ---- compiling, and doing without ----

@@ -161,8 +161,6 @@ def training_model(
             raise Unavailable("they are for a CPU")
         if config.pact_quant:
             raise Unavailable("they do not round to 8 bits")
-        if config.drop_path:
-            raise Unavailable("they know no stochastic depth")
         if config.cpu_kernels != "off":
             trained = accelerate(model, threads)
             words = f"{trained.summary()}; {threads} threads"

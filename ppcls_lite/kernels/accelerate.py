@@ -40,6 +40,18 @@ class Piece:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class DroppingBlock:
+    """Stochastic depth: kernels up to the shortcut, which Paddle adds with the layer's draws."""
+
+    fused: FusedBlock
+    residual: InvertedResidual
+
+    def __call__(self, x: Tensor) -> Tensor:  # [N, H, W, C]
+        y = self.fused(x)
+        return x + F.dropout(y, self.residual.drop_path, axis=0, training=self.residual.training)
+
+
 class AcceleratedModel(nn.Layer):
     """One of our networks with its training forward in kernels where they fit.
 
@@ -143,11 +155,12 @@ def _head(layers: list[nn.Layer], threads: int) -> FusedHead:
     return FusedHead(_pointwise(layers), threads)
 
 
-def _block(layers: list[nn.Layer], threads: int) -> FusedBlock:
-    shortcut = False
+def _block(layers: list[nn.Layer], threads: int) -> FusedBlock | DroppingBlock:
+    shortcut, dropping = False, None
     if isinstance(layers[0], InvertedResidual):
         (residual,) = layers
-        shortcut = residual.shortcut
+        dropping = residual if residual.shortcut and residual.drop_path else None
+        shortcut = residual.shortcut and not dropping
         layers = list(_leaves(residual.layers if residual.flat else residual.block))
     starts = [i for i, layer in enumerate(layers) if type(layer) is nn.Conv2D]
     depthwise_at = next((i for i in starts if layers[i]._groups > 1), None)
@@ -165,7 +178,8 @@ def _block(layers: list[nn.Layer], threads: int) -> FusedBlock:
     project = _pointwise(layers[starts[-1] :])
     if project.activation != abi.NONE or (expand and expand.activation != activation):
         raise _Stock("its activations are not those of an inverted residual block")
-    return FusedBlock(expand, depthwise, gate, project, activation, shortcut, threads)
+    fused = FusedBlock(expand, depthwise, gate, project, activation, shortcut, threads)
+    return DroppingBlock(fused, dropping) if dropping else fused
 
 
 def _conv_norm(layers: list[nn.Layer]) -> ConvNorm:

@@ -48,7 +48,10 @@ class _Int8(nn.Layer):
         self._keep("bias", bias)
 
     def _keep(self, name: str, value: np.ndarray) -> None:
-        self.register_buffer(name, paddle.to_tensor(value))
+        tensor = paddle.to_tensor(value)
+        # Its own name counts every tensor of the process; export needs the same in two processes.
+        tensor.name = paddle.utils.unique_name.generate(f"int8_{name}")
+        self.register_buffer(name, tensor)
 
     def _values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rounded input and the weight, float32."""
