@@ -12,7 +12,7 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.quantize.calibrate import MODES, Activations, calibrate
 from ppcls_lite.deploy.quantize.correct import correct_biases, round_by_least_squares
-from ppcls_lite.deploy.quantize.gates import clip_gates, split_hard_swish
+from ppcls_lite.deploy.quantize.gates import clip_gates, clip_hard_swish, split_hard_swish
 from ppcls_lite.deploy.quantize.qdq import EXACT, insert_half, insert_qdq, rounded_tensors
 from ppcls_lite.deploy.quantize.roles import WORDS, float_layers_of
 from ppcls_lite.deploy.quantize.scaling import equalise
@@ -68,6 +68,7 @@ def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recip
         split_hard_swish(graph)
     if "gates" in recipe.remedies:
         clip_gates(graph)
+        clip_hard_swish(graph)
     layers = float_layers_of(graph, recipe.float_layers)
     blocked: dict[str, int] = {}
     if "equalise" in recipe.remedies:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import onnx
 
+from ppcls_lite.deploy.quantize.gates import gate_source
 from ppcls_lite.deploy.quantize.qdq import INT8_OPS, resolve_layers
 from ppcls_lite.deploy.quantize.scaling import GATES, groups_of
 
@@ -48,9 +49,11 @@ def _mark_gate(mul: onnx.NodeProto, makers: dict[str, onnx.NodeProto], found: di
         gate = makers.get(name)
         if gate is None or gate.op_type not in GATES:
             continue
-        clip = makers.get(gate.input[0])
-        source = clip.input[0] if clip is not None and clip.op_type == "Clip" else gate.input[0]
-        if mul.input[1 - position] in (source, f"{source}/scaled"):
+        source = gate_source(gate, makers)
+        other = mul.input[1 - position]
+        if f"{mul.name}/from_lowest" == other:
+            other = makers[other].input[0]
+        if other in (source, f"{source}/scaled"):
             found |= {mul.name: "hswish", gate.name: "hswish"}
             return
         node: onnx.NodeProto | None = gate
