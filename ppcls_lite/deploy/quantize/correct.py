@@ -124,7 +124,7 @@ def _columns(
     steps = attributes.get("strides", [1, 1])
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     kernel = weights.shape[2:]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), axis=(2, 3))
     windows = windows[0, :, :: steps[0], :: steps[1]]  # [I, H, W, k, k]
     height, width = windows.shape[1:3]
     count = min(POSITIONS, height * width)

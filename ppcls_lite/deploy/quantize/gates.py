@@ -1,7 +1,5 @@
 """Hard-swish and hard-sigmoid written so that int8 can follow them; the float answers stay."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -35,40 +33,6 @@ def clip_gates(model: onnx.ModelProto) -> int:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return count
-
-
-def clip_hard_swish(model: onnx.ModelProto) -> int:
-    """Clips the x of each x * hard_sigmoid(x) from below at -3, in place.
-
-    What is below meets a gate of 0. The largest |x| is often far below, and would set the step.
-
-    Returns:
-        How many there are.
-    """
-    makers = {name: node for node in model.graph.node for name in node.output}
-    nodes, count = [], 0
-    for node in model.graph.node:
-        for position, name in enumerate(node.input if node.op_type == "Mul" else ()):
-            gate = makers.get(node.input[1 - position])
-            if gate is None or gate.op_type != "HardSigmoid" or gate_source(gate, makers) != name:
-                continue
-            given = {a.name: a.f for a in gate.attribute}
-            lowest, inside = f"{node.name}/lowest", f"{node.name}/from_lowest"
-            limit = np.asarray(-given.get("beta", 0.5) / given.get("alpha", 0.2), np.float32)
-            model.graph.initializer.append(numpy_helper.from_array(limit, lowest))
-            nodes.append(helper.make_node("Clip", [name, lowest], [inside], f"{node.name}/ClipLow"))
-            node.input[position] = inside
-            count += 1
-        nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return count
-
-
-def gate_source(gate: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
-    """Name of what a gate reads, before `clip_gates`."""
-    clip = makers.get(gate.input[0])
-    return clip.input[0] if clip is not None and clip.op_type == "Clip" else gate.input[0]
 
 
 def split_hard_swish(model: onnx.ModelProto) -> int:

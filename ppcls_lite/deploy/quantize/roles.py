@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import onnx
 
-from ppcls_lite.deploy.quantize.gates import gate_source
 from ppcls_lite.deploy.quantize.qdq import INT8_OPS, resolve_layers
 from ppcls_lite.deploy.quantize.scaling import GATES, groups_of
 
@@ -13,7 +12,7 @@ WORDS = ("se", "hswish", "pool", "first", "last")
 
 
 def roles(model: onnx.ModelProto) -> dict[str, str]:
-    """Tells each int8 node's role: first, last, se, hswish, pool, depthwise, pointwise, conv, other.
+    """Tells each int8 node's role: first, last, se, hswish, pool, depthwise, pointwise, ...
 
     Args:
         model: what `float_graph` returned.
@@ -49,11 +48,9 @@ def _mark_gate(mul: onnx.NodeProto, makers: dict[str, onnx.NodeProto], found: di
         gate = makers.get(name)
         if gate is None or gate.op_type not in GATES:
             continue
-        source = gate_source(gate, makers)
-        other = mul.input[1 - position]
-        if f"{mul.name}/from_lowest" == other:
-            other = makers[other].input[0]
-        if other in (source, f"{source}/scaled"):
+        clip = makers.get(gate.input[0])
+        source = clip.input[0] if clip is not None and clip.op_type == "Clip" else gate.input[0]
+        if mul.input[1 - position] in (source, f"{source}/scaled"):
             found |= {mul.name: "hswish", gate.name: "hswish"}
             return
         node: onnx.NodeProto | None = gate

@@ -70,7 +70,7 @@ class Layers:
         self, model: onnx.ModelProto, node: onnx.NodeProto, position: int, value: np.ndarray
     ) -> None:
         name = f"{node.name}/own_{position}"
-        del node.input[position:position + 1]
+        del node.input[position : position + 1]
         node.input.insert(position, name)
         model.graph.initializer.append(numpy_helper.from_array(value, name))
         self._tensors[name] = model.graph.initializer[-1]

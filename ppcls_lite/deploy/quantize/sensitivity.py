@@ -1,7 +1,7 @@
 """Which layers int8 damages: each alone in int8, all others in float."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ import onnx
 
 from ppcls_lite.deploy.quantize.calibrate import Activations, calibrate
 from ppcls_lite.deploy.quantize.qdq import insert_qdq, layer_names, rounded_tensors
-from ppcls_lite.deploy.quantize.recipe import logits, score
+from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, score
 from ppcls_lite.deploy.quantize.roles import roles
 from ppcls_lite.deploy.quantize.scaling import Layers, channel_peaks, groups_of, input_shares
+from ppcls_lite.errors import UserError
 
 MOST_BARS = 30  # more cannot be read
+RANKED_WITH = 24  # calibration pictures; the ranking's top is the same with more
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,27 @@ def sensitivity(
             )
         )
     return sorted(rows, key=lambda row: -row.noise)
+
+
+def with_worst(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> Recipe:
+    """Replaces `worst:N` among a recipe's float layers by the names of the N most damaged.
+
+    Layers that the recipe keeps in float anyway do not count, and its gates are clipped before.
+
+    Raises:
+        UserError: there is no number after the colon.
+    """
+    words = [word for word in recipe.float_layers if word.startswith("worst:")]
+    if not words:
+        return recipe
+    count = words[-1].partition(":")[2]
+    if not count.isdecimal():
+        raise UserError(f"float layers {words[-1]!r}: no number of layers", "such as worst:6")
+    others = tuple(word for word in recipe.float_layers if word not in words)
+    graph, taken, _ = prepare(model, images, replace(recipe, float_layers=others))
+    ranked = [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe.mode)]
+    names = [name for name in ranked if name not in taken][: int(count)]
+    return replace(recipe, float_layers=(*others, *names))
 
 
 def _imbalance(sizes: np.ndarray) -> float:
