@@ -9,6 +9,7 @@ from ppcls_lite.deploy.quantize.calibrate import INT8_STEPS, Activations
 from ppcls_lite.deploy.quantize.qdq import EXACT, insert_qdq, output_channel_axis
 from ppcls_lite.deploy.quantize.scaling import Layers, groups_of
 
+PICTURES = 32  # means and moments need no more, and every layer runs them
 POSITIONS = 64  # of each picture, that the least squares look at
 DAMPING = 0.01  # of the mean diagonal, against directions the pictures do not show
 
@@ -33,7 +34,7 @@ def correct_biases(
         images: calibration pictures, float32 [1, 3, H, W] each.
         float_layers: nodes that stay float; they are corrected, too.
     """
-    layers = Layers(model)
+    layers, images = Layers(model), images[:PICTURES]
     names = [node.output[0] for node in layers.nodes]
     right = mean_outputs(Activations(reference, names, images))
     small = insert_qdq(model, thresholds, float_layers)
@@ -95,7 +96,7 @@ def round_by_least_squares(
     moments: dict[str, np.ndarray] = {}
     random = np.random.default_rng(0)
     inputs = sorted({node.input[0] for node in nodes})
-    for values in Activations(model, inputs, images):
+    for values in Activations(model, inputs, images[:PICTURES]):
         for node in nodes:
             columns = _columns(node, layers.weights(node), values[node.input[0]], random)
             moments[node.name] = moments.get(node.name, 0) + np.einsum(
@@ -123,9 +124,8 @@ def _columns(
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     steps = attributes.get("strides", [1, 1])
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    kernel = weights.shape[2:]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), axis=(2, 3))
-    windows = windows[0, :, :: steps[0], :: steps[1]]  # [I, H, W, k, k]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, 1, *weights.shape[2:]))
+    windows = windows[0, :, :: steps[0], :: steps[1], 0, 0]  # [I, H, W, k, k]
     height, width = windows.shape[1:3]
     count = min(POSITIONS, height * width)
     rows, cols = np.divmod(random.permutation(height * width)[:count], width)
