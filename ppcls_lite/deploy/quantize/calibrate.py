@@ -51,6 +51,8 @@ class Activations:
         )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # One picture of a small network: threads that spin while they wait cost what they save.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         for key, value in (settings or {}).items():
             options.add_session_config_entry(key, value)
         self._session = onnxruntime.InferenceSession(

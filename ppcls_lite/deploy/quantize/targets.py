@@ -157,7 +157,7 @@ class Target:
 
 
 TARGETS = {
-    "accelerator": Target(write_accelerator, Recipe("mse", ("gates",), ("pool", "worst:12")), None),
-    "onnxruntime": Target(write_onnxruntime, Recipe("percentile", ("gates",), ()), "onnxruntime"),
-    "openvino": Target(write_openvino, Recipe("percentile", ("gates",), ()), "openvino"),
+    "accelerator": Target(write_accelerator, Recipe("mse", ("gates", "equalise"), ("pool", "worst:12")), None),
+    "onnxruntime": Target(write_onnxruntime, Recipe("max", ("gates", "equalise"), ("pool", "worst:12")), "onnxruntime"),
+    "openvino": Target(write_openvino, Recipe("percentile", ("gates", "equalise"), ("pool", "worst:12")), "openvino"),
 }
