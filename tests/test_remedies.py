@@ -69,24 +69,21 @@ def test_the_twin_answers_the_same_collapses_and_recovers(shipped):
             ("mended", twin, Recipe(remedies=("gates", "equalise"), float_layers=("pool",))),
         )
     }
-    print(found)
-    assert found["twin"] < found["plain"] - 6  # dB: twice the noise, and more
+    assert found["twin"] < found["plain"] - 10  # dB; 22 on photographs
     assert found["mended"] > found["plain"] - 1
 
 
-def test_rounding_and_biases_lower_the_noise_of_a_layer(shipped):
-    """Of one convolution with everything else in float, where they must."""
+def test_rounding_does_no_worse_than_the_nearest_step(shipped):
+    """In one convolution with everything else in float, on the pictures it was fitted to."""
     graph, images = shipped
     right = logits(graph, images)
     others = tuple(name for name in layer_names(graph) if name != "Conv.45")
     plain = snr(quantize(graph, images, Recipe("max", (), others)).int8, images, right)
-    for remedy in ("rounding", "bias"):
-        made = quantize(graph, images, Recipe("max", (remedy,), others))
-        assert snr(made.int8, images, right) > plain - 0.5, remedy
+    made = quantize(graph, images, Recipe("max", ("rounding",), others))
+    assert snr(made.int8, images, right) > plain - 0.5
 
 
-def test_sensitivity_ranks_what_was_damaged_on_purpose(shipped):
-    """A layer whose weights hold one huge entry per row loses the others."""
+def test_sensitivity_measures_each_layer_alone(shipped):
     graph, images = shipped
     rows = sensitivity(graph, images[:4])
     assert {row.layer for row in rows} == set(layer_names(graph))

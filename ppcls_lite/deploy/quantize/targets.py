@@ -157,7 +157,15 @@ class Target:
 
 
 TARGETS = {
-    "accelerator": Target(write_accelerator, Recipe("mse", ("gates", "equalise"), ("pool", "worst:12")), None),
-    "onnxruntime": Target(write_onnxruntime, Recipe("max", ("gates", "equalise"), ("pool", "worst:12")), "onnxruntime"),
-    "openvino": Target(write_openvino, Recipe("percentile", ("gates", "equalise"), ("pool", "worst:12")), "openvino"),
+    "accelerator": Target(
+        write_accelerator, Recipe("mse", ("gates", "equalise"), ("pool", "worst:12")), None
+    ),
+    "onnxruntime": Target(
+        write_onnxruntime, Recipe("max", ("gates", "equalise"), ("pool", "worst:12")), "onnxruntime"
+    ),
+    "openvino": Target(
+        write_openvino,
+        Recipe("percentile", ("gates", "equalise"), ("pool", "worst:12")),
+        "openvino",
+    ),
 }
