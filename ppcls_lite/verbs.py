@@ -36,6 +36,8 @@ COMMANDS = {
     "plot_run": Command(config.PlotRunConfig, False),
     "make_lite_data": Command(config.MakeLiteDataConfig, False),
     "serve": Command(config.ServeConfig, False),
+    "quantize": Command(config.QuantizeConfig, True),
+    "sensitivity": Command(config.SensitivityConfig, True),
     "export_accelerator": Command(config.ExportAcceleratorConfig, True),
     "export_timm_torchvision_model": Command(config.TimmTorchvisionConfig, True),
     "accelerator_lint": Command(config.AcceleratorLintConfig, False),

@@ -109,6 +109,19 @@ def test_half_precision_answers_as_the_float_file_and_int8_nearly(chain, picture
     assert not np.array_equal(int8, second)  # squashed
 
 
+def test_the_remedied_graph_goes_through_both_sequences_with_less_noise(chain, pictures):
+    assert rates(chain / "remedied_text.line") == rates(chain / "remedied_npz.line")
+    bundle, remedied = (chain / "classification" / n for n in ("mobilenetv3", "remedied"))
+    full = outputs(bundle / "fp16")
+    plain = np.abs(outputs(bundle / "output") - full).mean()
+    assert np.abs(outputs(remedied / "output") - full).mean() < 0.8 * plain
+    (built,) = (remedied / "deploy_weights").rglob("*.json")
+    float_layers = json.loads(built.read_text())["float_layers"]
+    assert len(float_layers) == 3  # the last pooling, two more
+    for layer in float_layers:
+        assert layer in (chain / "quantize.txt").read_text()
+
+
 def test_the_printout_has_vamps_lines_and_says_it_is_simulated(chain):
     for name, samples in (("speed", 4), ("profile", 21)):
         text = (chain / f"{name}.txt").read_text()

@@ -10,9 +10,9 @@ from conftest import ROOT
 from golden.make_calibration_golden import samples
 from onnx import TensorProto, helper, numpy_helper
 
-from ppcls_lite.deploy.accelerator.simulator import EXACT
 from ppcls_lite.deploy.quantize import calibrate as rules
 from ppcls_lite.deploy.quantize import qdq
+from ppcls_lite.deploy.quantize.qdq import EXACT
 from ppcls_lite.errors import UserError
 
 RANDOM = np.random.RandomState(0)

@@ -25,6 +25,7 @@ from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
 from ppcls_lite.deploy.accelerator.yaml_lines import read_document
 from ppcls_lite.deploy.quantize.calibrate import Activations, calibrate
 from ppcls_lite.deploy.quantize.qdq import (
+    EXACT,
     append_softmax,
     ends_in_softmax,
     float_graph,
@@ -41,8 +42,6 @@ from ppcls_lite.program import command
 ENDING = "-sim"
 CARD_ENDING = "-vacc"
 NOTE = "simulated on a CPU by ppcls_lite; not a product of the accelerator's compiler"
-# ONNX Runtime would otherwise compute pairs of rounding and layer as one, with other rounding.
-EXACT = {"session.disable_quant_qdq": "1"}
 
 
 class CalibrationPictures(Sequence[np.ndarray]):

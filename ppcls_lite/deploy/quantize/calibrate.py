@@ -4,7 +4,7 @@
 into one threshold per tensor, by one of four rules.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,15 @@ class Activations:
         model: the float graph.
         tensors: names of the tensors to watch.
         images: float32 [1, 3, H, W] each; iterated anew each time.
+        settings: of the session, by ONNX Runtime's names.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, tensors: Sequence[str], images: Sequence[np.ndarray]
+        self,
+        model: onnx.ModelProto,
+        tensors: Sequence[str],
+        images: Sequence[np.ndarray],
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         onnxruntime = import_engine("onnxruntime", "onnxruntime")
         watched = onnx.ModelProto()
@@ -46,6 +51,10 @@ class Activations:
         )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # One picture of a small network: threads that spin while they wait cost what they save.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for key, value in (settings or {}).items():
+            options.add_session_config_entry(key, value)
         self._session = onnxruntime.InferenceSession(
             watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -1,0 +1,129 @@
+"""`tools/quantize.py`: an int8 network for a runtime, and what it lost."""
+
+import dataclasses
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ppcls_lite.config import QuantizeConfig
+from ppcls_lite.deploy.quantize.job import Job, open_job
+from ppcls_lite.deploy.quantize.recipe import Recipe, compare, line, score
+from ppcls_lite.deploy.quantize.sensitivity import with_worst
+from ppcls_lite.deploy.quantize.targets import FILE, FOR_COMPILER, TARGETS
+from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256
+from ppcls_lite.program import command
+
+
+def run(config: QuantizeConfig) -> int:
+    """Writes the export folder, or prints the table.
+
+    Returns:
+        1 when fewer pictures than `min_agreement` keep their class, else 0.
+    """
+    folder = Path(config.out)
+    if not config.table:
+        config.require("out")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
+    job = open_job(config, config.eval_images)
+    recipe = with_worst(job.graph, job.calibration, _recipe(config))
+    print(
+        f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
+        f" measured on {len(job.pictures)} of val"
+        + (f"; twin: {job.planted} channels up to {config.outliers:g} x" if job.planted else ""),
+        flush=True,
+    )
+    return _table(config, job, recipe) if config.table else _write(config, job, recipe, folder)
+
+
+def _recipe(config: QuantizeConfig) -> Recipe:
+    best = TARGETS[config.target].recipe
+    return Recipe(
+        config.calibration_mode or best.mode,
+        best.remedies if config.remedies is None else config.remedies,
+        best.float_layers if config.float_layers is None else config.float_layers,
+    )
+
+
+def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
+    print(f"worst: {', '.join(recipe.float_layers)}")
+    print("| | top-1 | as fp32 | SNR, dB |\n|---|---|---|---|", flush=True)
+    rows = []
+    for row in compare(job.graph, job.calibration, job.pictures, job.labels, job.right, recipe):
+        rows.append(row)
+        print(line(row), flush=True)
+    if config.json:
+        print(json.dumps({"recipe": dataclasses.asdict(recipe), "rows": rows}))
+    return 0
+
+
+def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> int:
+    target = TARGETS[config.target]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
+        work = Path(temporary) / "export"
+        work.mkdir()
+        layers = sorted(target.write(job.graph, job.calibration, recipe, work))
+        found = score(target.answers(work, job.pictures), job.right, job.labels)
+        float_score = score(job.right, job.right, job.labels)
+        measured = {
+            "target": config.target,
+            "recipe": dataclasses.asdict(recipe) | {"float_layers": layers},
+            "calibration_pictures": len(job.calibration),
+            "pictures": len(job.pictures),
+            "top1_float": float_score["top1"],
+        } | found
+        _describe(job, work, measured)
+        if folder.exists():
+            folder.rmdir()
+        work.rename(folder)
+    return _report(config, folder, measured)
+
+
+def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
+    opset = max(entry.version for entry in onnx.load(str(work / FILE)).opset_import)
+    path = work / FILE
+    files = {FILE: {"sha256": file_sha256(path), "bytes": path.stat().st_size, "opset": opset}}
+    sidecar = dataclasses.replace(
+        job.sidecar,
+        outputs={FILE: job.sidecar.outputs[FILE]},
+        files=files,
+        verification={"int8": measured},
+        created_by=shlex.join(["python", *sys.argv]),
+    )
+    write_sidecar(work, sidecar)
+
+
+def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> int:
+    recipe = measured["recipe"]
+    print(f"wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+    print(
+        f"{config.target}: remedies {', '.join(recipe['remedies']) or 'none'};"
+        f" in float {', '.join(recipe['float_layers']) or 'nothing'}"
+    )
+    print(
+        f"top-1 {measured['top1']:.4f}, float {measured['top1_float']:.4f};"
+        f" {measured['agreement']:.1%} of the pictures keep their class"
+    )
+    if config.json:
+        print(json.dumps(measured))
+    if measured["agreement"] < config.min_agreement:
+        print(
+            f"quantize: fewer than {config.min_agreement:.1%} keep their class; the files were left"
+            f" in place with these numbers in {SIDECAR}, do not deploy them\n"
+            f"  next: {command('sensitivity')} names the layers; then --float-layers worst:10, or"
+            " --table",
+            file=sys.stderr,
+        )
+        return 1
+    if config.target == "accelerator":
+        print(f"for the card: {folder / FOR_COMPILER}, with the layers above in exclude_layers")
+    print("next: " + command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER"))
+    return 0

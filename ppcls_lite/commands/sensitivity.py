@@ -1,0 +1,29 @@
+"""`tools/sensitivity.py`: which layers int8 damages."""
+
+import json
+from pathlib import Path
+
+from ppcls_lite.config import SensitivityConfig
+from ppcls_lite.deploy.quantize.job import open_job
+from ppcls_lite.deploy.quantize.recipe import Recipe, prepare
+from ppcls_lite.deploy.quantize.sensitivity import as_json, lines, noise_by_role, plot, sensitivity
+from ppcls_lite.files import write_atomically
+
+
+def run(config: SensitivityConfig) -> int:
+    """Measures, prints the ranking, and writes it with a plot."""
+    config.require("out")
+    folder = Path(config.out)
+    job = open_job(config, 1)  # the float network is the yardstick, on calibration pictures
+    graph, _, _ = prepare(job.graph, job.calibration, Recipe(remedies=config.remedies))
+    rows = sensitivity(graph, job.calibration, config.calibration_mode)
+    print("\n".join(lines(rows, config.rows)))
+    print("by role: " + ", ".join(f"{k} {v:.5f}" for k, v in noise_by_role(rows).items()))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        folder / "sensitivity.json", (json.dumps(as_json(rows), indent=1) + "\n").encode()
+    )
+    title = f"{job.sidecar.info.name}, {config.calibration_mode}: each layer alone in int8"
+    plot(rows, title, folder / "sensitivity.png")
+    print(f"wrote {folder / 'sensitivity.json'} and .png")
+    return 0

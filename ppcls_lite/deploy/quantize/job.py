@@ -1,0 +1,91 @@
+"""What int8 starts from: a float graph, pictures to calibrate with, pictures to measure on."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ppcls_lite.config import Int8Settings
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.deploy.accelerator.calibration import choose_pictures
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.quantize.qdq import float_graph
+from ppcls_lite.deploy.quantize.recipe import load_pictures, logits
+from ppcls_lite.deploy.quantize.scaling import plant_outliers
+from ppcls_lite.deploy.sidecar import Sidecar
+from ppcls_lite.errors import UserError
+
+OPSET = 11  # the accelerator's, so that layers have the same names here and there
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network about to be quantized.
+
+    Attributes:
+        graph: what `float_graph` made of it; with `outliers`, its twin.
+        sidecar: of its float export.
+        calibration: float32 [1, 3, H, W] each, from train.
+        pictures: the same from val.
+        labels: of those, int64 [N].
+        right: the float network's answers to them, float32 [N, K].
+        planted: channels that were made too large.
+    """
+
+    graph: onnx.ModelProto
+    sidecar: Sidecar
+    calibration: Sequence[np.ndarray]
+    pictures: Sequence[np.ndarray]
+    labels: np.ndarray
+    right: np.ndarray
+    planted: int
+
+
+def open_job(settings: Int8Settings, eval_images: int = 0) -> Job:
+    """Exports the network and reads the pictures.
+
+    Args:
+        settings: of the command.
+        eval_images: pictures of val, as many of each class as possible; 0 takes all.
+
+    Raises:
+        UserError: weights and data do not fit each other, or cannot be read.
+    """
+    settings.require("pretrained", "data_path")
+    train, val = (open_split(settings.data_path, name) for name in ("train", "val"))
+    with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
+        sidecar = export_model(
+            settings.pretrained,
+            Path(temporary),
+            formats=("onnx",),
+            opset_version=OPSET,
+            softmax_inside=False,
+            model=settings.model,
+            num_classes=settings.num_classes,
+        )
+        graph = float_graph(Path(temporary) / "inference.onnx")
+    classes = len(train.classes)
+    if classes != sidecar.info.num_classes:
+        raise UserError(
+            f"{settings.pretrained} has {sidecar.info.num_classes} classes,"
+            f" {settings.data_path} {classes}",
+            "give the data the network was trained on",
+        )
+    chosen = choose_pictures(train.labels, settings.calibration_images)
+    measured = choose_pictures(val.labels, eval_images or len(val))
+    spec = sidecar.info.preprocess
+    pictures = load_pictures(val, measured, spec)
+    right = logits(graph, pictures)
+    planted = plant_outliers(graph, settings.outliers) if settings.outliers > 1 else 0
+    return Job(
+        graph,
+        sidecar,
+        load_pictures(train, chosen, spec),
+        pictures,
+        np.asarray(val.labels)[measured],
+        right,
+        planted,
+    )

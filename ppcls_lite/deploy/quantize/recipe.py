@@ -1,0 +1,177 @@
+"""A float graph, the remedies asked for, and what int8 then makes of its answers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.deploy.quantize.calibrate import MODES, Activations, calibrate
+from ppcls_lite.deploy.quantize.correct import correct_biases, round_by_least_squares
+from ppcls_lite.deploy.quantize.gates import clip_gates, split_hard_swish
+from ppcls_lite.deploy.quantize.qdq import EXACT, insert_half, insert_qdq, rounded_tensors
+from ppcls_lite.deploy.quantize.roles import WORDS, float_layers_of
+from ppcls_lite.deploy.quantize.scaling import equalise
+
+# In the order in which they are applied; the first ones leave the float answers as they are.
+FREE_REMEDIES = ("gates", "split", "equalise")
+REMEDIES = (*FREE_REMEDIES, "rounding", "bias")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a float graph becomes int8 for the accelerator.
+
+    Attributes:
+        mode: how thresholds are found, a name of `calibrate.MODES`.
+        remedies: any of REMEDIES.
+        float_layers: names of layers, or words of `roles.WORDS`.
+    """
+
+    mode: str = "percentile"
+    remedies: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What `quantize` made.
+
+    Attributes:
+        graph: the float graph after the remedies; what the accelerator's compiler is to be given.
+        int8: the same with int8 written into it.
+        thresholds: of |x|, per tensor.
+        float_layers: names of the nodes that stay float.
+        blocked: per reason, how many groups of tensors could not be equalised.
+    """
+
+    graph: onnx.ModelProto
+    int8: onnx.ModelProto
+    thresholds: dict[str, float]
+    float_layers: set[str]
+    blocked: dict[str, int] = field(default_factory=dict)
+
+
+def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> Quantized:
+    """Applies a recipe to a graph of `float_graph`, which stays as it is.
+
+    Args:
+        model: the float graph.
+        images: calibration pictures, float32 [1, 3, H, W] each.
+        recipe: what to do.
+    """
+    graph, layers, blocked = prepare(model, images, recipe)
+    reference = onnx.ModelProto()
+    reference.CopyFrom(graph)
+    if "rounding" in recipe.remedies:
+        round_by_least_squares(graph, images, layers)
+    tensors = rounded_tensors(graph, layers)
+    thresholds = calibrate(Activations(graph, tensors, images), recipe.mode)
+    if "bias" in recipe.remedies:
+        correct_biases(graph, reference, thresholds, images, layers)
+        # Once more, as the compiler will: it sees the corrected graph only.
+        thresholds = calibrate(Activations(graph, tensors, images), recipe.mode)
+    return Quantized(graph, insert_qdq(graph, thresholds, layers), thresholds, layers, blocked)
+
+
+def prepare(
+    model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe
+) -> tuple[onnx.ModelProto, set[str], dict[str, int]]:
+    """The function-preserving part of a recipe, whatever the arithmetic.
+
+    Returns:
+        A changed copy; names of the nodes that stay float; `Quantized.blocked`.
+    """
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    if "split" in recipe.remedies:
+        split_hard_swish(graph)
+    if "gates" in recipe.remedies:
+        clip_gates(graph)
+    layers = float_layers_of(graph, recipe.float_layers)
+    blocked: dict[str, int] = {}
+    if "equalise" in recipe.remedies:
+        for group in equalise(graph, images, layers):
+            for reason in group.blocked[:1]:
+                blocked[reason] = blocked.get(reason, 0) + 1
+    return graph, layers, blocked
+
+
+def logits(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The answers of a graph, rounding where it says so: float32 [N, K]."""
+    name = model.graph.output[0].name
+    return np.concatenate([v[name] for v in Activations(model, [name], images, EXACT)])
+
+
+def load_pictures(
+    data: ImageDataset, chosen: Sequence[int], preprocess: Preprocess
+) -> list[np.ndarray]:
+    """Reads pictures as evaluation does: float32 [1, 3, H, W] each."""
+    return [preprocess([load_image(data.path(index))]) for index in chosen]
+
+
+def score(answers: np.ndarray, right: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Compares logits [N, K] with those of float, and with the labels [N].
+
+    Returns:
+        top1; agreement: the share of pictures with float's class; snr: signal to noise of the
+        logits, dB.
+    """
+    noise = float(np.mean((answers - right) ** 2))
+    signal = float(np.var(right))
+    return {
+        "top1": float(np.mean(answers.argmax(1) == labels)),
+        "agreement": float(np.mean(answers.argmax(1) == right.argmax(1))),
+        "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
+    }
+
+
+def comparison(best: Recipe) -> list[tuple[str, Recipe]]:
+    """The rows of the table: each mode and each remedy alone, then combinations up to the best."""
+    rows = [(f"int8, {mode}", Recipe(mode)) for mode in MODES]
+    rows += [(f"percentile + {name}", Recipe(remedies=(name,))) for name in REMEDIES]
+    rows += [(f"percentile, {word} in float", Recipe(float_layers=(word,))) for word in WORDS]
+    rows += [
+        ("percentile + gates, equalise", Recipe(remedies=("gates", "equalise"))),
+        ("percentile + all five", Recipe(remedies=REMEDIES)),
+        ("percentile + gates, pool in float", Recipe("percentile", ("gates",), ("pool",))),
+    ]
+    rows += [
+        (f"{mode} + {', '.join(best.remedies)}, worst in float", replace(best, mode=mode))
+        for mode in MODES
+    ]
+    return rows
+
+
+def compare(
+    model: onnx.ModelProto,
+    calibration: Sequence[np.ndarray],
+    pictures: Sequence[np.ndarray],
+    labels: np.ndarray,
+    right: np.ndarray,
+    best: Recipe,
+) -> Iterator[dict[str, Any]]:
+    """Measures float, half precision and every row of `comparison` on labelled pictures.
+
+    Args:
+        model: the float graph.
+        calibration: float32 [1, 3, H, W] each.
+        pictures: the same, to measure on.
+        labels: of those, [N].
+        right: float answers to them, [N, K].
+        best: the recipe that the last rows are about.
+    """
+    yield {"name": "fp32"} | score(logits(model, pictures), right, labels)
+    yield {"name": "fp16"} | score(logits(insert_half(model), pictures), right, labels)
+    for name, recipe in comparison(best):
+        made = quantize(model, calibration, recipe)
+        yield {"name": name} | score(logits(made.int8, pictures), right, labels)
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of `compare` as a row of a Markdown table."""
+    snr = f"{row['snr']:.1f}" if row["snr"] < 100 else "-"
+    return f"| {row['name']} | {row['top1']:.3f} | {row['agreement']:.1%} | {snr} |"

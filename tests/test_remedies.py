@@ -1,0 +1,178 @@
+"""Int8 remedies on the shipped network: exact in float, and what they are for."""
+
+import importlib.util
+import json
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from conftest import ROOT, picture, run_tool
+from PIL import Image
+from small_checkpoint import checkpoint
+
+from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.quantize.qdq import float_graph, insert_qdq, layer_names
+from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, quantize, score
+from ppcls_lite.deploy.quantize.scaling import plant_outliers
+from ppcls_lite.deploy.quantize.sensitivity import noise_by_role, sensitivity, with_worst
+from ppcls_lite.deploy.quantize.targets import for_compiler
+from ppcls_lite.errors import UserError
+
+TAG = "mobilenet_v3_small.clothing10"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """The float graph of the network in the package, and ten pictures for it."""
+    folder = tmp_path_factory.mktemp("shipped")
+    sidecar = export_model(TAG, folder, formats=("onnx",), opset_version=11, softmax_inside=False)
+    photos = [load_image(p) for p in sorted((ROOT / "test_images").glob("*.jpg"))]
+    spec = sidecar.info.preprocess
+    images = [spec([picture]) for picture in [*check_images(), *photos]]
+    return float_graph(folder / "inference.onnx"), images
+
+
+def snr(graph, images, right):
+    return score(logits(graph, images), right, right.argmax(1))["snr"]
+
+
+@pytest.mark.parametrize(
+    "remedies", [("gates",), ("split",), ("equalise",), ("gates", "split", "equalise")]
+)
+def test_rewrites_leave_the_float_answers(shipped, remedies):
+    graph, images = shipped
+    right = logits(graph, images)
+    changed, _, _ = prepare(graph, images, Recipe(remedies=remedies))
+    assert changed != graph
+    # float32 has 24 bits; the roundings of 150 layers add up.
+    np.testing.assert_allclose(logits(changed, images), right, atol=2e-5 * np.abs(right).max())
+    single = for_compiler(changed)
+    assert [e.version for e in single.opset_import] == [11]
+    np.testing.assert_allclose(logits(single, images), right, atol=2e-5 * np.abs(right).max())
+
+
+def test_the_twin_answers_the_same_collapses_and_recovers(shipped):
+    graph, images = shipped
+    right = logits(graph, images)
+    twin = onnx.ModelProto()
+    twin.CopyFrom(graph)
+    assert plant_outliers(twin, 100) > 10
+    np.testing.assert_allclose(logits(twin, images), right, atol=1e-4 * np.abs(right).max())
+    found = {
+        name: snr(quantize(network, images, recipe).int8, images, right)
+        for name, network, recipe in (
+            ("plain", graph, Recipe(float_layers=("pool",))),
+            ("twin", twin, Recipe(float_layers=("pool",))),
+            ("mended", twin, Recipe(remedies=("gates", "equalise"), float_layers=("pool",))),
+        )
+    }
+    assert found["twin"] < found["plain"] - 10  # dB; 22 on photographs
+    assert found["mended"] > found["plain"] - 1
+
+
+def test_rounding_does_no_worse_than_the_nearest_step(shipped):
+    """In one convolution with everything else in float, on the pictures it was fitted to."""
+    graph, images = shipped
+    right = logits(graph, images)
+    others = tuple(name for name in layer_names(graph) if name != "Conv.45")
+    plain = snr(quantize(graph, images, Recipe("max", (), others)).int8, images, right)
+    made = quantize(graph, images, Recipe("max", ("rounding",), others))
+    assert snr(made.int8, images, right) > plain - 0.5
+
+
+def test_sensitivity_measures_each_layer_alone(shipped):
+    graph, images = shipped
+    rows = sensitivity(graph, images[:4])
+    assert {row.layer for row in rows} == set(layer_names(graph))
+    assert [row.noise for row in rows] == sorted((row.noise for row in rows), reverse=True)
+    assert set(noise_by_role(rows)) == {row.role for row in rows}
+    first = with_worst(graph, images[:4], Recipe(float_layers=("worst:2",))).float_layers
+    assert first == tuple(row.layer for row in rows[:2])
+    # Each row is an ordinary int8 graph with all other layers in float.
+    others = set(layer_names(graph)) - {rows[0].layer}
+    made = quantize(graph, images[:4], Recipe(float_layers=tuple(others)))
+    assert insert_qdq(made.graph, made.thresholds, others) == made.int8
+    right = logits(graph, images[:4])
+    assert 10 ** (-snr(made.int8, images[:4], right) / 10) == pytest.approx(rows[0].noise)
+    with pytest.raises(UserError, match="no number"):
+        with_worst(graph, images, Recipe(float_layers=("worst:",)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights by formula of ten classes, and pictures for them, made by formula too."""
+    folder = tmp_path_factory.mktemp("trained")
+    for split, count in (("train", 2), ("val", 1)):
+        for number in range(10):
+            (folder / split / f"kind {number}").mkdir(parents=True)
+            for copy in range(count):
+                picture(number % 3, 10 * number + copy).save(
+                    folder / split / f"kind {number}" / f"{copy}.png"
+                )
+    return checkpoint(folder), folder
+
+
+def test_quantize_writes_a_folder_that_predicts(trained, tmp_path):
+    weights, data = trained
+    common = ("--pretrained", weights, "--data-path", data, "--out", tmp_path / "int8")
+    for target, files in (
+        ("accelerator", ["accelerator.onnx", "inference.onnx", "inference.yml"]),
+        ("onnxruntime", ["inference.onnx", "inference.yml"]),
+    ):
+        flags = ("--target", target, "--min-agreement=0.3", "--float-layers=pool", "--json")
+        done = run_tool("tools/quantize.py", *common, *flags)
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert sorted(f.name for f in (tmp_path / "int8").iterdir()) == files
+        sidecar = yaml.safe_load((tmp_path / "int8/inference.yml").read_text())
+        measured = sidecar["verification"]["int8"]
+        assert measured["target"] == target and measured["pictures"] == 10
+        assert json.loads(done.stdout.splitlines()[-2 - (target == "accelerator")]) == measured
+        names = sorted(data.glob("val/*/*.png"))
+        right = [row[0].class_id for row in Predictor(weights)(names, 1)]
+        small = [row[0].class_id for row in Predictor(tmp_path / "int8")(names, 1)]
+        same = np.mean(np.equal(right, small))
+        if target == "onnxruntime":  # the accelerator's rounding is not what the Predictor's has
+            assert same == pytest.approx(measured["agreement"])
+        again = run_tool("tools/quantize.py", *common, *flags)
+        assert again.returncode == 2 and "not an empty folder" in again.stderr
+        for file in (tmp_path / "int8").iterdir():
+            file.unlink()
+
+
+def test_a_collapse_is_an_exit_status(trained, tmp_path):
+    weights, data = trained
+    done = run_tool(
+        "tools/quantize.py", "--pretrained", weights, "--data-path", data, "--outliers=3000",
+        "--out", tmp_path / "int8", "--remedies=", "--float-layers=", "--min-agreement=1",
+        "--calibration-mode=max",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "do not deploy them" in done.stderr and "channels up to 3000 x" in done.stdout
+
+
+def test_what_cannot_be_is_a_message(trained, tmp_path):
+    weights, data = trained
+    common = ("--pretrained", weights, "--data-path", data, "--out", tmp_path / "int8")
+    done = run_tool("tools/quantize.py", *common, "--target=openvino", "--calibration-mode=max")
+    assert done.returncode == 2 and "nncf finds the ranges" in done.stderr
+    done = run_tool("tools/quantize.py", *common, "--target=onnxruntime", "--calibration-mode=mse")
+    assert done.returncode == 2 and "no calibration mode mse" in done.stderr
+    if importlib.util.find_spec("nncf") is None:
+        done = run_tool("tools/quantize.py", *common, "--target=openvino")
+        assert done.returncode == 2 and "pip install" in done.stderr
+    assert not (tmp_path / "int8").exists()
+
+
+def test_sensitivity_writes_its_ranking_and_a_plot(trained, tmp_path):
+    weights, data = trained
+    done = run_tool(
+        "tools/sensitivity.py", "--pretrained", weights, "--data-path", data, "--out", tmp_path,
+        "--calibration-images=2", "--rows=3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ranking = json.loads((tmp_path / "sensitivity.json").read_text())
+    assert ranking["layers"][0]["layer"] in done.stdout.splitlines()[1]
+    assert Image.open(tmp_path / "sensitivity.png").size[0] == 1100
