@@ -36,7 +36,7 @@ def make_weights(model: str, data_path: str, out: Path) -> None:
             layer._momentum = 0.0  # statistics of the last batch
     spec = Preprocess(SIZE, SIZE)
     chosen = np.linspace(0, len(data) - 1, PICTURES).astype(int)
-    pixels = np.stack([spec.pixels(load_image(data[int(i)][0])) for i in chosen])
+    pixels = np.stack([spec.pixels(load_image(data.path(int(i)))) for i in chosen])
     network.train()
     with paddle.no_grad():
         network(paddle.to_tensor(spec.normalize(pixels)))
