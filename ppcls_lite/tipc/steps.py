@@ -1,5 +1,6 @@
 """One step of a chain: a command, a check of what it printed, a log, a result; and their runner."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -162,10 +163,8 @@ def end(process: subprocess.Popen) -> None:
             process.wait(60)
         except subprocess.TimeoutExpired:
             print(f"  process {process.pid} ignored SIGTERM and was killed", flush=True)
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nobody was left behind
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nobody was left behind
     process.wait()
 
 
