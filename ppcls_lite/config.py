@@ -298,8 +298,6 @@ class RunSettings(Settings):
     """Write VisualDL records to the run folder."""
     dry_run: bool = False
     """Build everything, take one real step, print plan, time and memory, and stop."""
-    to_static: bool = False
-    """Train the network as a static graph, in Paddle's own layers; for comparing the two."""
     use_gpu: bool | None = None
     """Old spelling of --device used by test chains: true is gpu, false is cpu."""
 

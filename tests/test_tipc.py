@@ -242,6 +242,7 @@ def test_sigterm_ends_what_the_chain_started(checkout):
     ("mode", "name", "words"),
     [
         ("lite_infer", "lite_arm_cpu_cpp", "phone"),
+        ("dy2static_train", "train_infer_python_cpu", "dynamic graphs only"),
         ("cpp_infer", "inference_cpp", "deploy/cpp is not there"),
         ("whole_infer", "train_ptq_infer_python", "tools/quantize.py is not there"),
     ],

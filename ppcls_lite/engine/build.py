@@ -159,8 +159,6 @@ def training_model(
     try:
         if world.device != "cpu":
             raise Unavailable("they are for a CPU")
-        if config.to_static:
-            raise Unavailable("they are no operators of a static graph")
         if config.pact_quant:
             raise Unavailable("they do not round to 8 bits")
         if config.cpu_kernels != "off":
@@ -173,8 +171,6 @@ def training_model(
                 "leave it out: Paddle's own layers train the same network, slower on a CPU",
             ) from None
         words = f"none, Paddle's own layers: {reason}"
-    if config.to_static:
-        trained = paddle.jit.to_static(trained)
     return paddle.DataParallel(trained) if world.size > 1 else trained, words
 
 

@@ -40,7 +40,6 @@ CPU_SUBSET = (
     (SMALL, "lite_train_lite_infer", "train_parallel_infer_python_cpu"),
     (SMALL, "lite_train_lite_infer", "train_pact_infer_python_cpu"),
     (SMALL, "lite_train_lite_infer", "train_fpgm_infer_python_cpu"),
-    (SMALL, "dy2static_train", "train_infer_python_cpu"),
     (SMALL, "whole_infer", "train_infer_python_cpu"),
     (SMALL, "whole_infer", "train_ptq_infer_python"),
     (SMALL, "paddle2onnx_infer", "paddle2onnx_infer_python"),

@@ -77,21 +77,6 @@ def losses(text: str) -> list[tuple[int, int, float]]:
     return [(int(epoch), int(i), float(loss)) for epoch, i, loss in LOSS.findall(text)]
 
 
-def same_losses(reference: Path, rtol: float) -> Check:
-    """Every loss line agrees with that of another log."""
-
-    def check(text: str) -> str:
-        ours, theirs = losses(text), losses(reference.read_text())
-        if not ours or [o[:2] for o in ours] != [t[:2] for t in theirs]:
-            raise StepFailed(f"{len(ours)} loss lines, {len(theirs)} in {reference}")
-        for (epoch, i, loss), (_, _, other) in zip(ours, theirs, strict=True):
-            if not abs(loss - other) <= rtol * abs(other):
-                raise StepFailed(f"epoch {epoch}, iteration {i}: loss {loss}, dygraph has {other}")
-        return f"{len(ours)} losses within {rtol:g}"
-
-    return check
-
-
 def answers_of_client(picture: str, out: Path) -> Check:
     """Reads the reply that pipeline_http_client.py prints; writes it as a line of answers."""
 

@@ -8,18 +8,23 @@ CROP and RESIZE are pixels, as in the inference.yml of an export of the weights:
 weights that do not describe themselves.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torchvision import models
 
 from ppcls_lite.data.preprocess import Preprocess, load_image
 
+# torchvision wants an operator that its CPU wheel for another torch does not bring; unused here.
+LIBRARY = torch.library.Library("torchvision", "DEF")
+LIBRARY.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 
 def main(name: str, weights: str, crop: int, resize: int) -> None:
+    models = importlib.import_module("torchvision.models")
     state = load_file(weights)
     classes = [value for key, value in state.items() if key.startswith("classifier")][-1].shape[0]
     model = getattr(models, name)(num_classes=classes)
