@@ -122,8 +122,9 @@ def test_lines_stand_where_the_shell_scripts_look_for_them():
     rows = CONFIG.read_text().splitlines()
     assert rows[3] == "gpu_list:-1"
     keys = {5: "--epochs", 6: "--output-dir", 7: "--batch-size", 8: "--pretrained",
-            10: "--data-path", 13: "norm_train", 16: "eval", 19: "--save-inference-dir", 21: "norm_export",
-            23: "train_model", 26: "inference", 28: "--batch-size", 30: "--img-path"}  # fmt: skip
+            10: "--data-path", 13: "norm_train", 16: "eval", 19: "--save-inference-dir",
+            21: "norm_export", 23: "train_model", 26: "inference", 28: "--batch-size",
+            30: "--img-path"}  # fmt: skip
     assert {number: rows[number].split(":")[0] for number in keys} == keys
     assert rows[9] == "train_model_name:latest.pdparams"
 
@@ -181,7 +182,7 @@ def test_a_fault_fails_the_chain_and_names_the_step(checkout, fault, step, words
     results = checkout / f"test_tipc/output/{MODEL}/lite_train_lite_infer/results_python.log"
     assert results.read_text().count("Run failed") == 1
     report = ElementTree.parse(results.with_suffix(".xml"))
-    assert [case.get("name") for case in report.iter("testcase") if len(case)][0] == step
+    assert next(case.get("name") for case in report.iter("testcase") if len(case)) == step
     after = results.read_text().splitlines()
     failed_at = next(i for i, row in enumerate(after) if "Run failed" in row)
     assert all("Run not run" in row for row in after[failed_at + 1 :])

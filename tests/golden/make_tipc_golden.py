@@ -2,7 +2,7 @@
 
     python -m ppcls_lite.tipc.weights mobilenet_v3_large lite_data pretrain_models/X.safetensors
     python tools/convert_weights.py WEIGHTS --model MODEL --to torchvision --out tv.safetensors
-    PYTHONPATH=. TORCH_PYTHON tests/golden/make_tipc_golden.py MODEL tv.safetensors CROP RESIZE > RESULT
+    PYTHONPATH=. TORCH_PYTHON tests/golden/make_tipc_golden.py MODEL tv.safetensors CROP RESIZE
 
 CROP and RESIZE are pixels, as in the inference.yml of an export of the weights: 224 and 256 for
 weights that do not describe themselves.
