@@ -157,6 +157,8 @@ class ModelSettings(Settings):
     """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
     drop_path: Fraction = 0.0
     """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
+    zero_gamma: bool = False
+    """Start the last batch norm of blocks with a shortcut at gain 0, so that they do nothing."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ class OptimizationSettings(Settings):
     """Weight decay of the clipping thresholds of --pact-quant."""
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
+    bias_lr_factor: NotNegative = 1.0
+    """Learning rate of biases, as a factor of the others'; 2 in ShowLo's recipes."""
     lr_scheduler: Literal[
         "step", "multistep", "cosine", "exponential", "polynomial", "constant"
     ] = "step"
@@ -226,6 +230,8 @@ class OptimizationSettings(Settings):
     """Learning rate at the start of the warm-up, as a factor of the full one."""
     lr_warmup_prefix: bool = True
     """The schedule starts after the warm-up; --no-lr-warmup-prefix: with it, as in timm."""
+    lr_noise: tuple[Fraction, Fraction] | None = None
+    """Part of the run, as two fractions of it, in which each epoch's rate gets timm's noise."""
     gradient_accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
     clip_grad_norm: NotNegative = 0.0

@@ -10,7 +10,7 @@ from conftest import run_tool, same_weights, start, train, wait_for
 from test_engine import batches, frozen_network, make_run, weights
 
 from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.layers import InvertedResidual, set_drop_path
+from ppcls_lite.arch.layers import InvertedResidual, set_drop_path, set_zero_gamma
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.optimizer.ema import Ema
@@ -109,6 +109,20 @@ def test_stochastic_depth_rises_block_by_block_as_in_timm(name, blocks, first, l
     rates = [m.drop_path for m in model.sublayers() if isinstance(m, InvertedResidual)]
     assert len(rates) == blocks
     assert rates == pytest.approx(np.linspace(first, last, blocks))
+
+
+def test_zero_gamma_starts_blocks_with_a_shortcut_as_the_shortcut():
+    model = create_model("mobilenet_v3_small", 2)
+    set_zero_gamma(model)
+    model.eval()
+    blocks = [m for m in model.sublayers() if isinstance(m, InvertedResidual)]
+    for before, block in zip([None, *blocks], blocks, strict=False):
+        if block.shortcut and before is not None:
+            x = paddle.randn([2, before.sublayers()[-1].weight.shape[0], 7, 7])
+            assert bool((block(x) == x).all())
+    norms = [m for m in model.sublayers() if isinstance(m, paddle.nn.BatchNorm2D)]
+    without_gain = [m for m in norms if not m.weight.any()]
+    assert len(without_gain) == sum(block.shortcut for block in blocks) == 6
 
 
 def test_stochastic_depth_drops_whole_samples_in_training_only():

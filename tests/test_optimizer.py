@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
@@ -128,6 +129,21 @@ def test_decay_by_kind_of_parameter():
         0.02: ["conv.bias", "fc.bias"],
         0.1: ["conv.weight", "fc.weight"],
     }
+
+
+def test_biases_learn_at_their_own_rate():
+    """One step of gradient 1 everywhere: 0.1 for weights, twice that for biases."""
+    model = Small()
+    config = TrainConfig(opt="sgd", weight_decay=0.0, bias_lr_factor=2.0)
+    optimizer = build_optimizer(model, config)
+    optimizer.set_lr(0.1)
+    learning = {n: p for n, p in model.named_parameters() if not p.stop_gradient}
+    before = {name: p.numpy() for name, p in learning.items()}
+    sum(p.sum() for p in learning.values()).backward()
+    optimizer.step()
+    for name, p in learning.items():
+        step = 0.2 if name.endswith("bias") else 0.1
+        assert np.allclose(before[name] - p.numpy(), step, atol=1e-6), name  # float32 near 1
 
 
 @pytest.mark.parametrize("opt", OPTIMIZERS)

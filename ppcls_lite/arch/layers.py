@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
@@ -162,6 +163,17 @@ def set_drop_path(model: nn.Layer, rate: float) -> None:
     before, after = model.plain_blocks
     for i, block in enumerate(blocks, start=before):
         block.drop_path = rate * i / (before + len(blocks) + after)
+
+
+def set_zero_gamma(model: nn.Layer) -> None:
+    """Gives the last batch norm of every block with a shortcut a gain of 0.
+
+    Accurate, Large Minibatch SGD, Goyal et al. 2017, section 5.1.
+    """
+    for block in model.sublayers():
+        if isinstance(block, InvertedResidual) and block.shortcut:
+            norms = [layer for layer in block.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+            norms[-1].weight.set_value(paddle.zeros_like(norms[-1].weight))
 
 
 def kept_channels(expanded: Sequence[int] | None, blocks: int) -> list[int | None]:

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.layers import set_drop_path
+from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
 from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.config import TrainConfig
@@ -122,6 +122,8 @@ def build_network(
     pruned, its optimizer, the loss scaler and what was loaded."""
     paddle.seed(progress.seed)  # of the initial weights
     model = network_of(info)
+    if config.zero_gamma:
+        set_zero_gamma(model)
     report = LoadReport((), tuple(model.state_dict()))
     if resumed:
         report = load_weights(model, resumed.trained)

@@ -36,6 +36,8 @@ def parameter_groups(model: nn.Layer, settings: OptimizationSettings) -> list[di
                 continue
             own = decay.get("norm" if is_norm else name)
             rate = settings.pact_lr_factor if name == "alpha" else factor
+            if name == "bias":
+                rate *= settings.bias_lr_factor
             key = (settings.weight_decay if own is None else own, rate)
             groups.setdefault(key, []).append(parameter)
     return [

@@ -46,6 +46,10 @@ TIMM: list[dict[str, Any]] = [
     # mobilenetv3_large_100: warm-up from 1e-6
     {"epochs": 60, "lr": 0.064, "lr_scheduler": "step", "lr_step_size": 2.4, "lr_gamma": 0.973,
      "lr_warmup_epochs": 3, "lr_warmup_decay": 1e-6 / 0.064, "lr_warmup_prefix": False},
+    # the same with noise from 42 to 90 % of the run
+    {"epochs": 60, "lr": 0.064, "lr_scheduler": "step", "lr_step_size": 2.4, "lr_gamma": 0.973,
+     "lr_warmup_epochs": 3, "lr_warmup_decay": 1e-6 / 0.064, "lr_warmup_prefix": False,
+     "lr_noise": [0.42, 0.9]},
     {"epochs": 30, "lr": 0.005, "lr_scheduler": "cosine", "lr_min": 1e-5,
      "lr_warmup_epochs": 5, "lr_warmup_decay": 0.002, "lr_warmup_prefix": False},
     {"epochs": 30, "lr": 0.005, "lr_scheduler": "cosine", "lr_min": 1e-5,
@@ -104,6 +108,7 @@ def timm_rates(case: dict[str, Any]) -> list[float]:
         warmup_lr=case.get("lr_warmup_decay", 1.0) * case["lr"],
         warmup_epochs=case.get("lr_warmup_epochs", 0),
         warmup_prefix=case.get("lr_warmup_prefix", False),
+        noise=case.get("lr_noise"),
     )
     rates = []
     for epoch in range(case["epochs"]):
