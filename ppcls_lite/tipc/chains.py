@@ -46,9 +46,8 @@ CPU_SUBSET = (
     (SMALL, "serving_infer", "serving_infer_python"),
     (SMALL, "cpp_infer", "inference_cpp"),
     *(
-        (model, mode, "train_infer_python_cpu")
+        (model, "lite_train_lite_infer", "train_infer_python_cpu")
         for model in ("mobilenet_v3_large", "mnasnet1_0", "MobileNetV3_large_x1_0")
-        for mode in ("lite_train_lite_infer", "whole_infer")
     ),
 )
 

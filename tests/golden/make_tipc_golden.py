@@ -21,6 +21,7 @@ from ppcls_lite.data.preprocess import Preprocess, load_image
 # torchvision wants an operator that its CPU wheel for another torch does not bring; unused here.
 LIBRARY = torch.library.Library("torchvision", "DEF")
 LIBRARY.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+LIBRARY.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def main(name: str, weights: str, crop: int, resize: int) -> None:
