@@ -2,6 +2,7 @@
 # make test   set up, run the tests
 # make lint   formatting, lint, types
 # make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
+# make tipc   test chains, CPU subset: docs/tipc.md
 
 VENV   ?= .venv
 PYTHON ?= $(VENV)/bin/python
@@ -12,7 +13,7 @@ WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
 BENCH    = $(PYTHON) tools/benchmark.py
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench tipc clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -41,8 +42,11 @@ bench: $(VENV)/.run
 	$(BENCH) loader --data-path $(DATA) --imagenet-sized --decode exact,fast --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
 
+tipc: $(VENV)/.dev
+	$(PYTHON) -m ppcls_lite.tipc cpu
+
 clean:
-	rm -rf $(VENV) lite_data output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache
 
 lite_data: test_images/lite_data.tar
 	tar -xf $<

@@ -48,6 +48,7 @@ COMMANDS = {
     "eval_topk": Command(config.EvalTopkConfig, False),
     "eval_imagenet": Command(config.EvalImagenetConfig, False),
     "valprep": Command(config.ValprepConfig, False),
+    "tipc": Command(config.TipcConfig, False),
     "completion": Command(config.CompletionConfig, False),
 }
 

@@ -19,7 +19,7 @@ LAYERS = {
     "yaml_files": 3, "report": 3, "arch": 3, "optimizer": 3,
     "kernels": 4, "slim": 4, "engine": 5,
     "deploy": 6,
-    "benchmark": 7, "commands": 8, "cli": 8,
+    "benchmark": 7, "tipc": 7, "commands": 8, "cli": 8,
     "verbs": 9, "__main__": 10, "__init__": 10,
 }  # fmt: skip
 
