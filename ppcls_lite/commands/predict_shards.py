@@ -15,7 +15,7 @@ from typing import Any
 from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.commands import predict
 from ppcls_lite.config import PredictConfig
-from ppcls_lite.deploy.predictor import find_model
+from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
@@ -100,7 +100,7 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
     Raises:
         UserError: they are of other pictures or another network.
     """
-    _, model = find_model(pretrained_file(config.pretrained, config.model), config.engine)
+    model = find_model(pretrained_file(config.pretrained, config.model), config.engine).file
     about = {
         "pictures": len(names),
         "list": hashlib.sha256("\n".join(names).encode()).hexdigest(),

@@ -21,7 +21,6 @@ from ppcls_lite.errors import UserError, nearest
 NOT_OURS = {"host", "port", "grpc_port", "workers", "sources"}
 
 
-@serve.deployment
 @serve.ingress()
 class Classifier:
     """One replica.
@@ -59,4 +58,4 @@ def application(args: dict[str, Any]) -> serve.Application:
     except msgspec.ValidationError as error:
         raise UserError(f"args: {error}") from error
     config.require("exported")
-    return Classifier.bind(config)
+    return serve.deployment(Classifier).bind(config)
