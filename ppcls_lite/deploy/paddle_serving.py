@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf import descriptor_pool, json_format, message_factory, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
+from paddle.base.proto import framework_pb2
 
 from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
 from ppcls_lite.files import write_atomically
@@ -38,7 +39,10 @@ def convert(
         UserError: Paddle Inference cannot read the files.
     """
     runtime = PaddleInferenceRuntime(model_file, params=params_file)
-    shape = [size for size in runtime.input_shape if size >= 0]  # without the batch
+    program = framework_pb2.ProgramDesc.FromString(model_file.read_bytes())
+    (sizes,) = (v.type.dense_tensor.tensor.dims for v in program.blocks[0].vars
+                if v.name == runtime.input_name)  # fmt: skip
+    shape = [size for size in sizes if size >= 0]  # without the batch
     scores = runtime(np.zeros([1, *shape], np.float32))  # [1, K]
     text, stream = description(runtime.input_name, shape, runtime.output_name, [scores.shape[1]])
     for folder in (server, client):

@@ -107,8 +107,6 @@ class PaddleInferenceRuntime:
             raise _unreadable(path, "Paddle Inference", error) from error
         self.input_name: str = self._predictor.get_input_names()[0]
         self.output_name: str = self._predictor.get_output_names()[0]
-        # [N, 3, H, W]; -1 where any size will do
-        self.input_shape: list[int] = self._predictor.get_input_tensor_shape()[self.input_name]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self._predictor.get_input_handle(self.input_name).copy_from_cpu(images)
