@@ -12,13 +12,14 @@ from PIL import Image
 from small_checkpoint import checkpoint
 
 from ppcls_lite.data.preprocess import load_image
-from ppcls_lite.deploy.export import check_images, export_model
+from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.quantize.qdq import float_graph, insert_qdq, layer_names
 from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, quantize, score
 from ppcls_lite.deploy.quantize.scaling import plant_outliers
 from ppcls_lite.deploy.quantize.sensitivity import noise_by_role, sensitivity, with_worst
 from ppcls_lite.deploy.quantize.targets import for_compiler
+from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
 
 TAG = "mobilenet_v3_small.clothing10"
