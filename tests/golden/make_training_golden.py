@@ -28,6 +28,7 @@ def train(case: facts.Case, photos: Path) -> dict[str, np.ndarray]:
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             BiasedVariance(layer)
+            layer.eps = float(np.float32(layer.eps))  # as Paddle keeps it
     optimizer = torch.optim.SGD(
         model.parameters(), lr=1.0, momentum=facts.MOMENTUM, weight_decay=facts.WEIGHT_DECAY
     )
