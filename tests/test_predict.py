@@ -233,7 +233,7 @@ def test_a_file_the_sidecar_does_not_list_borrows_its_preprocessing(folder, tmp_
     """The documents' paddle2onnx command writes into an export folder after the fact."""
     export_model(folder / "best.pdparams", tmp_path, formats=["json"])
     shutil.copy(folder / "logits" / "inference.onnx", tmp_path)
-    predictor = Predictor(tmp_path)
+    predictor = Predictor(tmp_path, engine="onnxruntime")
     assert (predictor.engine, predictor.has_softmax) == ("onnxruntime", False)
     assert "does not list inference.onnx" in predictor.note
     assert predictor.info.classes == CLASSES
@@ -362,7 +362,7 @@ def test_a_folder_that_cannot_be_made_is_one_message(folder, tmp_path):
     (tmp_path / "afile").touch()
     process = predict_in_a_process(
         f"--pretrained={folder}/export", f"--img-path={folder}/pictures/a.png",
-        f"--save-vis={tmp_path}/afile",
+        f"--save-vis={tmp_path}/afile", "--engine=onnxruntime",
     )  # fmt: skip
     assert process.returncode == 2
     assert process.stderr == f"tools/predict.py: {tmp_path}/afile: File exists\n"

@@ -151,7 +151,7 @@ def _output(step: Step, stack: ExitStack) -> str:
     if status:
         last = (text.strip().splitlines() or ["it printed nothing"])[-1]
         kind = StepSkipped if step.optional else StepFailed
-        raise kind(f"exit status {status}: {last[:200]}")
+        raise kind(f"exit status {status}: {last}")
     return text
 
 
