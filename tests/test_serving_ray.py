@@ -144,7 +144,7 @@ def test_a_killed_node_and_a_rolling_update_fail_no_request(cluster, exported, e
         """Deploys the manifest, with what one machine needs; returns when all of it runs."""
         options["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
         settings = ServeConfig(**(app["args"] | {"exported": str(exported)} | args))
-        built = ray_app.Classifier.options(**options).bind(settings)
+        built = serve.deployment(ray_app.Classifier).options(**options).bind(settings)
         serve.run(built, name=app["name"], route_prefix=app["route_prefix"])
 
     serve.start(proxy_location="HeadOnly", http_options={"port": cluster.http})
