@@ -64,7 +64,7 @@ class Cluster:
 
     def processes(self, name: str = "") -> list[int]:
         """Ids of this cluster's processes, the oldest first."""
-        listed = subprocess.run(["ps", "-eo", "pid=,args=", "--sort=start_time"],
+        listed = subprocess.run(["ps", "-wweo", "pid=,args=", "--sort=start_time"],
                                 capture_output=True, text=True).stdout  # fmt: skip
         rows = [line.split(None, 1) for line in listed.splitlines() if self.folder in line]
         return [int(pid) for pid, args in rows if name in args.split()[0]]
