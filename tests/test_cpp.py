@@ -17,6 +17,9 @@ from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
 
 HEADERS = ("libjpeg", "libpng", "libexif", "yaml-cpp", "nlohmann_json")
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+)
 ENGINES = {"openvino": "inference.onnx", "paddle_inference": "inference.pdmodel"}
 
 
@@ -126,6 +129,7 @@ def test_class_and_probability_are_pythons(build, gallery, exported, engine):
             assert row["name"] == expected.name
 
 
+@needs_openvino
 def test_the_documents_line_is_printed_and_a_broken_picture_is_told(
     build, gallery, exported, tmp_path
 ):
@@ -143,6 +147,7 @@ def test_the_documents_line_is_printed_and_a_broken_picture_is_told(
     assert "2 of 3 pictures failed" in done.stderr
 
 
+@needs_openvino
 def test_logits_get_a_softmax(build, exported, gallery, tmp_path):
     """The file's probabilities, taken for logits, come out as Python's softmax of them."""
     picture = gallery / "chelsea.jpg"
@@ -168,10 +173,15 @@ def test_logits_get_a_softmax(build, exported, gallery, tmp_path):
         (["--pretrained={export}", "--img-path={picture}", "--topk=5x"], "--topk 5x: allowed"),
         (["--pretrained={export}", "--img-path={picture}", "--engine=open"], "'open' is not one"),
         (["--pretrained={pictures}", "--img-path={picture}"], "nothing here can run"),
-        (["--pretrained={damaged}", "--img-path={picture}"], "is not the file that inference.yml"),
-        (
+        pytest.param(
+            ["--pretrained={damaged}", "--img-path={picture}"],
+            "is not the file that inference.yml",
+            marks=needs_openvino,
+        ),
+        pytest.param(
             ["--pretrained={export}/inference.json", "--img-path={picture}", "--engine=openvino"],
             "engine openvino cannot run",
+            marks=needs_openvino,
         ),
     ],
 )  # fmt: skip
