@@ -42,7 +42,7 @@ folder = pathlib.Path(flags["--save-inference-dir"])
 folder.mkdir(parents=True, exist_ok=True)
 for name in ("inference.pdmodel", "inference.pdiparams", "inference.onnx", "inference.yml"):
     if (os.environ.get("FAULT"), name) != ("missing file", "inference.yml"):
-        (folder / name).write_text("x")
+        (folder / name).write_text("classes: [a, b, c, d]")
 """
 PREDICT_PY = """
 import json, os, sys
@@ -63,7 +63,7 @@ while True:
     time.sleep(0.1)
 """
 CLIENT_PY = """
-print({"err_no": 0, "key": ["class_id", "prob"], "value": ["[3, 1]", "[0.7, 0.3]"]})
+print({"err_no": 0, "key": ["label", "prob"], "value": ["[['d', 'b']]", "[[0.7, 0.3]]"]})
 """
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.errors import UserError
 from ppcls_lite.tipc.steps import StepFailed
@@ -77,14 +79,19 @@ def losses(text: str) -> list[tuple[int, int, float]]:
     return [(int(epoch), int(i), float(loss)) for epoch, i, loss in LOSS.findall(text)]
 
 
-def answers_of_client(picture: str, out: Path) -> Check:
-    """Reads the reply that pipeline_http_client.py prints; writes it as a line of answers."""
+def answers_of_client(picture: str, export: Path, out: Path) -> Check:
+    """Reads the reply that pipeline_http_client.py prints; writes it as a line of answers.
+
+    The server names classes as Paddle Serving does, without commas; `export` knows their order.
+    """
 
     def check(text: str) -> str:
         try:
             reply = ast.literal_eval(text.strip().splitlines()[-1])
-            ids, probs = (json.loads(value) for value in reply["value"])
-        except (ValueError, SyntaxError, KeyError, IndexError, TypeError) as error:
+            labels, probs = (ast.literal_eval(value)[0] for value in reply["value"])
+            classes = yaml.safe_load((export / "inference.yml").read_text())["classes"]
+            ids = [[name.replace(",", "") for name in classes].index(label) for label in labels]
+        except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError) as error:
             raise StepFailed(f"no answer of the server: {error}") from None
         answers = list(zip(ids, probs, strict=True))
         with out.open("a") as file:

@@ -76,7 +76,8 @@ def serving(config: TextFile, mode: str, logs: Path) -> list[Step]:
     """Starts the server, asks it for every picture, compares, and ends it."""
     python, log, answers = config["python"].value, logs / "server.log", logs / "answers.txt"
     service, port = with_port(config["web_service"].value)
-    start = f"{python} {service} {config['model_path'].value}"
+    export = Path(config["model_path"].value)
+    start = f"{python} {service} {export}"
     steps = [Step("start", start, log, _started(log, answers), server=True)]
     for number, picture in enumerate(sorted(find_images(config["img_path"].value))):
         url = f"http://127.0.0.1:{port}/imagenet/prediction"
@@ -86,7 +87,7 @@ def serving(config: TextFile, mode: str, logs: Path) -> list[Step]:
                 f"request {picture.name}",
                 f"{command} --url={url} {config['img_path'].key}={picture}",
                 logs / f"server_infer_{number}.log",
-                answers_of_client(str(picture), answers),
+                answers_of_client(str(picture), export, answers),
             )
         )
     return [*steps, compare("compare", ground_truth(config.model), answers, 1e-3)]
