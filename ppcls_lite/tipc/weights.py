@@ -9,19 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.arch.writing import write_weights
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.environment import load_paddle
+from ppcls_lite.model_info import ModelInfo
 
 PICTURES = 200
 SIZE = 32  # test_tipc/lite.yaml's
+BRANCH = 0.2  # gain of the last batch norm of a block with a shortcut
 
 
 def make_weights(model: str, data_path: str, out: Path) -> None:
     """Writes the weights of a network for the classes of a data folder."""
     paddle = load_paddle()
+    from ppcls_lite.arch.layers import InvertedResidual
     from ppcls_lite.arch.zoo import create_model
+    from ppcls_lite.engine.checkpoint import save_weights
 
     data = open_split(data_path, "train")
     network = create_model(model, num_classes=len(data.classes))
@@ -32,6 +35,10 @@ def make_weights(model: str, data_path: str, out: Path) -> None:
             fan_in = shape[0] if len(shape) == 2 else int(np.prod(shape[1:]))
             tensor.set_value((draws.standard_normal(shape) * np.sqrt(2 / fan_in)).astype("float32"))
     for layer in network.sublayers():
+        if isinstance(layer, InvertedResidual) and layer.shortcut:
+            # With whole branches a random MnasNet's gradient grows a thousandfold to its stem.
+            gain = [m for m in layer.sublayers() if isinstance(m, paddle.nn.BatchNorm2D)][-1].weight
+            gain.set_value(paddle.full_like(gain, BRANCH))
         if hasattr(layer, "_momentum"):
             layer._momentum = 0.0  # statistics of the last batch
     spec = Preprocess(SIZE, SIZE)
@@ -41,7 +48,9 @@ def make_weights(model: str, data_path: str, out: Path) -> None:
     with paddle.no_grad():
         network(paddle.to_tensor(spec.normalize(pixels)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(out, {name: value.numpy() for name, value in network.state_dict().items()})
+    # Said beside them, so that the chains answer at the size that the statistics are of.
+    info = ModelInfo(model, len(data.classes), classes=tuple(data.classes), preprocess=spec)
+    save_weights(out, {name: value.numpy() for name, value in network.state_dict().items()}, info)
 
 
 if __name__ == "__main__":
