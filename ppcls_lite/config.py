@@ -296,6 +296,8 @@ class RunSettings(Settings):
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off"] = "auto"
     """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
+    to_static: bool = False
+    """Train a static graph, traced at the first step; it consists of Paddle's own layers."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
@@ -339,6 +341,10 @@ class TrainConfig(
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.pact_quant and self.model_ema:
             problems.append("--pact-quant with --model-ema: thresholds would be averaged with 0")
+        if self.to_static and (self.cpu_kernels == "on" or self.pact_quant):
+            problems.append(
+                "--to-static traces Paddle's own layers: leave out --pact-quant, --cpu-kernels on"
+            )
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
         if self.crop_ratio[0] > self.crop_ratio[1]:

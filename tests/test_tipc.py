@@ -29,6 +29,8 @@ import os, pathlib, sys
 flags = dict(a.split("=", 1) for a in sys.argv if a.startswith("--") and "=" in a)
 if os.environ.get("FAULT") == "train dies":
     sys.exit("out of memory")
+wrong = os.environ.get("FAULT") == "static loss" and "--to-static=True" in sys.argv
+print(f"[Epoch 0, iter: 24] top1: 0.2, loss: {2.1 if wrong else 2.2}, avg_ips: 9 images/sec")
 print(" * Acc@1 " + ("0.120" if os.environ.get("FAULT") == "accuracy" else "0.700") + " Acc@5 0.9")
 if "--output-dir" in flags and os.environ.get("FAULT") != "no weights":
     folder = pathlib.Path(flags["--output-dir"])
@@ -200,6 +202,17 @@ def test_changed_answers_fail_against_the_stored_ground_truth(checkout):
     assert run(checkout, *mode).returncode == 1
 
 
+def test_a_static_graph_must_have_the_losses_of_the_dynamic_one(checkout):
+    chain = (config("train_infer_python_cpu"),)
+    script = "test_tipc/test_train_dy2static_python.sh"
+    done = run(checkout, *chain, script=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run(checkout, *chain, script=script, fault="static loss")
+    assert done.returncode == 1
+    assert "FAILED at 'train to_static'" in done.stdout
+    assert "iteration 24: loss 2.1, before 2.2" in done.stdout
+
+
 def test_the_server_is_asked_and_ended(checkout):
     done = run(checkout, "serving_infer", config("serving_infer_python"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -243,7 +256,6 @@ def test_sigterm_ends_what_the_chain_started(checkout):
     ("mode", "name", "words"),
     [
         ("lite_infer", "lite_arm_cpu_cpp", "phone"),
-        ("dy2static_train", "train_infer_python_cpu", "dynamic graphs only"),
         ("cpp_infer", "inference_cpp", "deploy/cpp is not there"),
         ("whole_infer", "train_ptq_infer_python", "tools/quantize.py is not there"),
     ],

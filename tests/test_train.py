@@ -118,9 +118,17 @@ def test_mixed_precision_on_a_cpu_warns_once_and_changes_nothing(straight, pictu
     assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
 
 
+def test_a_static_graph_trains_the_same_network(pictures, tmp_path):
+    for name, flag in (("dynamic", "--cpu-kernels=off"), ("static", "--to-static")):
+        done = train(pictures, tmp_path / name, "--epochs=2", flag)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert same_weights(tmp_path / "dynamic/latest.pdparams", tmp_path / "static/latest.pdparams")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--to-static", "--pact-quant"], "--to-static traces Paddle's own layers"),
         (["--sync-bn"], "--sync-bn: paddle has no synchronised batch norm on a CPU"),
         (["--device=gpu"], "--device gpu: this paddle sees no GPU"),
         (["--device=cpu", "--use-gpu=True"], "--device cpu and --use-gpu True disagree"),

@@ -163,6 +163,8 @@ def training_model(
             raise Unavailable("they are for a CPU")
         if config.pact_quant:
             raise Unavailable("they do not round to 8 bits")
+        if config.to_static:
+            raise Unavailable("--to-static traces those")
         if config.cpu_kernels != "off":
             trained = accelerate(model, threads)
             words = f"{trained.summary()}; {threads} threads"
@@ -173,6 +175,9 @@ def training_model(
                 "leave it out: Paddle's own layers train the same network, slower on a CPU",
             ) from None
         words = f"none, Paddle's own layers: {reason}"
+    if config.to_static:
+        # to_static replaces `forward` of the layer it is given: give it one of our own.
+        trained = paddle.jit.to_static(paddle.nn.Sequential(model), full_graph=True)
     return paddle.DataParallel(trained) if world.size > 1 else trained, words
 
 

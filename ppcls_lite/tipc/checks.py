@@ -79,6 +79,21 @@ def losses(text: str) -> list[tuple[int, int, float]]:
     return [(int(epoch), int(i), float(loss)) for epoch, i, loss in LOSS.findall(text)]
 
 
+def same_losses(reference: Path) -> Check:
+    """All losses are those of another log, in every printed digit."""
+
+    def check(text: str) -> str:
+        found, expected = losses(text), losses(reference.read_text())
+        if not expected or len(found) != len(expected):
+            raise StepFailed(f"{len(found)} lines with a loss, {len(expected)} in {reference}")
+        for (epoch, i, loss), (*_, other) in zip(found, expected, strict=True):
+            if loss != other:
+                raise StepFailed(f"epoch {epoch}, iteration {i}: loss {loss}, before {other}")
+        return f"{len(found)} losses equal, the last {found[-1][2]}"
+
+    return check
+
+
 def answers_of_client(picture: str, export: Path, out: Path) -> Check:
     """Reads the reply that pipeline_http_client.py prints; writes it as a line of answers.
 

@@ -157,6 +157,7 @@ def _train(model: str, network: Network, variant: Variant, on_cpu: bool) -> Mapp
         bench_batch_size="batch_size:8|32",
         fp_items="fp_items:fp32",
         bench_epoch="epoch:1",
+        to_static_train="to_static_train:--to-static=True",
     )
 
 

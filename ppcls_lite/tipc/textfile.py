@@ -21,6 +21,7 @@ TRAIN = (
     "inference", "infer_device", "infer_batch_size", "model_dir", "img_path", "benchmark",
     # The scripts of Step6 stop at line 32; the rest is as at the end of PaddleClas' files.
     "= train_benchmark_params =", "bench_batch_size", "fp_items", "bench_epoch",
+    "to_static_train",
 )  # fmt: skip
 PTQ = (
     "= ptq_params =", "model_name", "python", "use_gpu", "model_path", "output_dir", "data_dir",

@@ -13,8 +13,9 @@ from ppcls_lite.tipc.checks import (
     files_exist,
     losses,
     same_accuracy,
+    same_losses,
 )
-from ppcls_lite.tipc.steps import Step, StepFailed, StepSkipped
+from ppcls_lite.tipc.steps import Step, StepFailed
 from ppcls_lite.tipc.textfile import TextFile
 
 ATOL, RTOL = 1e-4, 1e-3  # float32 sums in another order; see also docs/tipc.md
@@ -95,12 +96,27 @@ def _one_training(config: TextFile, mode: str, logs: Path, gpus: str) -> list[St
 
 
 def dy2static(config: TextFile, mode: str, logs: Path) -> list[Step]:
-    """Would compare the losses of a dynamic and a static graph; train.py trains no static one."""
+    """Trains a dynamic graph and a static one for an epoch; their losses must be the same."""
+    train = join(
+        config["python"].value,
+        config["train"].value,
+        config["epochs"].flag(config["bench_epoch"].value),
+        config["pretrained"].flag(),
+        config["batch_size"].flag(config["batch_size"].of_mode("lite_train_lite_infer")),
+        config["data_path"].flag(config["data_path"].of_mode("lite_train_lite_infer")),
+    )
 
-    def can_train(text: str) -> str:
-        raise StepSkipped("train.py trains dynamic graphs only: nothing was compared")
+    def command(name: str, flag: str) -> str:
+        return join(train, flag, config["output_dir"].flag(str(logs / name)))
 
-    return [Step("can train", "", logs / "can_train.log", can_train)]
+    # The static graph is one of Paddle's own layers, so the dynamic one has to be.
+    dynamic_log = logs / "dygraph_train.log"
+    dynamic = command("dygraph", "--cpu-kernels=off")
+    static = command("to_static", config["to_static_train"].value)
+    return [
+        Step("train dygraph", dynamic, dynamic_log),
+        Step("train to_static", static, logs / "to_static_train.log", same_losses(dynamic_log)),
+    ]
 
 
 def launcher(gpus: str) -> str:
