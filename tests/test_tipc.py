@@ -64,6 +64,14 @@ print('{"message": "ready after 0 s"}', flush=True)
 while True:
     time.sleep(0.1)
 """
+CONVERT_PY = """
+import pathlib, sys
+for side in ("server", "client"):
+    key = f"--serving_{side}="
+    folder = pathlib.Path(next(a for a in sys.argv if a.startswith(key)).removeprefix(key))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"serving_{side}_conf.prototxt").write_text("feed_var {}")
+"""
 CLIENT_PY = """
 print({"err_no": 0, "key": ["label", "prob"], "value": ["[['d', 'b']]", "[[0.7, 0.3]]"]})
 """
@@ -74,6 +82,7 @@ def checkout(tmp_path):
     """A folder with the chain's scripts and stand-ins for what they start."""
     scripts = {"train.py": TRAIN_PY, "tools/export_model.py": EXPORT_PY,
                "tools/predict.py": PREDICT_PY, "tools/serve.py": SERVE_PY,
+               "tools/paddle_serving_convert.py": CONVERT_PY,
                "deploy/serving/pipeline_http_client.py": CLIENT_PY}  # fmt: skip
     for name, text in scripts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +235,7 @@ def test_a_port_in_use_fails_at_the_start_and_its_owner_lives_on(checkout):
     path = checkout / config("serving_infer_python")
     with socket.create_server(("127.0.0.1", 0)) as owner:
         port = owner.getsockname()[1]
-        path.write_text(path.read_text().replace("--port=0", f"--port={port}"))
+        path.write_text(path.read_text().replace("--workers=1", f"--workers=1 --port={port}"))
         done = run(checkout, "serving_infer", config("serving_infer_python"))
         assert done.returncode == 1
         assert "FAILED at 'start'" in done.stdout

@@ -8,6 +8,7 @@ import argparse
 import base64
 import json
 import sys
+import time
 from pathlib import Path
 
 import requests
@@ -15,30 +16,59 @@ import requests
 PICTURE = Path(__file__).resolve().parents[2] / "test_images" / "coffee.jpg"
 
 
+PICTURE_TYPES = (".jpg", ".jpeg", ".png")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:18080/imagenet/prediction")
     parser.add_argument("--logid", type=int, default=10000, help="number that goes into the log")
-    parser.add_argument("--image", action="append", help=f"picture; may be repeated [{PICTURE}]")
+    parser.add_argument(
+        "--image", action="append", help=f"picture, or folder of them; may be repeated [{PICTURE}]"
+    )
     parser.add_argument("--topk", type=int, help="classes per picture; tools/serve.py only")
+    parser.add_argument(
+        "--wait", type=float, default=0, help="seconds that the server may take to start"
+    )
     args = parser.parse_args()
-    paths = [Path(name) for name in args.image or [PICTURE]]
+    paths = [path for name in args.image or [PICTURE] for path in pictures(Path(name))]
     keys = ["image", *(f"image_{number}" for number in range(1, len(paths)))]
     values = [base64.b64encode(path.read_bytes()).decode() for path in paths]
     data = {"key": keys, "value": values, "logid": args.logid}
     if args.topk:
         data["topk"] = args.topk
-    # Without the proxies of the environment: document 002 has people unset them.
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            reply = session.post(args.url, data=json.dumps(data), timeout=60).json()
-        except requests.RequestException as error:
-            print(f"no answer from {args.url}: {error}\n  next: python tools/serve.py FOLDER",
-                  file=sys.stderr)  # fmt: skip
-            return 1
+    try:
+        reply = ask(args.url, data, time.monotonic() + args.wait)
+    except requests.RequestException as error:
+        print(f"no answer from {args.url}: {error}\n  next: python tools/serve.py FOLDER",
+              file=sys.stderr)  # fmt: skip
+        return 1
     print(reply)
     return 1 if reply["err_no"] else 0
+
+
+def pictures(path: Path) -> list[Path]:
+    """Returns the pictures of a folder, or the path itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.iterdir() if each.suffix.lower() in PICTURE_TYPES)
+
+
+def ask(url: str, data: dict, give_up: float) -> dict:
+    """Returns the server's reply; until `give_up`, a refused connection is tried again.
+
+    Raises:
+        requests.RequestException: no answer, or none in JSON.
+    """
+    with requests.Session() as session:
+        session.trust_env = False  # without proxies: document 002 has people unset them
+        while True:
+            try:
+                return session.post(url, data=json.dumps(data), timeout=60).json()
+            except requests.ConnectionError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Chains of what was exported before: ONNX, int8, the server, C++, a phone."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -9,13 +10,13 @@ import time
 from pathlib import Path
 
 from ppcls_lite.data.preprocess import find_images
-from ppcls_lite.errors import UserError
 from ppcls_lite.tipc.checks import Check, answers_of_client, files_exist
 from ppcls_lite.tipc.steps import Step, StepFailed, StepSkipped
 from ppcls_lite.tipc.textfile import TextFile
 from ppcls_lite.tipc.training import compare, ground_truth, join
 
 START_SECONDS = 120
+CONVERSION = ("model_path", "model_filename", "params_filename", "serving_server", "serving_client")
 
 
 def paddle2onnx(config: TextFile, mode: str, logs: Path) -> list[Step]:
@@ -73,37 +74,53 @@ def ptq(config: TextFile, mode: str, logs: Path) -> list[Step]:
 
 
 def serving(config: TextFile, mode: str, logs: Path) -> list[Step]:
-    """Starts the server, asks it for every picture, compares, and ends it."""
+    """Converts for Paddle Serving; starts our server, asks it for every picture, compares, ends it.
+
+    As in upstream's script, server and client run in serving_dir.
+    """
     python, log, answers = config["python"].value, logs / "server.log", logs / "answers.txt"
+    folder = Path(config["serving_dir"].value)
     service, port = with_port(config["web_service"].value)
     export = Path(config["model_path"].value)
-    start = f"{python} {service} {export}"
-    steps = [Step("start", start, log, _started(log, answers), server=True)]
-    for number, picture in enumerate(sorted(find_images(config["img_path"].value))):
+    written = [
+        Path(config[f"serving_{side}"].value, f"serving_{side}_conf.prototxt")
+        for side in ("server", "client")
+    ]
+    flags = [config[name].flag() for name in CONVERSION]
+    steps = [
+        Step(
+            "convert",
+            join(python, config["trans_model"].value, *flags),
+            logs / "convert.log",
+            files_exist(*written),
+        ),
+        Step("start", f"{python} {service}", log, _started(log, answers), server=True, cwd=folder),
+    ]
+    pictures = find_images(folder / config["img_path"].value)
+    for number, picture in enumerate(Path(os.path.relpath(each)) for each in sorted(pictures)):
         url = f"http://127.0.0.1:{port}/imagenet/prediction"
-        command = f"{python} {config['pipline'].value}"
+        command = f"{python} {config['pipline'].value} --url={url}"
         steps.append(
             Step(
                 f"request {picture.name}",
-                f"{command} --url={url} {config['img_path'].key}={picture}",
+                f"{command} {config['img_path'].key}={picture.resolve()}",
                 logs / f"server_infer_{number}.log",
                 answers_of_client(str(picture), export, answers),
+                cwd=folder,
             )
         )
     return [*steps, compare("compare", ground_truth(config.model), answers, 1e-3)]
 
 
 def with_port(command: str) -> tuple[str, int]:
-    """Returns a server's command and its port; `--port=0` becomes one that is free now."""
+    """Returns a server's command and its port; without `--port=N` it is one that is free now."""
     found = re.search(r"--port=(\d+)", command)
-    if not found:
-        raise UserError(f"web_service:{command} has no --port=N", "0 takes a free one")
-    port = int(found.group(1))
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-    return command.replace(found.group(0), f"--port={port}"), port
+    if found:
+        return command, int(found.group(1))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return f"{command} --port={port}", port
 
 
 def _started(log: Path, answers: Path) -> Check:

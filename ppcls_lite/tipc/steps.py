@@ -35,6 +35,7 @@ class Step:
         check: gets that text; raises StepFailed or StepSkipped; returns a remark for the summary.
         optional: when the command fails, something is missing on this machine: skipped.
         server: the command goes on running until the chain ends; `check` waits for it.
+        cwd: the folder that the command runs in.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Step:
     check: Callable[[str], str] = lambda text: ""
     optional: bool = False
     server: bool = False
+    cwd: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _output(step: Step, stack: ExitStack) -> str:
     with step.log.open("w") as log:
         try:
             process = subprocess.Popen(
-                words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                words, cwd=step.cwd, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 env=os.environ | {"PATH": path}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:

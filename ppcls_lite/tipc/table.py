@@ -208,19 +208,21 @@ def _onnx(model: str) -> Mapping[str, Line]:
 
 def _serving(model: str) -> Mapping[str, Line]:
     folder = inference_folder(model)
+    up = "../.."  # upstream's script starts server and client in serving_dir
     return _lines(
         model_name=f"model_name:{model}",
         python="python:python3",
-        trans_model="trans_model:null",  # the server reads the export folder as it is
+        trans_model="trans_model:tools/paddle_serving_convert.py",
         model_path=f"--dirname:{folder}",
         model_filename="--model_filename:inference.pdmodel",
         params_filename="--params_filename:inference.pdiparams",
-        serving_server="--serving_server:null",
-        serving_client="--serving_client:null",
+        serving_server=f"--serving_server:./inference/{model}_serving/server",
+        serving_client=f"--serving_client:./inference/{model}_serving/client",
         serving_dir="serving_dir:./deploy/serving",
-        web_service="web_service:tools/serve.py --port=0 --workers=1 --engine=paddle_inference",
-        pipline="pipline:deploy/serving/pipeline_http_client.py --topk=10",
-        img_path=f"--image:{PICTURES}",
+        web_service=f"web_service:{up}/tools/serve.py {up}/{folder} --workers=1"
+        " --engine=paddle_inference",
+        pipline="pipline:pipeline_http_client.py --topk=10 --wait=60",
+        img_path=f"--image:{up}/{PICTURES}",
     )
 
 
