@@ -219,10 +219,10 @@ def _serving(model: str) -> Mapping[str, Line]:
         serving_server=f"--serving_server:./inference/{model}_serving/server",
         serving_client=f"--serving_client:./inference/{model}_serving/client",
         serving_dir="serving_dir:./deploy/serving",
-        web_service=f"web_service:{up}/tools/serve.py {up}/{folder} --workers=1"
+        web_service=f"web_service:{up}/tools/serve.py {up}/{folder[2:]} --workers=1"
         " --engine=paddle_inference",
         pipline="pipline:pipeline_http_client.py --topk=10 --wait=60",
-        img_path=f"--image:{up}/{PICTURES}",
+        img_path=f"--image:{up}/{PICTURES[2:]}",
     )
 
 
