@@ -782,6 +782,8 @@ class Int8Settings(BareWeights):
     """Data with train/ (calibration) and val/ (measurement)."""
     calibration_images: Count = 100
     """Calibration pictures from train, as many of each class as possible."""
+    img_size: Pixels | None = None
+    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     outliers: Annotated[float, Meta(ge=1)] = 1.0
     """Above 1: take a twin with the same float answers, a tenth of whose bottleneck channels is up
     to so many times as large: what long-trained networks have."""
@@ -1047,7 +1049,8 @@ class BenchmarkConfig(Settings):
     pretrained: str | None = None
     """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
     data_path: str | None = None
-    """Folder with train/ and val/; infer and serve take its val pictures, else patterns."""
+    """Folder with train/ and val/; infer and serve take its val pictures, else patterns; infer
+    calibrates int8 with train."""
     batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
     """Images per step and process; one row for each."""
     size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)

@@ -7,44 +7,21 @@ import subprocess
 import sys
 
 import numpy as np
-import paddle
 import pytest
 from conftest import ROOT, run_tool
-from small_checkpoint import trained_like_state
+from small_checkpoint import network_by_formula
 
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.commands import convert_weights
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.data.preprocess import Preprocess, find_images, load_image
+from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
 from ppcls_lite.deploy.accelerator.simulator import load_planar
 from ppcls_lite.deploy.runtimes import OnnxRuntime
 from ppcls_lite.engine.checkpoint import save_weights
-from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.model_info import ModelInfo
 
 SPEC = Preprocess(36, 32)
 CLASSES = ("blue", "green", "red")
-
-
-def network_by_formula(folder):
-    """Weights by formula, the pictures' batch statistics and a centred last layer, so that the
-    answers differ: after a training of seconds they would not.
-    """
-    model = create_model("mobilenet_v3_small", 3, dropout=0.0)
-    model.set_state_dict(trained_like_state(model))
-    files = find_images(str(folder))
-    images = SPEC([load_image(path) for path in files])
-    for layer in model.sublayers():
-        if isinstance(layer, paddle.nn.BatchNorm2D):
-            layer._momentum = 0.1  # with none of the old statistics, the logits blow up
-    model.train()
-    model(paddle.to_tensor(images))
-    logits = dygraph_forward(model)(images)
-    last = model.sublayers()[-1]
-    last.bias.set_value(20 * (last.bias.numpy() - logits.mean(axis=0)))
-    last.weight.set_value(20 * last.weight.numpy())
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +29,7 @@ def chain(pictures, tmp_path_factory):
     """Runs tests/accelerator_chain.sh once."""
     work = tmp_path_factory.mktemp("chain")
     weights, foreign = work / "best.pdparams", work / "foreign.safetensors"
-    model = network_by_formula(pictures / "train")
+    model = network_by_formula("mobilenet_v3_small", pictures / "train", SPEC)
     info = ModelInfo("mobilenet_v3_small", 3, classes=CLASSES, preprocess=SPEC)
     save_weights(weights, model.state_dict(), info)
     config = ConvertConfig(

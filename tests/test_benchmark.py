@@ -3,17 +3,24 @@
 import importlib.util
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import run_tool
+from small_checkpoint import network_by_formula
 
 from ppcls_lite import cli
+from ppcls_lite.benchmark import infer
+from ppcls_lite.benchmark.channel import peak_mib
 from ppcls_lite.benchmark.machine import Limits, machine
 from ppcls_lite.benchmark.peers import Measured, Peer, measure, percentile
 from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.engine.evaluate import AGREEMENT
 from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
 
 # A competitor that writes down when it works, and has the misfortunes it is told to have.
 SCRIPT = """
@@ -170,25 +177,65 @@ def test_reading_is_measured_for_every_number_of_workers(pictures):
     assert all(row["images_per_second"] > 0 for row in result["rows"])
 
 
-def test_inference_lists_every_engine_with_its_agreement(tmp_path):
+def test_inference_lists_every_engine_with_its_agreement(pictures, tmp_path):
+    weights, spec = tmp_path / "best.pdparams", Preprocess(36, 32)
+    model = network_by_formula("mobilenet_v3_small", pictures / "train", spec)
+    info = ModelInfo("mobilenet_v3_small", 3, classes=("blue", "green", "red"), preprocess=spec)
+    save_weights(weights, model.state_dict(), info)
     plot = tmp_path / "engines.png"
-    flags = ["--size=32", "--batch-size=1", "--threads=1", "--rounds=1", "--steps=5"]
-    result, _ = benchmark("infer", *flags, f"--plot={plot}")
+    flags = [f"--pretrained={weights}", f"--data-path={pictures}", "--size=32", "--threads=1"]
+    flags += ["--batch-size=1,2", "--rounds=1", "--steps=5"]
+    result, text = benchmark("infer", *flags, f"--plot={plot}")
     assert plot.read_bytes()[:4] == b"\x89PNG"
-    rows = {(r["engine"], r["precision"], r["file"]): r for r in result["rows"]}
-    assert len(rows) == 8
-    must_run = {"inference.pdmodel", "inference.json", "inference.onnx", "fresh.pdparams"}
+    columns = "| size | threads | ms, bs=1 | ms, bs=2 | agreement |"  # as document 001 has them
+    assert columns in text and text.count("| onnxruntime |") == 2
+    assert len(result["rows"]) == 2 * 10
+    rows = {(r["engine"], r["precision"], r["file"]): r for r in result["rows"][:10]}
     ran = [key for key, row in rows.items() if "error" not in row]
-    assert must_run <= {file for _, _, file in ran}
+    assert {
+        ("dygraph", "f32", "best.pdparams"),
+        ("paddle_inference", "f32", "inference.pdmodel"),
+        ("paddle_inference", "f32", "inference.json"),
+        ("onnxruntime", "f32", "inference.onnx"),
+        ("onnxruntime", "int8", "inference.onnx"),
+    } <= set(ran)
     for key in ran:
         latency = rows[key]["latency_ms"]
         assert 0 < latency["median"] <= latency["p90"] <= latency["p99"]
         assert rows[key]["megabytes"] > 1
         if key[1] == "f32":
             # Rounding of fp32 engines, relative to the logits' scale: engine.evaluate's limit.
-            assert rows[key]["largest_difference"] <= AGREEMENT
+            assert rows[key]["largest_difference"] <= AGREEMENT and rows[key]["agreement"] == 1
+    size = {precision: rows["onnxruntime", precision, "inference.onnx"]["megabytes"]
+            for precision in ("f32", "int8")}  # fmt: skip
+    assert size["int8"] < 0.8 * size["f32"]  # twelve layers and more stay in float
     assert all(row["error"] for key, row in rows.items() if key not in ran)
+    missing = rows["openvino", "int8", "inference.onnx"].get("error", "")
+    assert bool(missing) == any(map(is_missing, ("openvino", "nncf")))
+    assert not missing or ("not installed" in missing and missing in text)
     assert {"median", "p90", "p99"} == result["latency_ms"].keys()
+
+
+def is_missing(module):
+    return importlib.util.find_spec(module) is None
+
+
+def test_why_there_is_no_int8_file_is_told():
+    """By quantize itself, whose process may end in any way."""
+    config, heard = BenchmarkConfig("infer"), []
+    about = (Path("fresh.pdparams"), ModelInfo("mobilenet_v3_small"), 32, Path())
+    names = {"onnxruntime int8 onnx", "openvino int8 onnx"}
+    problems = infer.int8_files(config, *about, heard.append)
+    assert problems.keys() == names and all("--data-path" in p for p in problems.values())
+    config = BenchmarkConfig("infer", data_path="/no/such/folder")
+    problems = infer.int8_files(config, *about, heard.append)
+    assert problems.keys() == names and all("/no/such/folder" in p for p in problems.values())
+
+
+def test_memory_is_that_of_the_process_not_of_its_parent(competitor):
+    """Linux's getrusage would tell what this process has, Paddle and all."""
+    (result,) = measure([competitor("a")], 1, 1, lambda text: None)
+    assert 0 < result.peak_mib < peak_mib() / 2
 
 
 def test_two_servers_are_driven_in_turns_and_answer_every_request():

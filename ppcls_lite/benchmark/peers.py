@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -204,16 +204,29 @@ class Process:
 
 
 def measure(
-    peers: Sequence[Peer], rounds: int, steps: int, say: Callable[[str], None]
+    peers: Sequence[Peer],
+    rounds: int,
+    steps: int,
+    say: Callable[[str], None],
+    problems: Mapping[str, str] | None = None,
 ) -> list[Measured]:
     """Lets the peers take `steps` steps each, in turns, `rounds` times.
 
     A peer that fails is a result with a reason, and the others go on.
+
+    Args:
+        peers: the competitors.
+        rounds: turns that each gets.
+        steps: of one turn.
+        say: tells what is going on.
+        problems: by name of a peer, why it is not to be started.
     """
-    results = [Measured(peer) for peer in peers]
+    results = [Measured(peer, error=(problems or {}).get(peer.name, "")) for peer in peers]
     with contextlib.ExitStack() as stack:
         running: list[tuple[Measured, Process]] = []
         for result in results:
+            if result.error:
+                continue
             say(f"starting {result.peer.name}")
             try:
                 process = Process(result.peer)

@@ -31,7 +31,8 @@ def run(config: BenchmarkConfig) -> int:
             f"limits with {limit['threads']} thread(s): {limit['gemm']} GFLOP/s, copy"
             f" {limit['copy']} GB/s, add {limit['add']} GB/s"
         )
-    print("\n".join(table(rows, suite.COLUMNS)))
+    shown, columns = infer.by_batch_size(rows) if suite is infer else (rows, suite.COLUMNS)
+    print("\n".join(table(shown, columns)))
     ok = [row for row in rows if "error" not in row]
     if config.plot and ok:
         plot_engines(ok, Path(config.plot))

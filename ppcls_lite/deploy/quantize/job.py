@@ -62,6 +62,7 @@ def open_job(settings: Int8Settings, eval_images: int = 0) -> Job:
             Path(temporary),
             formats=("onnx",),
             opset_version=OPSET,
+            image_size=settings.img_size,
             softmax_inside=False,
             model=settings.model,
             num_classes=settings.num_classes,
