@@ -568,6 +568,23 @@ class PaddleServingConvertConfig(Settings):
 
 
 @dataclass(frozen=True)
+class ExportMobileConfig(Settings):
+    """Convert an export for a phone's runtime and hold its answers against ONNX Runtime's.
+
+    python tools/export_mobile.py --exported inference --format mnn --out mobile
+    """
+
+    exported: str = ""
+    """Export folder, with inference.onnx and inference.yml; for paddle_lite also the .pdmodel."""
+    format: Literal["mnn", "ncnn", "paddle_lite"] | None = None
+    """Whose; each needs its own packages, see requirements-mobile.txt."""
+    out: str = ""
+    """Folder to write; it must not exist, or be empty."""
+    img_path: str | None = None
+    """Pictures of the check: a file, folder or pattern; null takes colour fields."""
+
+
+@dataclass(frozen=True)
 class CheckDataConfig(Settings):
     """Look through a data folder: counts, broken pictures, doubles between train and val."""
 

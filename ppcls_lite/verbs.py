@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": Command(config.PredictConfig, False),
     "export_model": Command(config.ExportConfig, True),
     "paddle_serving_convert": Command(config.PaddleServingConvertConfig, True),
+    "export_mobile": Command(config.ExportMobileConfig, False),
     "compare": Command(config.CompareConfig, True),
     "average_checkpoints": Command(config.AverageConfig, True),
     "benchmark": Command(config.BenchmarkConfig, True),

@@ -43,11 +43,11 @@ def checkpoint(folder: Path) -> Path:
     return path
 
 
-def network_by_formula(name: str, folder: Path, spec: Preprocess) -> paddle.nn.Layer:
+def network_by_formula(name: str, folder: Path, spec: Preprocess, **overrides) -> paddle.nn.Layer:
     """Weights by formula, the pictures' batch statistics and a centred last layer, so that the
     answers differ: after a training of seconds they would not.
     """
-    model = create_model(name, 3, dropout=0.0)
+    model = create_model(name, 3, dropout=0.0, **overrides)
     model.set_state_dict(trained_like_state(model))
     files = find_images(str(folder))
     images = spec([load_image(path) for path in files])

@@ -62,14 +62,14 @@ def verify(
         usual, *others = ENGINES_OF_SUFFIX[path.suffix]
         runtime = FILE_RUNTIMES[usual](path)
         outputs[path.name] = {"name": runtime.output_name, "softmax": softmax_inside}
-        files[path.name] = {"engine": usual} | _agreement(runtime(images), expected, limit)
+        files[path.name] = {"engine": usual} | agreement(runtime(images), expected, limit)
         runtimes[len(rows)] = runtime
         rows.append({"file": path.name} | files[path.name])
         for engine in filter(is_installed, others):
             row: dict[str, Any] = {"file": path.name, "engine": engine}
             try:
                 runtime = FILE_RUNTIMES[engine](path)
-                row |= _agreement(runtime(images), expected, limit)
+                row |= agreement(runtime(images), expected, limit)
                 runtimes[len(rows)] = runtime
             except UserError as error:
                 row |= {"passed": False, "error": error.message}
@@ -79,7 +79,12 @@ def verify(
     return outputs, {"images": len(images), "limit": limit, "files": files, "engines": rows}
 
 
-def _agreement(answer: np.ndarray, expected: np.ndarray, limit: float) -> dict[str, Any]:
+def agreement(answer: np.ndarray, expected: np.ndarray, limit: float) -> dict[str, Any]:
+    """Compares scores [N, K] with the right ones, of which they may differ by `limit`.
+
+    Returns:
+        max_abs_diff; same_top1, the rows with the same class; passed.
+    """
     difference = float(np.abs(answer - expected).max())
     # The scores that the trained network gives to the runtime's first classes. A tie within the
     # limit is no disagreement: a barely trained network scores all classes alike.
