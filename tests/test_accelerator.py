@@ -236,6 +236,19 @@ def test_the_linter_names_the_line_of_a_fault(bundle, tmp_path, file, old, new, 
     assert str(finding).startswith(f"{path}:{line}: {level}: ")
 
 
+def test_the_linter_names_damaged_files(bundle, tmp_path):
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    (copy / "calib/00000.JPEG").write_bytes(b"text")
+    (finding,) = [f for f in lint_yaml(copy / "build/v1_int8.yaml", copy) if f.level == "error"]
+    assert "00000.JPEG" in finding.message
+    file = copy / "onnx/mobilenet_v3_small.onnx"
+    for data in (file.read_bytes()[:-100], b""):
+        file.write_bytes(data)
+        (finding, *_) = lint_yaml(copy / "build/v1_fp16.yaml", copy)
+        assert finding.level == "error" and "is no ONNX file" in finding.message
+
+
 def test_the_linter_sees_a_second_softmax_and_squashed_pictures(bundle, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     file = copy / "onnx/mobilenet_v3_small.onnx"
@@ -424,7 +437,24 @@ def test_npz_that_do_not_fit_the_list_are_refused(scores):
     with pytest.raises(UserError, match="1 files are missing"):
         eval_imagenet.run(npz_config(scores))
     np.savez(scores / "out/output_000001.npz", output_1=np.zeros((1, 10)))
-    with pytest.raises(UserError, match="holds no scores output_0"):
+    with pytest.raises(UserError, match="holds no array output_0"):
+        eval_imagenet.run(npz_config(scores))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "npy", "scalar", "no zip"])
+def test_a_damaged_npz_is_one_message(scores, damage):
+    file = scores / "out/output_000001.npz"
+    data = file.read_bytes()
+    if damage == "npy":
+        with file.open("wb") as out:
+            np.save(out, np.zeros((1, 10)))
+    elif damage == "scalar":
+        np.savez(file, output_0=np.float16(1))
+    else:
+        broken = data[:150] + b"\xff" * 9 + data[159:]  # the checksum tells
+        file.write_bytes({"empty": b"", "cut": data[:-30], "other bytes": broken,
+                          "no zip": b"text"}[damage])  # fmt: skip
+    with pytest.raises(UserError, match=r"output_000001\.npz"):
         eval_imagenet.run(npz_config(scores))
 
 

@@ -8,6 +8,7 @@ from ppcls_lite import verbs
 from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
 from ppcls_lite.deploy.accelerator.simulator import load_planar
+from ppcls_lite.deploy.runtimes import OnnxRuntime
 from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.model_info import ModelInfo
@@ -19,9 +20,7 @@ FAMILIES = [
     ("MobileNetV3_small_x0_35", {}),  # PaddleClas
     ("mobilenetv3_small_050", {}),  # timm
     ("mobilenetv3_rw", {}),
-    ("mnasnet_small", {}),
     ("semnasnet_100", {}),
-    ("tf_mobilenetv3_small_100", {}),
     ("tf_mobilenetv3_small_minimal_100", {}),
     ("tf_efficientnet_lite0", {}),
     ("mobilenet_v3_small_075", {}),  # MindCV
@@ -70,7 +69,13 @@ def test_a_bundle_of_every_family(name, overrides, pictures, tmp_path, monkeypat
         np.concatenate([np.load(f)["output_0"] for f in sorted(bundle.glob(f"{n}/*.npz"))])
         for n in ("fp16", "int8")
     )
-    # Half precision has 11 bits; the network adds the roundings of up to 160 layers up.
-    np.testing.assert_allclose(half, full, atol=0.02)
+    # The file is the network: float32 rounding, which random weights with large logits spread.
+    exact = OnnxRuntime(bundle / f"onnx/{name}.onnx")
+    scores = np.concatenate([exact(card(load_planar(path))) for path in files])
+    np.testing.assert_allclose(scores, logits, atol=1e-4 * np.abs(logits).max())
+    # Half precision rounds to 11 bits, int8 to 8: an eighth in theory. A graph with an operator
+    # wrong would be as far off as int8.
+    noise_of_half, noise_of_int8 = (np.abs(x - full).mean() for x in (half, int8))
+    assert noise_of_half < noise_of_int8 / 3
     # Random weights suffer more from int8 than trained ones; chance is 1/3.
     assert np.mean(int8.argmax(axis=1) == full.argmax(axis=1)) > 0.6

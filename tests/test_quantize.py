@@ -74,6 +74,24 @@ def test_the_float_graph_is_folded_and_answers_as_the_file(network):
         np.testing.assert_allclose(answer(graph, image), answer(network, image), atol=1e-6)
 
 
+@pytest.mark.parametrize("damage", ["cut", "operator", "input", "no opset"])
+def test_a_file_that_is_no_network_is_one_message(network, damage):
+    """Protobuf, ONNX's converter and ONNX Runtime each complain in a way of their own."""
+    model = onnx.load(network)
+    if damage == "operator":
+        model.graph.node[0].op_type = "Nonsense"
+        model.opset_import[0].version = 13  # past the converter
+    elif damage == "input":
+        model.graph.node[2].input[0] = "nothing"
+    elif damage == "no opset":
+        del model.opset_import[:]
+    onnx.save(model, network)
+    if damage == "cut":
+        network.write_bytes(network.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"network\.onnx cannot be read as ONNX"):
+        qdq.float_graph(network)
+
+
 def test_percentile_is_exact_over_all_pictures(network):
     """TVM's: the value at position int(N p) of the sorted |x|, N over all pictures."""
     graph, pictures = qdq.float_graph(network), images(7)

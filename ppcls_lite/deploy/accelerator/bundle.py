@@ -1,6 +1,5 @@
 """One folder with everything the accelerator's tools read, made from a checkpoint."""
 
-import contextlib
 import json
 import os
 import platform
@@ -11,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.deploy.accelerator import scripts
 from ppcls_lite.deploy.accelerator.build_config import BuildConfig, to_yaml, transform_ops
@@ -127,7 +127,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "preprocess": info.preprocess.to_dict(),
         "onnx": {"file": str(file.relative_to(work)), "opset": request.opset_version}
         | {"input": INPUT_NAME, "softmax": False},
-        "fp32_accuracy": _accuracy(Path(request.pretrained)),
+        "fp32_accuracy": _accuracy(request),
         "verification": sidecar.verification,
         "calibration": calibration,
         "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
@@ -152,12 +152,12 @@ def source(model: str) -> str:
     return model_spec(model).source
 
 
-def _accuracy(pretrained: Path) -> dict[str, float] | None:
+def _accuracy(request: Request) -> dict[str, float] | None:
     """What the checkpoint's own evaluation found; None when it never had one."""
-    twin = pretrained.with_suffix(".json")
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return json.loads(twin.read_text(encoding="utf-8"))["metrics"] or None
-    return None
+    from ppcls_lite.engine.checkpoint import read_json  # imports paddle
+
+    state = read_json(pretrained_file(request.pretrained, request.model))
+    return (state or {}).get("metrics") or None
 
 
 def _write_build(work: Path, info: ModelInfo, request: Request) -> None:

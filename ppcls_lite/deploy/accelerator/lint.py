@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from ppcls_lite.data.dataset import some
@@ -155,8 +156,12 @@ def _check_graph(document: Document, config: BuildConfig, root: Path) -> Iterato
     if file.suffix != ".onnx":
         yield _finding(document, "error", checkpoint, "the stand-in reads .onnx only")
         return
-    model = onnx.load(str(file))
-    value = model.graph.input[0]
+    try:
+        model = onnx.load(str(file))
+        value = model.graph.input[0]
+    except (DecodeError, IndexError) as error:
+        yield _finding(document, "error", checkpoint, f"{file.name} is no ONNX file ({error})")
+        return
     (name,) = config.inputs
     if name != value.name:
         message = f"input {name!r}, but {file.name} calls it {value.name!r}"
@@ -188,8 +193,12 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
         message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration pictures"
         yield _finding(document, "warning", ("dataset", "path"), message)
     for path in pictures:
-        with Image.open(path) as image:
-            width, height = image.size
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except OSError as error:
+            yield _finding(document, "error", ("dataset", "path"), str(error))
+            continue
         if spec.squash and width != height:
             message = (
                 f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); networks"

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.deploy.accelerator.labels import folder_ids, read_two_fields
-from ppcls_lite.deploy.accelerator.profile import OUTPUT, RESULT_NAME, RESULT_PATTERN
+from ppcls_lite.deploy.accelerator.profile import (
+    OUTPUT,
+    RESULT_NAME,
+    RESULT_PATTERN,
+    read_array,
+)
 from ppcls_lite.deploy.accelerator.results import TOPK, Scores
 from ppcls_lite.errors import UserError
 
@@ -50,11 +55,10 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _scores(path: Path) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[OUTPUT][0].astype(np.float32)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{path} holds no scores {OUTPUT} ({error})") from None
+    array = read_array(path, OUTPUT)
+    if array.ndim != 2:
+        raise UserError(f"{path}: {OUTPUT} has shape {list(array.shape)}; expected [1, K]")
+    return array[0].astype(np.float32)
 
 
 def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | None) -> list[int]:

@@ -2,6 +2,8 @@
 
 import itertools
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,13 +60,23 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         UserError: it holds something else.
     """
+    return read_array(path, INPUT, "image2npz.py writes it")
+
+
+def read_array(path: Path, name: str, hint: str = "") -> np.ndarray:
+    """Returns an array of an npz.
+
+    Raises:
+        UserError: the file is missing, damaged, or has no such array.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[INPUT]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} holds no array {INPUT} ({error})", "image2npz.py writes it"
-        ) from None
+            return arrays[name]
+    # An empty file, one that was cut short, one with other bytes inside; the next two are no npz.
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, IndexError) as error:
+        raise UserError(f"{path} cannot be read as npz ({error})", hint) from None
+    except (KeyError, TypeError):
+        raise UserError(f"{path} holds no array {name}", hint) from None
 
 
 @dataclass(frozen=True)

@@ -38,25 +38,26 @@ def float_graph(path: Path) -> onnx.ModelProto:
         UserError: the file cannot be read.
     """
     onnxruntime = import_engine("onnxruntime", "onnxruntime")
-    try:
-        model = onnx.load(str(path))
-        if opset(model) < OPSET:
-            model = version_converter.convert_version(model, OPSET)
-    except FileNotFoundError:
-        raise UserError(f"no file {path}", "the bundle has it in onnx/") from None
-    # Its parsers and converters have no common class of errors.
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as ONNX: {error}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Basic is what can be written as plain ONNX: constants, batch norm, bias.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="ppcls-fold-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
-        onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        folded = onnx.load(options.optimized_model_filepath)
+    try:
+        model = onnx.load(str(path))
+        if opset(model) < OPSET:
+            model = version_converter.convert_version(model, OPSET)
+        with tempfile.TemporaryDirectory(prefix="ppcls-fold-") as folder:
+            options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            folded = onnx.load(options.optimized_model_filepath)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}", "the bundle has it in onnx/") from None
+    # Protobuf's, ONNX's and ONNX Runtime's errors share no class but this.
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} cannot be read as ONNX ({cause})") from error
     keep = [entry for entry in folded.opset_import if entry.domain in ("", "ai.onnx")]
     del folded.opset_import[:]
     folded.opset_import.extend(keep)
