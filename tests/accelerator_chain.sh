@@ -48,7 +48,7 @@ python ../common/eval/eval_topk.py output/mobilenet_v3_result.txt | tail -n 1 > 
 
 python ../common/utils/image2npz.py --dataset_path "$DATA/val" --target_path "$WORK/input_npz" \
     --text_path npz_datalist.txt
-PREFIX=deploy_weights/$NAME-int8-percentile-3_32_32-vacc/$NAME
+PREFIX=$NAME-int8-percentile-3_32_32-vacc/$NAME  # without deploy_weights/, as the documents have it
 VDSP=vdsp_params/vamp/torchvision-$NAME-vdsp_params.json
 vamp -m $PREFIX --vdsp_params ./$VDSP -i 8 -p 1 -b 22 --iterations 4 > "$WORK/speed.txt"
 vamp -m $PREFIX --vdsp_params ./$VDSP -i 8 -p 1 -b 22 --datalist npz_datalist.txt \

@@ -154,8 +154,9 @@ def test_a_model_that_was_not_built_and_another_size_are_messages(chain):
     bundle = chain / "classification/mobilenetv3"
     vdsp = bundle / "vdsp_params/vamp/torchvision-mobilenet_v3_small-vdsp_params.json"
     sim = ROOT / "tools/accelerator/sim.py"
-    done = run_tool(sim, "profile", "-m", "deploy_weights/none/mod", "--vdsp_params", vdsp)
-    assert done.returncode == 2 and "sim.py build" in done.stderr
+    for prefix in ("deploy_weights/none/mod", "mod"):
+        done = run_tool(sim, "profile", "-m", prefix, "--vdsp_params", vdsp)
+        assert done.returncode == 2 and "sim.py build" in done.stderr
     edited = chain / "other.json"
     edited.write_text(vdsp.read_text().replace('"Value": 32', '"Value": 24'))
     prefix = bundle / "deploy_weights/mobilenet_v3_small_int8/mod"

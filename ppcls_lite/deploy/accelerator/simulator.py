@@ -41,6 +41,7 @@ from ppcls_lite.program import command
 
 ENDING = "-sim"
 CARD_ENDING = "-vacc"
+WORK_FOLDER = "deploy_weights"  # of the published build files
 NOTE = "simulated on a CPU by ppcls_lite; not a product of the accelerator's compiler"
 
 
@@ -153,13 +154,15 @@ def _write(
 
 def simulated_prefix(prefix: str | Path) -> Path:
     """Returns the stand-in's files for a prefix of the card's: `X-vacc/name` is `X-sim/name`,
-    `X/mod` is `X-sim/mod`.
+    `X/mod` is `X-sim/mod`; below deploy_weights/ too, which the documents leave out with vamp.
     """
     prefix = Path(prefix)
     folder = prefix.parent.name
-    if folder.endswith(ENDING):
-        return prefix
-    return prefix.parent.with_name(folder.removesuffix(CARD_ENDING) + ENDING) / prefix.name
+    if not folder.endswith(ENDING):
+        folder = folder.removesuffix(CARD_ENDING) + ENDING
+    found = prefix.parent.parent / folder / prefix.name
+    built = WORK_FOLDER / found
+    return built if built.parent.is_dir() and not found.parent.is_dir() else found
 
 
 class SimulatedModel:
