@@ -96,7 +96,7 @@ def serving(config: TextFile, mode: str, logs: Path) -> list[Step]:
         ),
         Step("start", f"{python} {service}", log, _started(log, answers), server=True, cwd=folder),
     ]
-    pictures = find_images(folder / config["img_path"].value)
+    pictures = find_images(str(folder / config["img_path"].value))
     for number, picture in enumerate(Path(os.path.relpath(each)) for each in sorted(pictures)):
         url = f"http://127.0.0.1:{port}/imagenet/prediction"
         command = f"{python} {config['pipline'].value} --url={url}"
