@@ -1076,7 +1076,7 @@ class BenchmarkConfig(Settings):
     """serve: length of one turn."""
     versus_command: str | None = None
     """serve: starts another server of the documents' request, with {folder} (the export) and {port}
-    in it; null is a minimal FastAPI handler around ONNX Runtime, an empty text none at all."""
+    in it, beside the minimal FastAPI handler around ONNX Runtime; an empty text leaves out both."""
     plot: str | None = None
     """infer: PNG to draw latency and agreement into."""
     json: bool = False
