@@ -674,10 +674,10 @@ class ConvertConfig(Settings):
 class ServeLimits(Settings):
     """Limits."""
 
-    max_batch: Count = 1
-    """Pictures per run of the network, of several requests together; on a CPU 1 is fastest."""
-    batch_delay_ms: NotNegative = 2.0
-    """Longest wait for other requests to share a run with, milliseconds; not with --max-batch 1."""
+    max_batch: Count = 4
+    """Pictures per run of the network, of the requests that wait at that moment."""
+    batch_delay_ms: NotNegative = 0.0
+    """Longest wait for more requests to share a run with, milliseconds; on a CPU 0 is fastest."""
     max_images: Count = 32
     """Pictures that one request may hold."""
     max_body_mb: Annotated[float, Meta(gt=0, le=1024)] = 16.0
