@@ -166,14 +166,18 @@ def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, i
 
 
 def memory_mb(session: int) -> float:
-    """Returns the memory of a session's processes, pages that they share counted once."""
+    """Returns the memory of a session's processes, pages that they share counted once.
+
+    Not files that they map, such as libraries: their share grows whenever another program that
+    maps them ends, which looks like a leak.
+    """
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended in the meantime
             # the name, in parentheses, may hold anything
             if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == session:
                 lines = (process / "smaps_rollup").read_text().splitlines()
-                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
     return total / 1000 if total else math.nan
 
 
