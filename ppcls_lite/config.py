@@ -691,10 +691,10 @@ class ConvertConfig(Settings):
 class ServeLimits(Settings):
     """Limits."""
 
-    max_batch: Count = 1
-    """Pictures per run of the network, of several requests together; on a CPU 1 is fastest."""
-    batch_delay_ms: NotNegative = 2.0
-    """Longest wait for other requests to share a run with, milliseconds; not with --max-batch 1."""
+    max_batch: Count = 4
+    """Pictures per run of the network, of the requests that wait at that moment."""
+    batch_delay_ms: NotNegative = 0.0
+    """Longest wait for more requests to share a run with, milliseconds; on a CPU 0 is fastest."""
     max_images: Count = 32
     """Pictures that one request may hold."""
     max_body_mb: Annotated[float, Meta(gt=0, le=1024)] = 16.0
@@ -1096,7 +1096,7 @@ class BenchmarkConfig(Settings):
     """serve: length of one turn."""
     versus_command: str | None = None
     """serve: starts another server of the documents' request, with {folder} (the export) and {port}
-    in it; null is a minimal FastAPI handler around ONNX Runtime, an empty text none at all."""
+    in it, beside the minimal FastAPI handler around ONNX Runtime; an empty text leaves out both."""
     plot: str | None = None
     """infer: PNG to draw latency and agreement into."""
     json: bool = False

@@ -241,6 +241,18 @@ def test_overload_is_refused_and_told_when_to_come_back(exported, tmp_path):
         assert server.post("/predict", CAT.read_bytes()).status_code == 200
 
 
+def test_as_many_clients_as_places_are_never_refused(exported, tmp_path):
+    with serving(exported, tmp_path / "log", "--max-concurrency=3") as server:
+
+        def client(_: int) -> set[int]:
+            with requests.Session() as session:
+                url = f"{server.url}/predict"
+                return {session.post(url, CAT.read_bytes()).status_code for _ in range(150)}
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(client, range(3))) == [{200}] * 3
+
+
 def test_a_key_is_asked_for_and_nobody_outlives_the_supervisor(exported, tmp_path):
     (tmp_path / "key").write_text("secret\n")
     with serving(exported, tmp_path / "log", f"--api-key-file={tmp_path / 'key'}") as server:
@@ -260,7 +272,7 @@ def test_a_key_is_asked_for_and_nobody_outlives_the_supervisor(exported, tmp_pat
 
 def test_requests_share_runs_of_the_network_and_sigterm_lets_them_end(exported, tmp_path):
     # With Paddle as well, which brings a handler of SIGTERM that would end the worker at once.
-    flags = ("--max-batch=4", "--batch-delay-ms=1000", "--engine=all")
+    flags = ("--max-batch=4", "--batch-delay-ms=3000", "--engine=all")
     with serving(exported, tmp_path / "log", *flags) as server:
 
         def classify(_: int = 0) -> list[float]:
@@ -275,9 +287,18 @@ def test_requests_share_runs_of_the_network_and_sigterm_lets_them_end(exported, 
             runs = float(text.split("ppcls_batch_pictures_count ")[1].split()[0])
             assert "ppcls_batch_pictures_sum 9.0" in text and runs < 9
             assert f'ppcls_batch_pictures_bucket{{le="4.0"}} {runs}' in text  # never more than 4
-            waiting = pool.submit(classify)  # for companions, a second long
+            waiting = pool.submit(classify)  # for companions, three seconds long
             time.sleep(0.5)
-            assert server.stop() == 0
+            server.process.send_signal(signal.SIGTERM)
+            refused = False
+            while not refused and not waiting.done():
+                time.sleep(0.1)
+                try:
+                    server.get("/v2/health/live")
+                except requests.ConnectionError as error:
+                    refused = "refused" in str(error)
+            assert refused  # at once: nobody waits in a queue that is never served
+            assert server.process.wait(60) == 0
             assert np.allclose(waiting.result(), alone, atol=1e-6)
         with pytest.raises(requests.ConnectionError):
             server.get("/v2/health/live")

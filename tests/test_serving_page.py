@@ -42,7 +42,7 @@ def page(browser, server):
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server.url)
-    assert "Authorization" in page.get_by_role("alert").inner_text()  # the page asks for the key
+    page.get_by_text("asks for its key").wait_for()
     page.get_by_label("Key of this server").fill("secret")
     page.keyboard.press("Tab")
     page.get_by_role("option", name="mobilenet_v3_small (version 1)").wait_for(state="attached")
@@ -71,6 +71,17 @@ def test_a_picture_is_classified_shown_and_redone_with_another_engine(page, expe
     command = page.evaluate("navigator.clipboard.readText()")
     assert "curl" in command and "@chelsea.jpg" in command and "engine=paddle_inference" in command
     assert "secret" not in command
+
+
+def test_a_picture_given_before_the_key_is_classified_with_it(page):
+    page.reload()
+    page.get_by_text("asks for its key").wait_for()
+    page.locator("#file").set_input_files(CAT)
+    for key, told in (("wrong", "not the key"), ("secret", "ms in the server")):
+        page.get_by_label("Key of this server").fill(key)
+        page.keyboard.press("Tab")
+        page.get_by_text(told).wait_for()
+    assert not page.get_by_role("alert").is_visible()
 
 
 def test_what_is_no_picture_is_told_and_the_next_one_works(page):

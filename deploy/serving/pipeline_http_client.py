@@ -44,7 +44,7 @@ def main() -> int:
               file=sys.stderr)  # fmt: skip
         return 1
     print(reply)
-    return 1 if reply["err_no"] else 0
+    return 1 if reply.get("err_no", 1) else 0  # Paddle Serving's gateway has errors without it
 
 
 def pictures(path: Path) -> list[Path]:

@@ -59,7 +59,7 @@ def drive(
 
 
 def read_answer(connection: socket.socket) -> bool:
-    """Reads one answer; tells whether its status is 200.
+    """Reads one answer; tells whether it is one: Paddle Serving's failures have status 200, too.
 
     Raises:
         OSError: the connection was closed before its end, or it does not say its length.
@@ -67,14 +67,14 @@ def read_answer(connection: socket.socket) -> bool:
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(connection)
-    head, _, rest = data.partition(b"\r\n\r\n")
+    head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     if not lengths:
         raise OSError("the answer does not say its length")
-    missing = int(lengths[0].partition(b":")[2]) - len(rest)
-    while missing > 0:
-        missing -= len(_some(connection))
-    return head.startswith(b"HTTP/1.1 200")
+    length = int(lengths[0].partition(b":")[2])
+    while len(body) < length:
+        body += _some(connection)
+    return head.startswith(b"HTTP/1.1 200") and b'"err_no":0' in body.replace(b" ", b"")
 
 
 def _some(connection: socket.socket) -> bytes:

@@ -54,12 +54,16 @@ class Turn:
         """Answered requests a second."""
         return len(self.times) / self.seconds
 
+    def words(self) -> str:
+        """Says all but the times."""
+        return f"{self.rate:.1f} a second, {self.failed} failed, {self.memory:.0f} MB"
+
 
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
-    """Measures both servers with every number of clients, each with one picture a request.
+    """Measures all servers with every number of clients, each with one picture a request.
 
     The clients are threads of this process and share the cores with the servers. `ours_over` is
-    the median over the rounds of our requests a second over the other's in the same round;
+    the median over the rounds of our requests a second over the row's in the same round;
     `memory_mb` is each server's after the first and after the last of them.
     """
     found: list[dict[str, Any]] = []
@@ -72,11 +76,12 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
         requests = [request_bytes("localhost", PATH, body) for body in bodies(config)]
         python = shlex.quote(sys.executable)
         ours = f"{python} -m ppcls_lite serve {{folder}} --port {{port}} --workers {workers}"
-        peer = HERE / "fastapi_peer.py"
-        other = config.versus_command or f"{python} {peer} {{folder}} {{port}} {workers}"
         commands = {"ours": ours}
         if config.versus_command != "":
-            commands["other" if config.versus_command else "minimal FastAPI"] = other
+            peer = HERE / "fastapi_peer.py"
+            commands["minimal FastAPI"] = f"{python} {peer} {{folder}} {{port}} {workers}"
+        if config.versus_command:
+            commands["other"] = config.versus_command
         with contextlib.ExitStack() as stack:
             servers = {
                 name: stack.enter_context(running(command, export, requests[0]))
@@ -85,15 +90,19 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
             for clients in config.clients:
                 results: dict[str, list[Turn]] = {name: [] for name in servers}
                 for turn in range(config.rounds):
-                    say(f"{clients} clients, round {turn + 1} of {config.rounds}")
                     for name, (port, session) in servers.items():
                         driven = drive(port, requests, clients, config.seconds)
                         results[name].append(Turn(*driven, memory_mb(session)))
-                found += [row(name, clients, turns) for name, turns in results.items()]
-                if len(servers) > 1:
-                    pairs = zip(*results.values(), strict=True)
-                    ratios = [mine.rate / max(its.rate, 1e-9) for mine, its in pairs]
-                    found[-2]["ours_over"] = round(statistics.median(ratios), 3)
+                        say(
+                            f"{clients} clients, round {turn + 1} of {config.rounds}, {name}: "
+                            + results[name][-1].words()
+                        )
+                for name, turns in results.items():
+                    found.append(row(name, clients, turns))
+                    if name != "ours":
+                        pairs = zip(results["ours"], turns, strict=True)
+                        ratios = [mine.rate / max(its.rate, 1e-9) for mine, its in pairs]
+                        found[-1]["ours_over"] = round(statistics.median(ratios), 3)
     return found, {"request": PATH, "seconds": config.seconds, "rounds": config.rounds}
 
 
@@ -148,22 +157,27 @@ def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, i
             yield port, process.pid
         finally:
             process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
-            except subprocess.TimeoutExpired:
+            # Paddle Serving's gateway outlives the process that started it.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
 
 
 def memory_mb(session: int) -> float:
-    """Returns the memory of a session's processes, pages that they share counted once."""
+    """Returns the memory of a session's processes, pages that they share counted once.
+
+    Not files that they map, such as libraries: their share grows whenever another program that
+    maps them ends, which looks like a leak.
+    """
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended in the meantime
             # the name, in parentheses, may hold anything
             if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == session:
                 lines = (process / "smaps_rollup").read_text().splitlines()
-                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
     return total / 1000 if total else math.nan
 
 

@@ -6,10 +6,10 @@ twice the requests a second of one process with a thread pool (docs/serving.md).
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.serving import metrics
 from ppcls_lite.deploy.serving.problems import RequestError
 
-T = TypeVar("T")
+Answer = asyncio.Future[np.ndarray]  # probabilities [N, K]
 
 # Formats of photographs. Pillow knows more, and starts Ghostscript for one of them (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -31,13 +31,9 @@ class ComputeThread:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
 
-    async def run(self, job: Callable[[], T]) -> T:
-        """Waits for its turn and for the job; cancelled while waiting, the job is dropped."""
-        metrics.QUEUE.inc()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, job)
-        finally:
-            metrics.QUEUE.dec()
+    def submit(self, job: Callable[[], None]) -> None:
+        """Puts a job, which may not raise anything, at the end of the queue."""
+        self._pool.submit(job)
 
     def close(self) -> None:
         """Ends the thread after the job under way."""
@@ -46,6 +42,9 @@ class ComputeThread:
 
 class Batcher:
     """Puts the pictures of several requests into one run of a network.
+
+    A run takes what has been decoded when nothing is left to decode, or when it is full: alone, a
+    request never waits for others.
 
     Args:
         predictor: the network.
@@ -68,53 +67,64 @@ class Batcher:
         self._thread = thread
         self._max_batch = max_batch
         self._delay = delay
-        self._waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._runs: set[asyncio.Task[None]] = set()  # an unreferenced task may be collected
+        # Filled by the event loop and emptied by the compute thread, which a deque allows.
+        self._requests: deque[tuple[Callable[[], np.ndarray], Answer]] = deque()
+        self._made: list[tuple[np.ndarray, Answer]] = []  # the compute thread's
+        self._timer: asyncio.TimerHandle | None = None  # the event loop's
 
     async def __call__(self, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Runs the network on the images [N, 3, H, W] that `make` makes: probabilities [N, K].
 
+        Cancelled while waiting for its turn, it costs the thread nothing.
+
         Raises:
             RequestError: by `make`.
         """
-        if self._max_batch == 1:
-            return await self._thread.run(lambda: self._probabilities(make()))
-        images = await self._thread.run(make)
-        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
-        self._waiting.append((images, answer))
-        if sum(len(images) for images, _ in self._waiting) >= self._max_batch:
-            self._start()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay, self._start)
-        return await answer
-
-    def _start(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        # Whoever gave up waiting needs no answer.
-        batch = [entry for entry in self._waiting if not entry[1].done()]
-        self._waiting = []
-        if batch:
-            task = asyncio.get_running_loop().create_task(self._run(batch))
-            self._runs.add(task)
-            task.add_done_callback(self._runs.discard)
-
-    async def _run(self, batch: list[tuple[np.ndarray, "asyncio.Future[np.ndarray]"]]) -> None:
-        images = np.concatenate([images for images, _ in batch])
+        answer: Answer = asyncio.get_running_loop().create_future()
+        metrics.QUEUE.inc()
         try:
-            probs = await self._thread.run(lambda: self._probabilities(images))
-        except Exception as error:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
+            self._requests.append((make, answer))
+            self._thread.submit(self._take_one)
+            return await answer
+        finally:
+            metrics.QUEUE.dec()
+
+    def _take_one(self) -> None:
+        make, answer = self._requests.popleft()
+        if not answer.done():
+            try:
+                self._made.append((make(), answer))
+            except Exception as error:  # bad input, and defects: the request's, not the thread's
+                _settle([(answer, error)])
+        count = sum(len(images) for images, _ in self._made)
+        if count >= self._max_batch or not (self._delay or self._requests):
+            self._run()
+        elif self._delay and count:
+            answer.get_loop().call_soon_threadsafe(self._set_timer)
+
+    def _set_timer(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._delay, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self._thread.submit(self._run)
+
+    def _run(self) -> None:
+        # Whoever gave up waiting needs no answer.
+        batch = [(images, answer) for images, answer in self._made if not answer.done()]
+        self._made = []
+        if not batch:
             return
-        start = 0
-        for images, answer in batch:
-            if not answer.done():
-                answer.set_result(probs[start : start + len(images)])
-            start += len(images)
+        answers = [answer for _, answer in batch]
+        try:
+            probs = self._probabilities(np.concatenate([images for images, _ in batch]))
+        except Exception as error:
+            _settle([(answer, error) for answer in answers])
+            return
+        ends = np.cumsum([len(images) for images, _ in batch])
+        _settle(list(zip(answers, np.split(probs, ends[:-1]), strict=True)))
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         parts = []
@@ -125,6 +135,21 @@ class Batcher:
             metrics.RUN.labels(self._name).observe(time.perf_counter() - begin)
             metrics.BATCH.observe(len(part))
         return np.concatenate(parts)
+
+
+def _settle(results: list[tuple[Answer, np.ndarray | Exception]]) -> None:
+    """Hands results to those who wait for them; called on the compute thread."""
+
+    def settle() -> None:
+        for answer, result in results:
+            if answer.done():  # it gave up in the meantime
+                continue
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+    results[0][0].get_loop().call_soon_threadsafe(settle)
 
 
 def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarray:

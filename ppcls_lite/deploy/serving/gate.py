@@ -126,9 +126,17 @@ class Gate:
             return
         seconds = self._service.config.timeout
         notes = scope["state"]["notes"]
-        with self._service.slot():
+        with self._service.slot() as free:
+
+            async def answer(message: Message) -> None:
+                # Before the client can send its next request, which may come sooner than this
+                # one's end: as many clients as there are places are never refused.
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    free()
+                await send(message)
+
             try:
-                await asyncio.wait_for(self._work(scope, headers, receive, send), seconds)
+                await asyncio.wait_for(self._work(scope, headers, receive, answer), seconds)
             except asyncio.TimeoutError as error:
                 if "bytes" not in notes:
                     raise RequestError(

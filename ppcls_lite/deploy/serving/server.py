@@ -115,6 +115,9 @@ class Supervisor:
         self._stopping = True
 
     def _end(self) -> None:
+        # Closed here and by every worker, it refuses clients; open, it would keep them waiting for
+        # an answer that never comes.
+        self._port.close()
         for worker in self._workers:
             worker.terminate()
         deadline = time.monotonic() + self._config.drain_timeout + 5

@@ -84,8 +84,8 @@ class Service:
             )
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Holds one of the worker's places for requests.
+    def slot(self) -> Iterator[Callable[[], None]]:
+        """Holds one of the worker's places for requests; what it gives frees the place earlier.
 
         Raises:
             RequestError: all are taken.
@@ -96,11 +96,19 @@ class Service:
             )
         self._held += 1
         metrics.IN_PROGRESS.inc()
+        held = True
+
+        def free() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._held -= 1
+                metrics.IN_PROGRESS.dec()
+
         try:
-            yield
+            yield free
         finally:
-            self._held -= 1
-            metrics.IN_PROGRESS.dec()
+            free()
 
     async def infer(self, served: Served, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Images [N, 3, H, W] -> probabilities [N, K]; `make` runs on the compute thread."""
