@@ -16,8 +16,8 @@ FLAGS = (
 )  # fmt: skip
 SOURCE, *INCLUDED = (
     Path(__file__).with_name(name)
-    for name in ("kernels.cc", "block.h", "ends.h", "squeeze_excite.h", "depthwise.h",
-                 "pointwise.h", "batch_norm.h", "threads.h", "lanes.h")
+    for name in ("kernels.cc", "block.h", "ends.h", "dense.h", "squeeze_excite.h",
+                 "depthwise.h", "pointwise.h", "batch_norm.h", "threads.h", "lanes.h")
 )  # fmt: skip
 
 
