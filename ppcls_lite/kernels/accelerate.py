@@ -21,7 +21,7 @@ from ppcls_lite.kernels.layers import (
     FusedHead,
     FusedStem,
     Gate,
-)  # fmt: skip
+)
 from ppcls_lite.native import Unavailable
 
 ACTIVATIONS = {nn.ReLU: abi.RELU, nn.ReLU6: abi.RELU6, nn.Hardswish: abi.HARD_SWISH}
