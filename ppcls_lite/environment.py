@@ -1,6 +1,7 @@
 """What must be settled before paddle is imported: threads, and its import-time chatter."""
 
 import contextlib
+import gc
 import io
 import os
 import types
@@ -55,6 +56,9 @@ def load_paddle() -> types.ModuleType:
     # Paddle warns when the user asks for more than one thread.
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle
+    # Python's collector would look through a hundred thousand objects of the libraries, 0.1 s at a
+    # time, for garbage that is not there.
+    gc.freeze()
     return paddle
 
 

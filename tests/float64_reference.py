@@ -26,7 +26,7 @@ from paddle import nn
 from ppcls_lite.arch.flavours import HardSigmoid
 from ppcls_lite.arch.layers import SqueezeExcite
 from ppcls_lite.arch.zoo import ZOO, create_model
-from ppcls_lite.kernels import abi, layers
+from ppcls_lite.kernels import abi, calls
 from ppcls_lite.kernels.accelerate import accelerate
 
 Sides = list[np.ndarray]  # of the values of one activation after the other: 0, 1, ... from below
@@ -88,18 +88,18 @@ def watch(layer: nn.Layer, told: Sides | None = None) -> Sides:
 def watched_kernels() -> Iterator[Sides]:
     """Gives the sides that the kernels take, in the order of the layers."""
     seen: Sides = []
-    run = layers._Call.run
+    run = calls.Call.run
 
-    def watching(call: layers._Call, direction: str) -> None:
+    def watching(call: calls.Call, direction: str) -> None:
         run(call, direction)
         if direction == "forward":
             seen.extend(kernel_sides(call.struct))
 
-    layers._Call.run = watching
+    calls.Call.run = watching
     try:
         yield seen
     finally:
-        layers._Call.run = run
+        calls.Call.run = run
 
 
 KINKS = {abi.RELU: (0.0,), abi.RELU6: (0.0, 6.0), abi.HARD_SWISH: (-3.0, 3.0)}
@@ -128,7 +128,7 @@ def kernel_sides(struct: ctypes.Structure) -> Iterator[np.ndarray]:
     elif isinstance(struct, abi.Stem):
         shape = (struct.images, struct.out_height, struct.out_width, struct.out_channels)
         yield _sides(_normalised(struct.z, struct.bn, shape), KINKS[struct.activation])
-    else:
+    elif isinstance(struct, abi.Head):
         shape = (struct.images, struct.pixels, 1, struct.out_channels)
         yield _sides(_normalised(struct.z, struct.bn, shape), KINKS[struct.activation])
 
@@ -200,9 +200,9 @@ class Reference:
 
     def kernels(self, threads: int = 2):
         model = self._model()
+        behind = watch(model.classifier)  # Paddle runs its activation in any case
         net = accelerate(model, threads)
         assert all(piece.fused for piece in net.pieces), net.summary()
-        behind = watch(model.classifier)  # Paddle runs it in any case
         with watched_kernels() as sides:
             found = step(net, model, self.images, self.labels)
         return *found, sides + behind

@@ -205,6 +205,25 @@ void head(const char* name, const Case& t) {
   arrays.print();
 }
 
+void dense(const char* name, Index rows, Index in, Index out, Index threads, bool trained) {
+  Arrays arrays(name);
+  Dense d{};
+  d.threads = threads, d.rows = rows, d.in = in, d.out = out;
+  d.x = arrays.input(rows * in);
+  d.weight = arrays.input(in * out);
+  if (trained) d.bias = arrays.input(out);
+  d.y = arrays.output("y", rows * out);
+  mobile_dense_forward(&d);
+  d.dy = arrays.input(rows * out);
+  d.dx = arrays.output("dx", rows * in);
+  if (trained) {
+    d.d_weight = arrays.output("d_weight", in * out);
+    d.d_bias = arrays.output("d_bias", out);
+  }
+  mobile_dense_backward(&d);
+  arrays.print();
+}
+
 }  // namespace
 
 int main() {
@@ -229,4 +248,6 @@ int main() {
   head("head",    {5, 3,  3, 13, 0,  37, 1, 1, kHardSwish, 2, 'n', false, false, false, false});
   head("head1",   {7, 1,  1, 8,  0,  24, 1, 1, kRelu,      3, 'n', false, false, false, false});
   head("head-f",  {2, 4,  3, 8,  0,  11, 1, 1, kRelu6,     1, 'n', false, false, true,  false});
+  dense("dense", 5, 19, 37, 2, true);
+  dense("dense-f", 3, 7, 2, 4, false);  // fewer columns than threads
 }

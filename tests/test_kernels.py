@@ -123,6 +123,17 @@ def test_every_kind_of_block_of_the_zoo_against_float64(kind):
     )
 
 
+@pytest.mark.parametrize(("width", "out", "bias"), [(45, 19, None), (64, 1, None), (7, 33, False)])
+def test_layers_of_the_classifier_against_float64(width, out, bias):
+    paddle.seed(0)
+    layer = nn.Linear(width, out, bias_attr=bias)
+    double = in_double(lambda: nn.Linear(width, out, bias_attr=bias), layer)
+    x, dy = paddle.randn([5, width]), paddle.randn([5, out])
+    expected = results(double, double, x.astype("float64"), dy.astype("float64"))
+    ours = errors(results(walk._dense(layer, 2), layer, x, dy), expected)
+    assert ours.keys() >= {"y", "dx", "d weight"} and max(ours.values()) < ROUNDING, ours
+
+
 def test_evaluation_weights_and_export_do_not_notice():
     model = create_model("mobilenet_v3_small", 10)
     names = list(model.state_dict())
@@ -271,7 +282,7 @@ def test_kernels_asked_for_and_not_to_be_had_is_a_users_mistake(pictures, tmp_pa
 
 def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):
     lines = []
-    for struct in (abi.BatchNorm, abi.SqueezeExcite, abi.Block, abi.Stem, abi.Head):
+    for struct in (abi.BatchNorm, abi.SqueezeExcite, abi.Block, abi.Stem, abi.Head, abi.Dense):
         for name, _ in struct._fields_:
             lines.append(
                 f"static_assert(offsetof(mobile::{struct.__name__}, {name}) =="

@@ -99,8 +99,8 @@ def test_two_processes_average_the_gradients_of_their_halves(tmp_path):
         net = accelerate(model, 1)
         halves.append(step(net, model, reference.images[half], reference.labels[half])[0])
     together = {k: (halves[0][k] + halves[1][k]) / 2 for k in halves[0]}
-    # Paddle multiplies the classifier with another number of threads there; measured 1e-5.
-    assert distance(dict(np.load(out)), together) < ROUNDING
+    # Averaging rounds once, 3e-8 of the size; the halves themselves are the same bits.
+    assert distance(dict(np.load(out)), together) < 1e-7
 
 
 def test_a_pruned_network_trains_in_the_kernels():

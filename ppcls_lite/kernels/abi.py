@@ -1,4 +1,4 @@
-"""The C interface of the kernels: the structs of batch_norm.h, squeeze_excite.h, block.h, ends.h.
+"""The C interface of the kernels: the structs of the headers here.
 
 A C compiler lays out fields in order, so here stand the same names in the same order. Numbers are
 64 bits wide throughout; a null pointer means "none" or "not wanted", as the C++ side says.
@@ -84,6 +84,15 @@ class Head(ctypes.Structure):
     ]
 
 
+class Dense(ctypes.Structure):
+    """`Dense` of dense.h."""
+
+    _fields_ = [
+        *_numbers("threads rows in out"),
+        *_pointers("x weight bias y dy dx d_weight d_bias"),
+    ]
+
+
 # Functions of the library, each of which takes a pointer to one struct.
 FUNCTIONS = {
     "mobile_stem_forward": Stem,
@@ -92,4 +101,6 @@ FUNCTIONS = {
     "mobile_block_backward": Block,
     "mobile_head_forward": Head,
     "mobile_head_backward": Head,
+    "mobile_dense_forward": Dense,
+    "mobile_dense_backward": Dense,
 }

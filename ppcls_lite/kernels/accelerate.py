@@ -14,7 +14,14 @@ from ppcls_lite.arch.mnasnet import MNASNet
 from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
 from ppcls_lite.kernels import abi
 from ppcls_lite.kernels.build import load_kernels
-from ppcls_lite.kernels.layers import ConvNorm, FusedBlock, FusedHead, FusedStem, Gate
+from ppcls_lite.kernels.layers import (
+    ConvNorm,
+    FusedBlock,
+    FusedDense,
+    FusedHead,
+    FusedStem,
+    Gate,
+)
 from ppcls_lite.native import Unavailable
 
 ACTIVATIONS = {nn.ReLU: abi.RELU, nn.ReLU6: abi.RELU6, nn.Hardswish: abi.HARD_SWISH}
@@ -60,10 +67,12 @@ class AcceleratedModel(nn.Layer):
     Forward hooks of inner layers, double backward and gradients of the images are not supported.
     """
 
-    def __init__(self, model: nn.Layer, pieces: list[Piece]) -> None:
+    def __init__(self, model: nn.Layer, pieces: list[Piece], threads: int) -> None:
         super().__init__()
         self.model = model
         self.pieces = pieces
+        # Not a sublayer, as the layers belong to the model.
+        self.classifier = [_dense(layer, threads) or layer for layer in model.classifier]
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W]
         if not self.model.training:
@@ -82,7 +91,9 @@ class AcceleratedModel(nn.Layer):
                 channels_last = False
         if not isinstance(self.pieces[-1].fused, FusedHead):
             x = self.model.avgpool(x).squeeze([2, 3])
-        return self.model.classifier(x)  # [N, K]
+        for run in self.classifier:
+            x = run(x)
+        return x  # [N, K]
 
     def summary(self) -> str:
         """What runs where, in one line."""
@@ -107,7 +118,7 @@ def accelerate(model: nn.Layer, threads: int) -> AcceleratedModel:
     pieces = [_piece(name, layers, build, threads) for name, layers, build in _split(model)]
     if not any(piece.fused for piece in pieces):
         raise Unavailable(f"no part fits: {pieces[0].name}: {pieces[0].reason}")
-    return AcceleratedModel(model, pieces)
+    return AcceleratedModel(model, pieces, threads)
 
 
 def _piece(name: str, layers: list[nn.Layer], build: Any, threads: int) -> Piece:
@@ -154,6 +165,14 @@ def _stem(layers: list[nn.Layer], threads: int) -> FusedStem:
 
 def _head(layers: list[nn.Layer], threads: int) -> FusedHead:
     return FusedHead(_pointwise(layers), threads)
+
+
+def _dense(layer: nn.Layer, threads: int) -> FusedDense | None:
+    """None: the layer runs as it is."""
+    hooks = layer._forward_pre_hooks or layer._forward_post_hooks
+    if type(layer) is not nn.Linear or hooks or layer.weight.dtype != paddle.float32:
+        return None
+    return FusedDense(layer, threads)
 
 
 def _block(layers: list[nn.Layer], threads: int) -> FusedBlock | DroppingBlock:

@@ -1,5 +1,6 @@
 // The C interface: a function for each piece and direction. abi.py has the structs once more.
 #include "block.h"
+#include "dense.h"
 #include "ends.h"
 
 extern "C" void mobile_block_forward(const mobile::Block* block) {
@@ -63,5 +64,9 @@ extern "C" void mobile_head_backward(const mobile::Head* head) {
   pointwise_stage_backward(h.x, h.weight, h.z, h.d_y, linear, h.images * h.pixels, h.in_channels,
                            h.out_channels, h.threads, nullptr, h.d_weight, h.dx);
 }
+
+extern "C" void mobile_dense_forward(const mobile::Dense* dense) { dense_forward(*dense); }
+
+extern "C" void mobile_dense_backward(const mobile::Dense* dense) { dense_backward(*dense); }
 
 extern "C" void mobile_set_gemm(mobile::Gemm gemm) { mobile::gemm = gemm; }

@@ -1,16 +1,13 @@
-"""Stem, block and head as autograd functions; the parameters stay the network's own."""
+"""Stem, block, head and linear layer as autograd functions; parameters stay the network's own."""
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import paddle
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
 from ppcls_lite.kernels import abi
-from ppcls_lite.kernels.build import load_kernels
+from ppcls_lite.kernels.calls import Call, Gradients, empty, finish, start
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,18 @@ class FusedHead:
         return _Head.apply(x.contiguous(), self, *_trained([self.unit]))
 
 
+@dataclass(frozen=True)
+class FusedDense:
+    """[N, in] to [N, out]."""
+
+    layer: nn.Linear
+    threads: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        trained = [p for p in self.layer.parameters() if not p.stop_gradient]
+        return _Dense.apply(x.contiguous(), self, *trained)
+
+
 def _trained(units: list[Any]) -> list[Tensor]:
     """The parameters that want a gradient."""
     layers: list[nn.Layer] = []
@@ -88,82 +97,18 @@ def _trained(units: list[Any]) -> list[Tensor]:
     return [p for layer in layers for p in layer.parameters() if not p.stop_gradient]
 
 
-def _empty(*shape: int) -> Tensor:
-    return paddle.empty(shape, "float32")
-
-
-class _Call:
-    """A struct for the kernels, and what has to live as long as it does."""
-
-    def __init__(self, struct: ctypes.Structure, name: str) -> None:
-        self.struct, self.name = struct, name
-        self.kept: list[Any] = []
-
-    def point(self, target: ctypes.Structure, **tensors: Tensor | None) -> None:
-        """Sets pointers; the tensors are kept alive."""
-        for field, tensor in tensors.items():
-            setattr(target, field, None if tensor is None else tensor.data_ptr())
-            self.kept.append(tensor)
-
-    def batch_norm(self, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
-        saved = np.empty((2, norm.weight.shape[0]), np.float32)  # far cheaper than a tensor
-        self.kept.append(saved)
-        target.mean, target.inv_std = saved[0].ctypes.data, saved[1].ctypes.data
-        self.point(
-            target,
-            gamma=norm.weight,
-            beta=norm.bias,
-            running_mean=norm._mean,
-            running_var=norm._variance,
-        )
-        target.epsilon, target.momentum = norm._epsilon, norm._momentum
-        target.frozen = not norm.training or bool(norm._use_global_stats)
-
-    def run(self, direction: str) -> None:
-        getattr(load_kernels(), f"mobile_{self.name}_{direction}")(self.struct)
-
-
-class _Gradients:
-    """Room for the gradients of a PyLayer's inputs, found by parameter; None: not wanted."""
-
-    def __init__(self, ctx: Any) -> None:
-        self.x = None if ctx.x.stop_gradient else _empty(*ctx.x.shape)
-        self.trained = [_empty(*p.shape) for p in ctx.trained]
-        self._by_id = {id(p): g for p, g in zip(ctx.trained, self.trained, strict=True)}
-
-    def of(self, parameter: Tensor | None) -> Tensor | None:
-        return self._by_id.get(id(parameter))
-
-    def batch_norm(self, call: _Call, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
-        call.point(target, d_gamma=self.of(norm.weight), d_beta=self.of(norm.bias))
-
-    def all(self) -> tuple[Tensor | None, ...]:
-        return (self.x, *self.trained)
-
-
-def _finish(ctx: Any, gradients: _Gradients) -> tuple[Tensor | None, ...]:
-    ctx.call.run("backward")
-    ctx.call = ctx.x = None  # frees what forward stored as backward goes on
-    return gradients.all()
-
-
-def _start(ctx: Any, call: _Call, x: Tensor, trained: tuple[Tensor, ...]) -> None:
-    call.run("forward")
-    ctx.call, ctx.x, ctx.trained = call, x, trained
-
-
 def _window(conv: nn.Conv2D, height: int, width: int) -> dict[str, int]:
     """Kernel, stride, padding at the top and left, and the size of what comes out."""
     kernel, stride = conv._kernel_size[0], conv._stride[0]
     window = {"kernel": kernel, "stride": stride}
-    for side, start, size in (("height", "top", height), ("width", "left", width)):
+    for side, edge, size in (("height", "top", height), ("width", "left", width)):
         if conv._padding_algorithm == "SAME":  # as little as needed, less of it before than after
             out = -(-size // stride)
             before = max((out - 1) * stride + kernel - size, 0) // 2
         else:
             before = conv._updated_padding[0 if side == "height" else 1]
             out = (size + 2 * before - kernel) // stride + 1
-        window |= {f"pad_{start}": before, f"out_{side}": out}
+        window |= {f"pad_{edge}": before, f"out_{side}": out}
     return window
 
 
@@ -178,21 +123,21 @@ class _Stem(PyLayer):
             threads=stem.threads, images=images, height=height, width=width, in_channels=channels,
             out_channels=out[3], activation=unit.activation, **window,
         )  # fmt: skip
-        call = _Call(struct, "stem")
-        y = _empty(*out)
-        call.point(struct, x=x, weight=unit.conv.weight, z=_empty(*out), y=y)
+        call = Call(struct, "stem")
+        y = empty(*out)
+        call.point(struct, x=x, weight=unit.conv.weight, z=empty(*out), y=y)
         call.batch_norm(struct.bn, unit.norm)
-        _start(ctx, call, x, trained)
+        start(ctx, call, x, trained)
         ctx.unit, ctx.out = unit, out
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        call, gradients = ctx.call, _Gradients(ctx)
+        call, gradients = ctx.call, Gradients(ctx)
         d_weight = gradients.of(ctx.unit.conv.weight)
-        call.point(call.struct, dy=dy.contiguous(), d_weight=d_weight, d_y=_empty(*ctx.out))
+        call.point(call.struct, dy=dy.contiguous(), d_weight=d_weight, d_y=empty(*ctx.out))
         gradients.batch_norm(call, call.struct.bn, ctx.unit.norm)
-        return _finish(ctx, gradients)
+        return finish(ctx, gradients)
 
 
 class _Block(PyLayer):
@@ -207,23 +152,23 @@ class _Block(PyLayer):
             expanded=expanded, out_channels=out_channels, activation=block.activation,
             shortcut=block.shortcut, **window,
         )  # fmt: skip
-        call = _Call(struct, "block")
+        call = Call(struct, "block")
         if block.expand:
             call.point(
-                struct, expand_weight=block.expand.conv.weight, expand_z=_empty(*inner, expanded)
+                struct, expand_weight=block.expand.conv.weight, expand_z=empty(*inner, expanded)
             )
             call.batch_norm(struct.expand_bn, block.expand.norm)
-        y = _empty(*out, out_channels)
+        y = empty(*out, out_channels)
         call.point(
             struct, x=x, depthwise_weight=block.depthwise.conv.weight,
-            project_weight=block.project.conv.weight, depthwise_z=_empty(*out, expanded),
-            project_z=_empty(*out, out_channels), y=y,
+            project_weight=block.project.conv.weight, depthwise_z=empty(*out, expanded),
+            project_z=empty(*out, out_channels), y=y,
         )  # fmt: skip
         call.batch_norm(struct.depthwise_bn, block.depthwise.norm)
         call.batch_norm(struct.project_bn, block.project.norm)
         if block.gate:
             _point_gate(call, struct.se, block.gate, images)
-        _start(ctx, call, x, trained)
+        start(ctx, call, x, trained)
         ctx.block = block
         ctx.work = {"d_depthwise_y": (*out, expanded)}
         if block.expand:
@@ -232,13 +177,13 @@ class _Block(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        call, block, gradients = ctx.call, ctx.block, _Gradients(ctx)
+        call, block, gradients = ctx.call, ctx.block, Gradients(ctx)
         struct = call.struct
         call.point(
             struct, dy=dy.contiguous(), dx=gradients.x,
             d_depthwise_weight=gradients.of(block.depthwise.conv.weight),
             d_project_weight=gradients.of(block.project.conv.weight),
-            **{name: _empty(*shape) for name, shape in ctx.work.items()},
+            **{name: empty(*shape) for name, shape in ctx.work.items()},
         )  # fmt: skip
         gradients.batch_norm(call, struct.depthwise_bn, block.depthwise.norm)
         gradients.batch_norm(call, struct.project_bn, block.project.norm)
@@ -254,10 +199,10 @@ class _Block(PyLayer):
                 d_restore_weight=gradients.of(restore.weight),
                 d_restore_bias=gradients.of(restore.bias),
             )
-        return _finish(ctx, gradients)
+        return finish(ctx, gradients)
 
 
-def _point_gate(call: _Call, struct: abi.SqueezeExcite, gate: Gate, images: int) -> None:
+def _point_gate(call: Call, struct: abi.SqueezeExcite, gate: Gate, images: int) -> None:
     squeezed, channels = gate.reduce._out_channels, gate.restore._out_channels
     struct.squeezed, struct.activation, struct.first = squeezed, gate.activation, gate.first
     struct.gate_kind, struct.slope = gate.kind, gate.slope
@@ -265,8 +210,8 @@ def _point_gate(call: _Call, struct: abi.SqueezeExcite, gate: Gate, images: int)
         struct, reduce_weight=gate.reduce.weight, reduce_bias=gate.reduce.bias,
         restore_weight=gate.restore.weight, restore_bias=gate.restore.bias,
     )  # fmt: skip
-    narrow = {name: _empty(images, squeezed) for name in ("hidden_y", "hidden", "d_hidden_y")}
-    wide = {name: _empty(images, channels) for name in ("pooled", "gate_y", "gate", "d_gate_y")}
+    narrow = {name: empty(images, squeezed) for name in ("hidden_y", "hidden", "d_hidden_y")}
+    wide = {name: empty(images, channels) for name in ("pooled", "gate_y", "gate", "d_gate_y")}
     call.point(struct, **narrow, **wide)
 
 
@@ -280,20 +225,43 @@ class _Head(PyLayer):
             threads=head.threads, images=images, pixels=height * width, in_channels=channels,
             out_channels=out, activation=unit.activation,
         )  # fmt: skip
-        call = _Call(struct, "head")
-        y = _empty(images, out)
-        call.point(struct, x=x, weight=unit.conv.weight, z=_empty(images, height, width, out), y=y)
+        call = Call(struct, "head")
+        y = empty(images, out)
+        call.point(struct, x=x, weight=unit.conv.weight, z=empty(images, height, width, out), y=y)
         call.batch_norm(struct.bn, unit.norm)
-        _start(ctx, call, x, trained)
+        start(ctx, call, x, trained)
         ctx.unit, ctx.work = unit, (images, height, width, out)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        call, gradients = ctx.call, _Gradients(ctx)
+        call, gradients = ctx.call, Gradients(ctx)
         call.point(
-            call.struct, dy=dy.contiguous(), dx=gradients.x, d_y=_empty(*ctx.work),
+            call.struct, dy=dy.contiguous(), dx=gradients.x, d_y=empty(*ctx.work),
             d_weight=gradients.of(ctx.unit.conv.weight),
         )  # fmt: skip
         gradients.batch_norm(call, call.struct.bn, ctx.unit.norm)
-        return _finish(ctx, gradients)
+        return finish(ctx, gradients)
+
+
+class _Dense(PyLayer):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dense: FusedDense, *trained: Tensor) -> Tensor:
+        layer = dense.layer
+        rows, (width, out) = x.shape[0], layer.weight.shape
+        struct = abi.Dense(dense.threads, rows, width, out)
+        call = Call(struct, "dense")
+        y = empty(rows, out)
+        call.point(struct, x=x, weight=layer.weight, bias=layer.bias, y=y)
+        start(ctx, call, x, trained)
+        ctx.layer = layer
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        call, layer, gradients = ctx.call, ctx.layer, Gradients(ctx)
+        call.point(
+            call.struct, dy=dy.contiguous(), dx=gradients.x, d_weight=gradients.of(layer.weight),
+            d_bias=gradients.of(layer.bias),
+        )  # fmt: skip
+        return finish(ctx, gradients)

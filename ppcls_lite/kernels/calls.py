@@ -1,0 +1,75 @@
+"""One call of a kernel: its struct, the arrays it points to, and room for the gradients."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ppcls_lite.kernels import abi
+from ppcls_lite.kernels.build import load_kernels
+
+
+def empty(*shape: int) -> Tensor:
+    return paddle.empty(shape, "float32")
+
+
+class Call:
+    """A struct for the kernels, and what has to live as long as it does."""
+
+    def __init__(self, struct: ctypes.Structure, name: str) -> None:
+        self.struct, self.name = struct, name
+        self.kept: list[Any] = []
+
+    def point(self, target: ctypes.Structure, **tensors: Tensor | None) -> None:
+        """Sets pointers; the tensors are kept alive."""
+        for field, tensor in tensors.items():
+            setattr(target, field, None if tensor is None else tensor.data_ptr())
+            self.kept.append(tensor)
+
+    def batch_norm(self, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
+        saved = np.empty((2, norm.weight.shape[0]), np.float32)  # far cheaper than a tensor
+        self.kept.append(saved)
+        target.mean, target.inv_std = saved[0].ctypes.data, saved[1].ctypes.data
+        self.point(
+            target,
+            gamma=norm.weight,
+            beta=norm.bias,
+            running_mean=norm._mean,
+            running_var=norm._variance,
+        )
+        target.epsilon, target.momentum = norm._epsilon, norm._momentum
+        target.frozen = not norm.training or bool(norm._use_global_stats)
+
+    def run(self, direction: str) -> None:
+        getattr(load_kernels(), f"mobile_{self.name}_{direction}")(self.struct)
+
+
+class Gradients:
+    """Room for the gradients of a PyLayer's inputs, found by parameter; None: not wanted."""
+
+    def __init__(self, ctx: Any) -> None:
+        self.x = None if ctx.x.stop_gradient else empty(*ctx.x.shape)
+        self.trained = [empty(*p.shape) for p in ctx.trained]
+        self._by_id = {id(p): g for p, g in zip(ctx.trained, self.trained, strict=True)}
+
+    def of(self, parameter: Tensor | None) -> Tensor | None:
+        return self._by_id.get(id(parameter))
+
+    def batch_norm(self, call: Call, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
+        call.point(target, d_gamma=self.of(norm.weight), d_beta=self.of(norm.bias))
+
+    def all(self) -> tuple[Tensor | None, ...]:
+        return (self.x, *self.trained)
+
+
+def finish(ctx: Any, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    ctx.call.run("backward")
+    ctx.call = ctx.x = None  # frees what forward stored as backward goes on
+    return gradients.all()
+
+
+def start(ctx: Any, call: Call, x: Tensor, trained: tuple[Tensor, ...]) -> None:
+    call.run("forward")
+    ctx.call, ctx.x, ctx.trained = call, x, trained
