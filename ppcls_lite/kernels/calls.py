@@ -12,6 +12,7 @@ from ppcls_lite.kernels.build import load_kernels
 
 
 def empty(*shape: int) -> Tensor:
+    """Returns a float32 tensor that nobody has written to yet."""
     return paddle.empty(shape, "float32")
 
 
@@ -29,6 +30,7 @@ class Call:
             self.kept.append(tensor)
 
     def batch_norm(self, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
+        """Points to a layer's parameters and statistics, and to room for those of the batch."""
         saved = np.empty((2, norm.weight.shape[0]), np.float32)  # far cheaper than a tensor
         self.kept.append(saved)
         target.mean, target.inv_std = saved[0].ctypes.data, saved[1].ctypes.data
@@ -43,6 +45,7 @@ class Call:
         target.frozen = not norm.training or bool(norm._use_global_stats)
 
     def run(self, direction: str) -> None:
+        """Calls the kernel, `forward` or `backward`."""
         getattr(load_kernels(), f"mobile_{self.name}_{direction}")(self.struct)
 
 
@@ -55,21 +58,26 @@ class Gradients:
         self._by_id = {id(p): g for p, g in zip(ctx.trained, self.trained, strict=True)}
 
     def of(self, parameter: Tensor | None) -> Tensor | None:
+        """Returns the room for one parameter's gradient; None where it is not wanted."""
         return self._by_id.get(id(parameter))
 
     def batch_norm(self, call: Call, target: abi.BatchNorm, norm: nn.BatchNorm2D) -> None:
+        """Points to the room for a layer's gradients."""
         call.point(target, d_gamma=self.of(norm.weight), d_beta=self.of(norm.bias))
 
     def all(self) -> tuple[Tensor | None, ...]:
+        """Returns the gradients in the order of the PyLayer's inputs."""
         return (self.x, *self.trained)
 
 
 def finish(ctx: Any, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    """Ends a PyLayer's backward: runs the kernel and returns the gradients."""
     ctx.call.run("backward")
     ctx.call = ctx.x = None  # frees what forward stored as backward goes on
     return gradients.all()
 
 
 def start(ctx: Any, call: Call, x: Tensor, trained: tuple[Tensor, ...]) -> None:
+    """Ends a PyLayer's forward: runs the kernel and keeps what backward needs."""
     call.run("forward")
     ctx.call, ctx.x, ctx.trained = call, x, trained
