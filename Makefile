@@ -2,6 +2,7 @@
 # make test   set up, run the tests
 # make lint   formatting, lint, types
 # make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
+# make int8   the tables of docs/int8.md: DATA=pictures WEIGHTS=best.pdparams or a tag
 # make tipc   test chains, CPU subset: docs/tipc.md
 
 VENV   ?= .venv
@@ -12,8 +13,9 @@ DATA    ?= lite_data
 WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
 BENCH    = $(PYTHON) tools/benchmark.py
+INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: run test lint bench tipc clean
+.PHONY: run test lint bench int8 tipc clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -41,6 +43,12 @@ bench: $(VENV)/.run
 	$(BENCH) eval --data-path $(DATA) --pretrained $(WEIGHTS) --rounds 3 --json
 	$(BENCH) loader --data-path $(DATA) --imagenet-sized --decode exact,fast --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
+
+int8: $(VENV)/.run
+	$(INT8) --target accelerator
+	$(INT8) --target accelerator --outliers 100
+	$(INT8) --target onnxruntime
+	$(INT8) --target openvino
 
 tipc: $(VENV)/.dev
 	$(PYTHON) -m ppcls_lite.tipc cpu

@@ -816,11 +816,11 @@ class QuantizeConfig(Int8Settings):
     """
 
     target: Literal["accelerator", "onnxruntime", "openvino"] = "accelerator"
-    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's (needs nncf)."""
+    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's."""
     out: str = ""
     """Export folder to write, read by predict and serve; it must not exist, or be empty."""
     calibration_mode: CalibrationMode | None = None
-    """How it is found where int8 clips; null is the target's best. openvino has its own way."""
+    """How it is found where int8 clips; null is the target's best."""
     remedies: tuple[Literal["gates", "split", "equalise", "rounding", "bias"], ...] | None = None
     """Changes of the float graph that int8 profits from; null is the target's best; see
     docs/int8.md."""
@@ -832,16 +832,10 @@ class QuantizeConfig(Int8Settings):
     min_agreement: Fraction = 0.95
     """Share of pictures that must keep the float network's class; below, the exit status is 1."""
     table: bool = False
-    """Write nothing; print fp32, fp16, every calibration mode and every remedy instead."""
+    """Write nothing; print fp32, fp16, every calibration mode and every remedy instead, on val and
+    on pictures of train that are not calibrated with."""
     json: bool = False
     """Print one JSON object with everything as the last line."""
-
-    def __post_init__(self) -> None:
-        if self.target == "openvino" and self.calibration_mode is not None:
-            raise UserError(
-                "--calibration-mode has no effect on openvino: nncf finds the ranges its own way",
-                "leave it out",
-            )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from golden.make_calibration_golden import samples
 from onnx import TensorProto, helper, numpy_helper
 
 from ppcls_lite.deploy.quantize import calibrate as rules
-from ppcls_lite.deploy.quantize import qdq
+from ppcls_lite.deploy.quantize import half, qdq
 from ppcls_lite.deploy.quantize.qdq import EXACT
 from ppcls_lite.errors import UserError
 
@@ -223,10 +223,10 @@ def test_layers_stay_float_by_name_and_by_number(network):
 
 def test_half_precision_rounds_weights_and_activations(network):
     graph = qdq.float_graph(network)
-    half = qdq.insert_half(graph)
+    small = half.insert_half(graph)
     (image,) = images(1)
-    half.graph.output.append(helper.make_tensor_value_info("n/half", TensorProto.FLOAT, None))
-    result, inner = session_of(half).run(["out", "n/half"], {"input": image})
+    small.graph.output.append(helper.make_tensor_value_info("n/half", TensorProto.FLOAT, None))
+    result, inner = session_of(small).run(["out", "n/half"], {"input": image})
     assert np.array_equal(inner, inner.astype(np.float16).astype(np.float32))
     difference = np.abs(result - answer(graph, image)).max()
     # 11 bits of mantissa, a few roundings in a row, answers of about 1.
@@ -243,3 +243,45 @@ def test_softmax_is_seen_and_appended_once(network):
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(answer(graph, image), expected, rtol=1e-5)
     assert graph.graph.output[0].name == "out"
+
+
+def test_unsigned_ranges_end_where_the_values_do(network):
+    graph, pictures = qdq.float_graph(network), images(5)
+    activations = rules.Activations(graph, ["input", "r"], pictures)
+    found = rules.calibrate(activations, "percentile", 0.9, unsigned=True)
+    limit = rules.calibrate(activations, "percentile", 0.9)
+    assert found["input"] == (-limit["input"], limit["input"])
+    assert found["r"] == (0, limit["r"])  # after a Relu all 255 steps are above 0
+    assert rules.calibrate(activations, "max", unsigned=True)["input"] == (
+        min(image.min() for image in pictures),
+        max(image.max() for image in pictures),
+    )
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_runtimes_compute_in_int8_what_the_graph_says(network, target, tmp_path):
+    """Their own kernels, against rounding in float; ONNX Runtime's log of what it fused."""
+    engine = pytest.importorskip(target)
+    graph, arithmetic = qdq.float_graph(network), qdq.ARITHMETIC[target]
+    tensors = qdq.rounded_tensors(graph, arithmetic=arithmetic)
+    assert tensors == {"onnxruntime": ["input", "r", "f"], "openvino": ["input", "f"]}[target]
+    activations = rules.Activations(graph, tensors, images(4))
+    small = qdq.insert_qdq(graph, rules.calibrate(activations, "max", unsigned=True))
+    (image,) = images(1, seed=9)
+    full, rounded = answer(graph, image), answer(small, image)
+    if target == "openvino":
+        onnx.save(small, tmp_path / "small.onnx")
+        options = {"INFERENCE_PRECISION_HINT": "f32"}
+        model = engine.Core().compile_model(str(tmp_path / "small.onnx"), "CPU", options)
+        got = model([image])[0]
+    else:
+        options = engine.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+        session = engine.InferenceSession(
+            small.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        got = session.run(None, {"input": image})[0]
+        kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
+        assert "QLinearConv" in kinds and "Conv" not in kinds and "Relu" not in kinds
+    # A sum on the border between two steps may go either way.
+    assert np.abs(got - rounded).max() < 0.2 * np.abs(rounded - full).max() + 1e-3

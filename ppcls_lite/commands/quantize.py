@@ -12,13 +12,16 @@ import onnx
 
 from ppcls_lite.config import QuantizeConfig
 from ppcls_lite.deploy.quantize.job import Job, open_job
-from ppcls_lite.deploy.quantize.recipe import Recipe, compare, line, score
+from ppcls_lite.deploy.quantize.recipe import Recipe, quantize, score
 from ppcls_lite.deploy.quantize.sensitivity import with_worst
+from ppcls_lite.deploy.quantize.table import HEADING, compare, line
 from ppcls_lite.deploy.quantize.targets import FILE, FOR_COMPILER, TARGETS
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256
 from ppcls_lite.program import command
+
+OTHERS = 341  # pictures of train that --table shows beside val
 
 
 def run(config: QuantizeConfig) -> int:
@@ -32,14 +35,14 @@ def run(config: QuantizeConfig) -> int:
         config.require("out")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
-    job = open_job(config, config.eval_images)
-    recipe = with_worst(job.graph, job.calibration, _recipe(config))
+    job = open_job(config, config.eval_images, OTHERS if config.table else 0)
     print(
         f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
         f" measured on {len(job.pictures)} of val"
         + (f"; twin: {job.planted} channels up to {config.outliers:g} x" if job.planted else ""),
         flush=True,
     )
+    recipe = _recipe(config)
     return _table(config, job, recipe) if config.table else _write(config, job, recipe, folder)
 
 
@@ -49,14 +52,14 @@ def _recipe(config: QuantizeConfig) -> Recipe:
         config.calibration_mode or best.mode,
         best.remedies if config.remedies is None else config.remedies,
         best.float_layers if config.float_layers is None else config.float_layers,
+        config.target,
     )
 
 
 def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
-    print(f"worst: {', '.join(recipe.float_layers)}")
-    print("| | top-1 | as fp32 | SNR, dB |\n|---|---|---|---|", flush=True)
+    print(HEADING, flush=True)
     rows = []
-    for row in compare(job.graph, job.calibration, job.pictures, job.labels, job.right, recipe):
+    for row in compare(job, recipe):
         rows.append(row)
         print(line(row), flush=True)
     if config.json:
@@ -70,12 +73,14 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
-        layers = sorted(target.write(job.graph, job.calibration, recipe, work))
-        found = score(target.answers(work, job.pictures), job.right, job.labels)
+        recipe = with_worst(job.graph, job.calibration, recipe)
+        made = quantize(job.graph, job.calibration, recipe)
+        target.write(made, work)
+        found = score(target.answers(made.int8, job.pictures), job.right, job.labels)
         float_score = score(job.right, job.right, job.labels)
         measured = {
             "target": config.target,
-            "recipe": dataclasses.asdict(recipe) | {"float_layers": layers},
+            "recipe": dataclasses.asdict(recipe) | {"float_layers": sorted(made.float_layers)},
             "calibration_pictures": len(job.calibration),
             "pictures": len(job.pictures),
             "top1_float": float_score["top1"],

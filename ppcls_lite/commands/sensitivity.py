@@ -15,8 +15,9 @@ def run(config: SensitivityConfig) -> int:
     config.require("out")
     folder = Path(config.out)
     job = open_job(config, 1)  # the float network is the yardstick, on calibration pictures
-    graph, _, _ = prepare(job.graph, job.calibration, Recipe(remedies=config.remedies))
-    rows = sensitivity(graph, job.calibration, config.calibration_mode)
+    recipe = Recipe(config.calibration_mode, config.remedies)
+    graph, _, _ = prepare(job.graph, job.calibration, recipe)
+    rows = sensitivity(graph, job.calibration, recipe)
     print("\n".join(lines(rows, config.rows)))
     print("by role: " + ", ".join(f"{k} {v:.5f}" for k, v in noise_by_role(rows).items()))
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ JSON, and say so. What is known of the arithmetic is in docs/accelerator.md.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from ppcls_lite.deploy.accelerator.finding import Finding
 from ppcls_lite.deploy.accelerator.lint import calibration_pictures, lint_yaml
 from ppcls_lite.deploy.accelerator.pixels import CardPreprocess
 from ppcls_lite.deploy.accelerator.yaml_lines import read_document
-from ppcls_lite.deploy.quantize.calibrate import Activations, calibrate
+from ppcls_lite.deploy.quantize.calibrate import Activations, Threshold, calibrate
+from ppcls_lite.deploy.quantize.half import insert_half
 from ppcls_lite.deploy.quantize.qdq import (
     EXACT,
     append_softmax,
     ends_in_softmax,
     float_graph,
-    insert_half,
     insert_qdq,
     resolve_layers,
     rounded_tensors,
@@ -112,7 +112,7 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
     if config.dtype == "int8":
         images = CalibrationPictures(pictures, calibration_preprocess(config))
         activations = Activations(graph, rounded_tensors(graph, layers), images)
-        thresholds = calibrate(activations, config.mode)
+        thresholds: dict[str, Threshold] = calibrate(activations, config.mode)
         result = insert_qdq(graph, thresholds, layers)
     else:
         thresholds = {}
@@ -128,7 +128,7 @@ def _write(
     prefix: Path,
     model: onnx.ModelProto,
     config: BuildConfig,
-    thresholds: dict[str, float],
+    thresholds: Mapping[str, Threshold],
     layers: list[str],
     pictures: int,
 ) -> None:

@@ -6,6 +6,7 @@ into one threshold per tensor, by one of four rules.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -19,7 +20,11 @@ PERCENTILE = 0.99999  # share of the values that is not clipped; TVM's and the v
 BINS = 2001
 KL_LEVELS = 255  # what int8 clipped to -127..127 can tell apart
 INT8_STEPS = 128  # scale = threshold / 128, values clipped to +-127 (TVM's symmetric int8)
+UINT8_STEPS = 255  # from the lowest to the highest value
 MSE_CANDIDATES = 256
+
+# Of int8, the largest |x|; of uint8, the lowest and the highest x.
+Threshold: TypeAlias = float | tuple[float, float]
 
 
 class Activations:
@@ -79,11 +84,15 @@ class Spread:
         peak: the largest.
         top: the largest ones, as many as `percentile` leaves above its threshold.
         histogram: counts of x, int64 [BINS] over [-peak, peak]; empty unless asked for.
+        low: the lowest x, at most 0.
+        high: the highest x, at least 0.
     """
 
     peak: float
     top: np.ndarray
     histogram: np.ndarray
+    low: float = 0.0
+    high: float = 0.0
 
     @property
     def edges(self) -> np.ndarray:
@@ -190,18 +199,24 @@ def mode_name(word: str) -> str:
 
 
 def calibrate(
-    activations: Activations, mode: str, percentile: float = PERCENTILE
-) -> dict[str, float]:
-    """Returns the threshold of |x| for each tensor; a tensor that is always 0 gets 1.
+    activations: Activations, mode: str, percentile: float = PERCENTILE, unsigned: bool = False
+) -> dict[str, Threshold]:
+    """Returns the threshold for each tensor; a tensor that is always 0 gets 1.
 
     Args:
         activations: the tensors and the pictures.
         mode: a name of `MODES` or `ALIASES`.
         percentile: share of the values that mode percentile does not clip.
+        unsigned: give the lowest and the highest x, for uint8, within the threshold of |x|.
     """
     rule = MODES[mode_name(mode)]
     spreads = measure(activations, percentile, with_histogram=rule in (kl_threshold, mse_threshold))
-    return {name: rule(spread) if spread.peak > 0 else 1.0 for name, spread in spreads.items()}
+    found: dict[str, Threshold] = {}
+    for name, spread in spreads.items():
+        limit = rule(spread) if spread.peak > 0 else 1.0
+        low, high = max(spread.low, -limit), min(spread.high, limit)
+        found[name] = (low, high if high > low else limit) if unsigned else limit
+    return found
 
 
 def measure(
@@ -214,11 +229,16 @@ def measure(
     for values in activations:
         for name, value in values.items():
             size = np.abs(value).ravel()
-            known = spreads.get(name, Spread(0.0, np.empty(0, value.dtype), np.empty(0, np.int64)))
+            nothing = Spread(0.0, np.empty(0, value.dtype), np.empty(0, np.int64))
+            known = spreads.get(name, nothing)
             count = len(size) * len(activations)
             keep = count - int(count * percentile)
             spreads[name] = Spread(
-                max(known.peak, float(size.max())), _largest(known.top, size, keep), known.histogram
+                max(known.peak, float(size.max())),
+                _largest(known.top, size, keep),
+                known.histogram,
+                min(known.low, float(value.min())),
+                max(known.high, float(value.max())),
             )
     if with_histogram:
         _fill_histograms(activations, spreads)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx
 
-from ppcls_lite.deploy.quantize.calibrate import INT8_STEPS, Activations
+from ppcls_lite.deploy.quantize.calibrate import INT8_STEPS, Activations, Threshold
 from ppcls_lite.deploy.quantize.qdq import EXACT, insert_qdq, output_channel_axis
 from ppcls_lite.deploy.quantize.scaling import Layers, groups_of
 
@@ -17,7 +17,7 @@ DAMPING = 0.01  # of the mean diagonal, against directions the pictures do not s
 def correct_biases(
     model: onnx.ModelProto,
     reference: onnx.ModelProto,
-    thresholds: Mapping[str, float],
+    thresholds: Mapping[str, Threshold],
     images: Sequence[np.ndarray],
     float_layers: Collection[str] = (),
 ) -> None:

@@ -32,6 +32,8 @@ class Job:
         pictures: the same from val.
         labels: of those, int64 [N].
         right: the float network's answers to them, float32 [N, K].
+        others: pictures of train that are not calibrated with, for choosing between recipes.
+        others_right: the float network's answers to those.
         planted: channels that were made too large.
     """
 
@@ -41,15 +43,18 @@ class Job:
     pictures: Sequence[np.ndarray]
     labels: np.ndarray
     right: np.ndarray
+    others: Sequence[np.ndarray]
+    others_right: np.ndarray
     planted: int
 
 
-def open_job(settings: Int8Settings, eval_images: int = 0) -> Job:
+def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0) -> Job:
     """Exports the network and reads the pictures.
 
     Args:
         settings: of the command.
         eval_images: pictures of val, as many of each class as possible; 0 takes all.
+        other_images: pictures of train beside those to calibrate with.
 
     Raises:
         UserError: weights and data do not fit each other, or cannot be read.
@@ -75,18 +80,23 @@ def open_job(settings: Int8Settings, eval_images: int = 0) -> Job:
             f" {settings.data_path} {classes}",
             "give the data the network was trained on",
         )
-    chosen = choose_pictures(train.labels, settings.calibration_images)
+    chosen = choose_pictures(train.labels, settings.calibration_images + other_images)
     measured = choose_pictures(val.labels, eval_images or len(val))
     spec = sidecar.info.preprocess
     pictures = load_pictures(val, measured, spec)
+    calibration = load_pictures(train, chosen[: settings.calibration_images], spec)
+    others = load_pictures(train, chosen[settings.calibration_images :], spec)
     right = logits(graph, pictures)
+    others_right = logits(graph, others) if others else right[:0]
     planted = plant_outliers(graph, settings.outliers) if settings.outliers > 1 else 0
     return Job(
         graph,
         sidecar,
-        load_pictures(train, chosen, spec),
+        calibration,
         pictures,
         np.asarray(val.labels)[measured],
         right,
+        others,
+        others_right,
         planted,
     )

@@ -1,4 +1,4 @@
-"""Graphs that compute as int8 or half-precision hardware does, made from a float ONNX graph.
+"""Graphs that compute as int8 hardware does, made from a float ONNX graph.
 
 Int8 is written down as pairs of QuantizeLinear and DequantizeLinear, so any runtime can read it
 and a person can see where rounding happens. Thresholds come from `calibrate`.
@@ -6,13 +6,14 @@ and a person can see where rounding happens. Thresholds come from `calibrate`.
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from ppcls_lite.deploy.quantize.calibrate import INT8_STEPS
+from ppcls_lite.deploy.quantize.calibrate import INT8_STEPS, UINT8_STEPS, Threshold
 from ppcls_lite.deploy.runtimes import import_engine
 from ppcls_lite.errors import UserError, nearest
 
@@ -24,6 +25,30 @@ INT8_OPS = (
     "HardSigmoid", "HardSwish", "Sigmoid",
 )  # fmt: skip
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a target rounds, beside the weights of WEIGHTED_OPS.
+
+    Attributes:
+        ops: their activation inputs are rounded.
+        outputs: so are outputs of weighted layers, behind the Relu that is fused with them.
+        unsigned: to uint8 with a zero point, instead of int8 on both sides of 0.
+    """
+
+    ops: tuple[str, ...] = INT8_OPS
+    outputs: bool = False
+    unsigned: bool = False
+
+
+# By target. ONNX Runtime has int8 convolutions from int8 to int8 only; those of OpenVINO also end
+# in float. Signed activations take four times as long in ONNX Runtime.
+ARITHMETIC = {
+    "accelerator": Arithmetic(),
+    "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True),
+    "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True),
+}
 # ONNX Runtime would otherwise compute pairs of rounding and layer as one, with other rounding.
 EXACT = {"session.disable_quant_qdq": "1"}
 
@@ -70,9 +95,9 @@ def opset(model: onnx.ModelProto) -> int:
     return next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
 
 
-def layer_names(model: onnx.ModelProto) -> list[str]:
+def layer_names(model: onnx.ModelProto, ops: Collection[str] = INT8_OPS) -> list[str]:
     """Names of the nodes that can be kept in float, in the order of the graph."""
-    return [node.name for node in model.graph.node if node.op_type in INT8_OPS]
+    return [node.name for node in model.graph.node if node.op_type in ops]
 
 
 def resolve_layers(model: onnx.ModelProto, wanted: Collection[str | int]) -> set[str]:
@@ -104,17 +129,23 @@ def resolve_layers(model: onnx.ModelProto, wanted: Collection[str | int]) -> set
     return found
 
 
-def rounded_tensors(model: onnx.ModelProto, float_layers: Collection[str] = ()) -> list[str]:
+def rounded_tensors(
+    model: onnx.ModelProto,
+    float_layers: Collection[str] = (),
+    arithmetic: Arithmetic = ARITHMETIC["accelerator"],
+) -> list[str]:
     """Names of the activations that an int8 graph rounds, in the order of the graph."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    names = [
-        name
-        for node in model.graph.node
-        if node.op_type in INT8_OPS and node.name not in float_layers
-        for name in node.input
-        if name and name not in constants
-    ]
-    return list(dict.fromkeys(names))
+    known = {tensor.name for tensor in model.graph.initializer} | {"", model.graph.output[0].name}
+    names = []
+    for node in model.graph.node:
+        if node.op_type not in arithmetic.ops or node.name in float_layers:
+            continue
+        names += node.input
+        if arithmetic.outputs and node.op_type in WEIGHTED_OPS:
+            readers = [other for other in model.graph.node if node.output[0] in other.input]
+            fused = len(readers) == 1 and readers[0].op_type == "Relu"
+            names.append((readers[0] if fused else node).output[0])
+    return [name for name in dict.fromkeys(names) if name not in known]
 
 
 def quantize_weights(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,13 +167,16 @@ def quantize_weights(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
 
 
 def insert_qdq(
-    model: onnx.ModelProto, thresholds: Mapping[str, float], float_layers: Collection[str] = ()
+    model: onnx.ModelProto,
+    thresholds: Mapping[str, Threshold],
+    float_layers: Collection[str] = (),
 ) -> onnx.ModelProto:
-    """Returns the graph with int8 written into it: scale = threshold / 128, zero point 0.
+    """Returns the graph with int8 written into it.
 
     Args:
         model: what `float_graph` returned; left as it is.
-        thresholds: for each of `rounded_tensors`.
+        thresholds: for each of `rounded_tensors`. A number: int8, scale = threshold / 128, zero
+            point 0. A pair, of `calibrate` with `unsigned`: uint8 from the lowest to the highest.
         float_layers: names of nodes that stay float: their inputs and weights are not rounded.
     """
     result = onnx.ModelProto()
@@ -168,18 +202,25 @@ def insert_qdq(
     return result
 
 
-def _pair(graph: onnx.GraphProto, name: str, threshold: float) -> list[onnx.NodeProto]:
-    """The nodes that round one tensor: clip to +-127 steps, to int8, back."""
-    scale = np.float32(threshold) / np.float32(INT8_STEPS)
-    # QuantizeLinear alone would reach down to -128.
-    limit = np.float32(INT8_STEPS - 1) * scale
-    low, high, step, zero = (f"{name}/{part}" for part in ("low", "high", "scale", "zero"))
-    for constant, value in ((low, -limit), (high, limit), (step, scale), (zero, np.int8(0))):
+def _pair(graph: onnx.GraphProto, name: str, threshold: Threshold) -> list[onnx.NodeProto]:
+    """The nodes that round one tensor: to 8 bits and back; int8 is clipped to +-127 steps first."""
+    step, zero, small, back = (f"{name}/{part}" for part in ("scale", "zero", "int8", "rounded"))
+    nodes, source = [], name
+    if isinstance(threshold, tuple):
+        scale = np.float32((threshold[1] - threshold[0]) / UINT8_STEPS)
+        constants = {step: scale, zero: np.uint8(np.round(-threshold[0] / scale))}
+    else:
+        scale = np.float32(threshold) / np.float32(INT8_STEPS)
+        # QuantizeLinear alone would reach down to -128.
+        limit = np.float32(INT8_STEPS - 1) * scale
+        low, high, source = (f"{name}/{part}" for part in ("low", "high", "clipped"))
+        constants = {low: -limit, high: limit, step: scale, zero: np.int8(0)}
+        nodes = [helper.make_node("Clip", [name, low, high], [source], f"{name}/Clip")]
+    for constant, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
-    clipped, small, back = (f"{name}/{part}" for part in ("clipped", "int8", "rounded"))
     return [
-        helper.make_node("Clip", [name, low, high], [clipped], f"{name}/Clip"),
-        helper.make_node("QuantizeLinear", [clipped, step, zero], [small], f"{name}/Quantize"),
+        *nodes,
+        helper.make_node("QuantizeLinear", [source, step, zero], [small], f"{name}/Quantize"),
         helper.make_node("DequantizeLinear", [small, step, zero], [back], f"{name}/Dequantize"),
     ]
 
@@ -205,44 +246,6 @@ def _int8_weights(
     return helper.make_node(
         "DequantizeLinear", names, [node.input[1]], f"{node.name}/DequantizeWeights", axis=axis
     )
-
-
-def insert_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns the graph with weights and every activation rounded to half precision.
-
-    Sums inside a layer stay float32; whether a given chip does that is for its maker to say.
-    """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    for tensor in graph.initializer:
-        value = numpy_helper.to_array(tensor)
-        if value.dtype == np.float32:
-            rounded = value.astype(np.float16).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
-    source = graph.input[0].name
-    nodes = _half_pair(source)
-    outputs = {output.name for output in graph.output}
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            if name and not any(name == t.name for t in graph.initializer):
-                node.input[position] = f"{name}/half"
-        nodes.append(node)
-        for name in node.output:
-            if name not in outputs:
-                nodes += _half_pair(name)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(result)
-    return result
-
-
-def _half_pair(name: str) -> list[onnx.NodeProto]:
-    small, back = f"{name}/float16", f"{name}/half"
-    return [
-        helper.make_node("Cast", [name], [small], f"{name}/ToHalf", to=onnx.TensorProto.FLOAT16),
-        helper.make_node("Cast", [small], [back], f"{name}/FromHalf", to=onnx.TensorProto.FLOAT),
-    ]
 
 
 def append_softmax(model: onnx.ModelProto) -> None:

@@ -1,19 +1,24 @@
 """A float graph, the remedies asked for, and what int8 then makes of its answers."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess, load_image
-from ppcls_lite.deploy.quantize.calibrate import MODES, Activations, calibrate
+from ppcls_lite.deploy.quantize.calibrate import Activations, Threshold, calibrate
 from ppcls_lite.deploy.quantize.correct import correct_biases, round_by_least_squares
 from ppcls_lite.deploy.quantize.gates import clip_gates, split_hard_swish
-from ppcls_lite.deploy.quantize.qdq import EXACT, insert_half, insert_qdq, rounded_tensors
-from ppcls_lite.deploy.quantize.roles import WORDS, float_layers_of
+from ppcls_lite.deploy.quantize.qdq import (
+    ARITHMETIC,
+    EXACT,
+    Arithmetic,
+    insert_qdq,
+    rounded_tensors,
+)
+from ppcls_lite.deploy.quantize.roles import float_layers_of
 from ppcls_lite.deploy.quantize.scaling import equalise
 
 # In the order in which they are applied; the first ones leave the float answers as they are.
@@ -23,17 +28,24 @@ REMEDIES = (*FREE_REMEDIES, "rounding", "bias")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a float graph becomes int8 for the accelerator.
+    """How a float graph becomes int8.
 
     Attributes:
         mode: how thresholds are found, a name of `calibrate.MODES`.
         remedies: any of REMEDIES.
         float_layers: names of layers, or words of `roles.WORDS`.
+        target: a name of `qdq.ARITHMETIC`.
     """
 
     mode: str = "percentile"
     remedies: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
+    target: str = "accelerator"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the target rounds."""
+        return ARITHMETIC[self.target]
 
 
 @dataclass(frozen=True)
@@ -43,14 +55,14 @@ class Quantized:
     Attributes:
         graph: the float graph after the remedies; what the accelerator's compiler is to be given.
         int8: the same with int8 written into it.
-        thresholds: of |x|, per tensor.
+        thresholds: per tensor.
         float_layers: names of the nodes that stay float.
         blocked: per reason, how many groups of tensors could not be equalised.
     """
 
     graph: onnx.ModelProto
     int8: onnx.ModelProto
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     float_layers: set[str]
     blocked: dict[str, int] = field(default_factory=dict)
 
@@ -68,13 +80,24 @@ def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recip
     reference.CopyFrom(graph)
     if "rounding" in recipe.remedies:
         round_by_least_squares(graph, images, layers)
-    tensors = rounded_tensors(graph, layers)
-    thresholds = calibrate(Activations(graph, tensors, images), recipe.mode)
+    thresholds = thresholds_of(graph, images, recipe, layers)
     if "bias" in recipe.remedies:
         correct_biases(graph, reference, thresholds, images, layers)
         # Once more, as the compiler will: it sees the corrected graph only.
-        thresholds = calibrate(Activations(graph, tensors, images), recipe.mode)
+        thresholds = thresholds_of(graph, images, recipe, layers)
     return Quantized(graph, insert_qdq(graph, thresholds, layers), thresholds, layers, blocked)
+
+
+def thresholds_of(
+    graph: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    recipe: Recipe,
+    float_layers: Collection[str] = (),
+) -> dict[str, Threshold]:
+    """Calibrates every tensor that the recipe's target rounds."""
+    tensors = rounded_tensors(graph, float_layers, recipe.arithmetic)
+    activations = Activations(graph, tensors, images)
+    return calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned)
 
 
 def prepare(
@@ -94,7 +117,7 @@ def prepare(
     layers = float_layers_of(graph, recipe.float_layers)
     blocked: dict[str, int] = {}
     if "equalise" in recipe.remedies:
-        for group in equalise(graph, images, layers):
+        for group in equalise(graph, images, rounded_tensors(graph, layers, recipe.arithmetic)):
             for reason in group.blocked[:1]:
                 blocked[reason] = blocked.get(reason, 0) + 1
     return graph, layers, blocked
@@ -127,51 +150,3 @@ def score(answers: np.ndarray, right: np.ndarray, labels: np.ndarray) -> dict[st
         "agreement": float(np.mean(answers.argmax(1) == right.argmax(1))),
         "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
     }
-
-
-def comparison(best: Recipe) -> list[tuple[str, Recipe]]:
-    """The rows of the table: each mode and each remedy alone, then combinations up to the best."""
-    rows = [(f"int8, {mode}", Recipe(mode)) for mode in MODES]
-    rows += [(f"percentile + {name}", Recipe(remedies=(name,))) for name in REMEDIES]
-    rows += [(f"percentile, {word} in float", Recipe(float_layers=(word,))) for word in WORDS]
-    rows += [
-        ("percentile + gates, equalise", Recipe(remedies=("gates", "equalise"))),
-        ("percentile + all five", Recipe(remedies=REMEDIES)),
-        ("percentile + gates, pool in float", Recipe("percentile", ("gates",), ("pool",))),
-    ]
-    rows += [
-        (f"{mode} + {', '.join(best.remedies)}, worst in float", replace(best, mode=mode))
-        for mode in MODES
-    ]
-    return rows
-
-
-def compare(
-    model: onnx.ModelProto,
-    calibration: Sequence[np.ndarray],
-    pictures: Sequence[np.ndarray],
-    labels: np.ndarray,
-    right: np.ndarray,
-    best: Recipe,
-) -> Iterator[dict[str, Any]]:
-    """Measures float, half precision and every row of `comparison` on labelled pictures.
-
-    Args:
-        model: the float graph.
-        calibration: float32 [1, 3, H, W] each.
-        pictures: the same, to measure on.
-        labels: of those, [N].
-        right: float answers to them, [N, K].
-        best: the recipe that the last rows are about.
-    """
-    yield {"name": "fp32"} | score(logits(model, pictures), right, labels)
-    yield {"name": "fp16"} | score(logits(insert_half(model), pictures), right, labels)
-    for name, recipe in comparison(best):
-        made = quantize(model, calibration, recipe)
-        yield {"name": name} | score(logits(made.int8, pictures), right, labels)
-
-
-def line(row: dict[str, Any]) -> str:
-    """One row of `compare` as a row of a Markdown table."""
-    snr = f"{row['snr']:.1f}" if row["snr"] < 100 else "-"
-    return f"| {row['name']} | {row['top1']:.3f} | {row['agreement']:.1%} | {snr} |"

@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from ppcls_lite.deploy.quantize.calibrate import Activations
-from ppcls_lite.deploy.quantize.qdq import output_channel_axis, rounded_tensors
+from ppcls_lite.deploy.quantize.qdq import output_channel_axis
 
 LINEAR = ("Relu", "GlobalAveragePool", "AveragePool", "Squeeze", "Identity")
 GATES = ("HardSigmoid", "Sigmoid")
@@ -178,7 +178,7 @@ def _along(factors: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
 
 
 def equalise(
-    model: onnx.ModelProto, images: Sequence[np.ndarray], float_layers: Collection[str] = ()
+    model: onnx.ModelProto, images: Sequence[np.ndarray], rounded: Collection[str]
 ) -> list[ScaleGroup]:
     """Brings the channels of each tensor that int8 rounds to similar ranges, in place.
 
@@ -193,14 +193,13 @@ def equalise(
     Args:
         model: what `float_graph` returned.
         images: calibration pictures, float32 [1, 3, H, W] each.
-        float_layers: nodes that stay float: what only they read is not rounded.
+        rounded: tensors that int8 rounds.
 
     Returns:
         All groups, also those that are blocked and stay as they were.
     """
     layers = Layers(model)
     groups = scale_groups(model, layers)
-    rounded = set(rounded_tensors(model, float_layers))
     peaks = channel_peaks(model, sorted(rounded), images)
     for group in groups:
         known = [peaks[name] for name in group.tensors if name in rounded]

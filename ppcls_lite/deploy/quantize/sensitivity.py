@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ppcls_lite.deploy.quantize.calibrate import Activations, calibrate
 from ppcls_lite.deploy.quantize.qdq import insert_qdq, layer_names, rounded_tensors
-from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, score
+from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, score, thresholds_of
 from ppcls_lite.deploy.quantize.roles import roles
 from ppcls_lite.deploy.quantize.scaling import Layers, channel_peaks, groups_of, input_shares
 from ppcls_lite.errors import UserError
 
+PLAIN = Recipe()
 MOST_BARS = 30  # more cannot be read
 RANKED_WITH = 24  # calibration pictures; the ranking's top is the same with more
 
@@ -45,7 +45,7 @@ class Damage:
 
 
 def sensitivity(
-    model: onnx.ModelProto, images: Sequence[np.ndarray], mode: str = "percentile"
+    model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe = PLAIN
 ) -> list[Damage]:
     """Measures every int8 layer of a graph of `float_graph`, the most damaged first.
 
@@ -54,19 +54,18 @@ def sensitivity(
     Args:
         model: the float graph.
         images: pictures to calibrate with and to measure on, float32 [1, 3, H, W] each.
-        mode: calibration mode.
+        recipe: of which target and calibration mode count.
     """
     right = logits(model, images)
-    tensors = rounded_tensors(model)
-    thresholds = calibrate(Activations(model, tensors, images), mode)
-    peaks = channel_peaks(model, tensors, images)
+    thresholds = thresholds_of(model, images, recipe)
+    peaks = channel_peaks(model, list(thresholds), images)
     layers = Layers(model)
     weighted = {node.name: node for node in layers.nodes}
-    role, names = roles(model), layer_names(model)
+    role, names = roles(model), layer_names(model, recipe.arithmetic.ops)
     rows = []
     for name in names:
         others = set(names) - {name}
-        own = rounded_tensors(model, others)
+        own = rounded_tensors(model, others, recipe.arithmetic)
         small = insert_qdq(model, {tensor: thresholds[tensor] for tensor in own}, others)
         measured = score(logits(small, images), right, right.argmax(1))
         rows.append(
@@ -75,7 +74,7 @@ def sensitivity(
                 role=role[name],
                 noise=10 ** (-measured["snr"] / 10),
                 agreement=measured["agreement"],
-                threshold=thresholds[own[0]],
+                threshold=float(np.abs(thresholds[own[0]]).max()),
                 peak=float(peaks[own[0]].max()),
                 imbalance=_imbalance(peaks[own[0]]),
                 weight_imbalance=_imbalance(input_shares(layers, weighted[name]))
@@ -101,10 +100,15 @@ def with_worst(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Rec
     if not count.isdecimal():
         raise UserError(f"float layers {words[-1]!r}: no number of layers", "such as worst:6")
     others = tuple(word for word in recipe.float_layers if word not in words)
-    graph, taken, _ = prepare(model, images, replace(recipe, float_layers=others))
-    ranked = [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe.mode)]
-    names = [name for name in ranked if name not in taken][: int(count)]
+    names = worst_layers(model, images, replace(recipe, float_layers=others))[: int(count)]
     return replace(recipe, float_layers=(*others, *names))
+
+
+def worst_layers(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> list[str]:
+    """Names of the layers that a recipe does not keep in float, the most damaged first."""
+    graph, taken, _ = prepare(model, images, recipe)
+    ranked = [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe)]
+    return [name for name in ranked if name not in taken]
 
 
 def _imbalance(sizes: np.ndarray) -> float:
