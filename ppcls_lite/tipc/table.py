@@ -36,7 +36,7 @@ NETWORKS = {
     "mnasnet1_0": Network(
         "./pretrain_models/mnasnet1_0.safetensors",
         start="./pretrain_models/mnasnet1_0.safetensors",
-        recipe=" --lr=0.00003 --head-lr-factor=300",
+        recipe=" --lr=0.00003 --head-lr-factor=30",
     ),
     "MobileNetV3_large_x1_0": Network("./pretrain_models/MobileNetV3_large_x1_0.safetensors"),
 }
