@@ -287,6 +287,15 @@ def test_a_quantized_export_refuses_an_opset_without_scales_per_channel(quantize
         export_model(quantized / "latest.pdparams", quantized / "old", opset_version=10)
 
 
+def test_quantize_refuses_what_is_int8_already(quantized, pictures, tmp_path):
+    done = run_tool(
+        "tools/quantize.py", f"--pretrained={quantized / 'latest.pdparams'}",
+        f"--data-path={pictures}", f"--out={tmp_path / 'int8'}",
+    )  # fmt: skip
+    assert done.returncode == 2 and "its export is int8 already" in done.stderr
+    assert "tools/export_model.py" in done.stderr
+
+
 def test_a_pruned_checkpoint_is_smaller_everywhere(pruned, straight, pictures):
     out, printed = pruned
     weights = out / "latest.pdparams"

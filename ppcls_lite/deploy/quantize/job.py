@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import Int8Settings
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.accelerator.calibration import choose_pictures
@@ -16,7 +17,9 @@ from ppcls_lite.deploy.quantize.qdq import float_graph
 from ppcls_lite.deploy.quantize.recipe import load_pictures, logits
 from ppcls_lite.deploy.quantize.scaling import plant_outliers
 from ppcls_lite.deploy.sidecar import Sidecar
+from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
 
 OPSET = 11  # the accelerator's, so that layers have the same names here and there
 
@@ -61,6 +64,7 @@ def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0
     """
     settings.require("pretrained", "data_path")
     train, val = (open_split(settings.data_path, name) for name in ("train", "val"))
+    _refuse_int8(settings)
     with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
         sidecar = export_model(
             settings.pretrained,
@@ -100,3 +104,17 @@ def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0
         others_right,
         planted,
     )
+
+
+def _refuse_int8(settings: Int8Settings) -> None:
+    load_paddle()
+    # Not at the top of the file: it imports paddle, which load_paddle must do first.
+    from ppcls_lite.engine.checkpoint import read_model_info
+
+    weights = pretrained_file(str(settings.pretrained), settings.model)
+    info = read_model_info(weights, settings.model, settings.num_classes)
+    if info.quant_skip is not None:
+        raise UserError(
+            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
+            command("export_model", "--pretrained", settings.pretrained),
+        )
