@@ -294,8 +294,9 @@ class RunSettings(Settings):
     """Steps between two log lines; evaluation prints every tenth as often."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
-    cpu_kernels: Literal["auto", "on", "off"] = "auto"
-    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop."""
+    cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop;
+    bf16: the same with half the bits for what is kept for the backward pass."""
     to_static: bool = False
     """Train a static graph, traced at the first step; it consists of Paddle's own layers."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
@@ -341,9 +342,10 @@ class TrainConfig(
             problems.append("--test-only needs the weights to test: --pretrained FILE")
         if self.pact_quant and self.model_ema:
             problems.append("--pact-quant with --model-ema: thresholds would be averaged with 0")
-        if self.to_static and (self.cpu_kernels == "on" or self.pact_quant):
+        if self.to_static and (self.cpu_kernels in ("on", "bf16") or self.pact_quant):
             problems.append(
-                "--to-static traces Paddle's own layers: leave out --pact-quant, --cpu-kernels on"
+                "--to-static traces Paddle's own layers: leave out --pact-quant and"
+                " --cpu-kernels on or bf16"
             )
         if self.crop_scale[0] > self.crop_scale[1]:
             problems.append(f"--crop-scale {self.crop_scale}: the first share is the larger one")
@@ -1072,7 +1074,7 @@ class BenchmarkConfig(Settings):
     """Processes that decode pictures, one row for each; serve: of the servers, 0 is all cores."""
     processes: Count = 1
     """train: processes that train together, started by each framework's launcher."""
-    versus: tuple[Literal["paddle", "torch", "torch.compile"], ...] = ()
+    versus: tuple[Literal["bf16", "paddle", "torch", "torch.compile"], ...] = ()
     """Whom to compare train with; paddle: the same step, Paddle's own layers. loader: torch."""
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""

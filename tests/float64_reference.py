@@ -28,6 +28,7 @@ from ppcls_lite.arch.layers import SqueezeExcite
 from ppcls_lite.arch.zoo import ZOO, create_model
 from ppcls_lite.kernels import abi, calls
 from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
 
 Sides = list[np.ndarray]  # of the values of one activation after the other: 0, 1, ... from below
 
@@ -201,7 +202,7 @@ class Reference:
     def kernels(self, threads: int = 2):
         model = self._model()
         behind = watch(model.classifier)  # Paddle runs its activation in any case
-        net = accelerate(model, threads)
+        net = accelerate(model, Kernels(threads))
         assert all(piece.fused for piece in net.pieces), net.summary()
         with watched_kernels() as sides:
             found = step(net, model, self.images, self.labels)

@@ -43,6 +43,12 @@ class Arrays {
     return arrays_.back().data();
   }
 
+  Stored* stored(Index n) {
+    stored_.emplace_back(n);
+    stored_.back().shrink_to_fit();
+    return stored_.back().data();
+  }
+
   BatchNorm batch_norm(const char* name, Index channels, bool frozen, bool gradients) {
     BatchNorm bn{};
     bn.gamma = input(channels, 0.5, 1.5);
@@ -80,6 +86,7 @@ class Arrays {
   std::string name_;
   uint64_t state_ = 1;
   std::deque<std::vector<float>> arrays_;
+  std::deque<std::vector<Stored>> stored_;
   std::deque<std::string> names_;
 };
 
@@ -138,8 +145,8 @@ void block(const char* name, const Case& t) {
   if (t.expands) {
     b.expand_weight = arrays.input(t.expanded * t.in);
     b.expand_bn = arrays.batch_norm("expand_bn", t.expanded, t.frozen, trained);
-    b.expand_z = arrays.output("", in * t.expanded);
-    b.d_expand_y = arrays.output("", in * t.expanded);
+    b.expand_z = arrays.stored(in * t.expanded);
+    b.d_expand_y = arrays.stored(in * t.expanded);
     if (trained) b.d_expand_weight = arrays.output("d_expand", t.expanded * t.in);
   }
   const Index taps = t.kernel * t.kernel;
@@ -148,13 +155,13 @@ void block(const char* name, const Case& t) {
   b.depthwise_bn = arrays.batch_norm("depthwise_bn", t.expanded, t.frozen, trained);
   b.project_bn = arrays.batch_norm("project_bn", t.out, t.frozen, trained);
   if (t.se != 'n') squeeze_excite(arrays, b.se, t);
-  b.depthwise_z = arrays.output("", out * t.expanded);
-  b.project_z = arrays.output("", out * t.out);
+  b.depthwise_z = arrays.stored(out * t.expanded);
+  b.project_z = arrays.stored(out * t.out);
   b.y = arrays.output("y", out * t.out);
   mobile_block_forward(&b);
   b.dy = arrays.input(out * t.out);
   b.dx = arrays.output("dx", in * t.in);
-  b.d_depthwise_y = arrays.output("", out * t.expanded);
+  b.d_depthwise_y = arrays.stored(out * t.expanded);
   if (trained) {
     b.d_depthwise_weight = arrays.output("d_depthwise", t.expanded * taps);
     b.d_project_weight = arrays.output("d_project", t.out * t.expanded);
@@ -175,11 +182,11 @@ void stem(const char* name, const Case& t) {
   s.x = arrays.input(t.images * t.in * t.height * t.width);
   s.weight = arrays.input(t.out * s.taps());
   s.bn = arrays.batch_norm("bn", t.out, t.frozen, !t.frozen);
-  s.z = arrays.output("", out);
+  s.z = arrays.stored(out);
   s.y = arrays.output("y", out);
   mobile_stem_forward(&s);
   s.dy = arrays.input(out);
-  s.d_y = arrays.output("", out);
+  s.d_y = arrays.stored(out);
   if (!t.frozen) s.d_weight = arrays.output("d_weight", t.out * s.taps());
   mobile_stem_backward(&s);
   arrays.print();
@@ -194,11 +201,11 @@ void head(const char* name, const Case& t) {
   h.x = arrays.input(rows * t.in);
   h.weight = arrays.input(t.out * t.in);
   h.bn = arrays.batch_norm("bn", t.out, t.frozen, !t.frozen);
-  h.z = arrays.output("", rows * t.out);
+  h.z = arrays.stored(rows * t.out);
   h.y = arrays.output("y", t.images * t.out);
   mobile_head_forward(&h);
   h.dy = arrays.input(t.images * t.out);
-  h.d_y = arrays.output("", rows * t.out);
+  h.d_y = arrays.stored(rows * t.out);
   h.dx = arrays.output("dx", rows * t.in);
   if (!t.frozen) h.d_weight = arrays.output("d_weight", t.out * t.in);
   mobile_head_backward(&h);

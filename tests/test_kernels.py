@@ -1,6 +1,7 @@
 """Training kernels: against Paddle in float64, against themselves, and without them."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from ppcls_lite.kernels import abi
 from ppcls_lite.kernels import accelerate as walk
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.build import SOURCE
+from ppcls_lite.kernels.calls import Call, Kernels
 
 # Rounding of two correct implementations; measured 2e-7 to 2e-6, for stock layers as well.
 ROUNDING = 5e-6
@@ -102,9 +104,9 @@ def assert_as_exact_as_stock(make, build, images, size):
         paddle.seed(seed)
         layer = make()
         randomised(layer)
-        double = in_double(make, layer)
         x = paddle.randn([images, 12, *size])
-        dy = paddle.randn(layer(x).shape)
+        dy = paddle.randn(layer(x).shape)  # which moves the running statistics
+        double = in_double(make, layer)
         expected = results(double, double, x.astype("float64"), dy.astype("float64"))
         ours = errors(results(channels_last(build(layer)), layer, x, dy), expected)
         stock = errors(results(layer, layer, x, dy), expected)
@@ -119,8 +121,51 @@ def assert_as_exact_as_stock(make, build, images, size):
 def test_every_kind_of_block_of_the_zoo_against_float64(kind):
     # Odd and unequal sides; two threads with different shares.
     assert_as_exact_as_stock(
-        lambda: block_of(*kind[1:]), lambda layer: walk._block([layer], 2), 3, (9, 14)
+        lambda: block_of(*kind[1:]), lambda layer: walk._block([layer], Kernels(2)), 3, (9, 14)
     )
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind[0])
+def test_half_the_bits_kept_cost_what_their_rounding_does(kind):
+    paddle.seed(0)
+    layer = block_of(*kind[1:])
+    randomised(layer)
+    double = in_double(lambda: block_of(*kind[1:]), layer)
+    x = paddle.randn([3, 12, 9, 14])
+    layer.eval()
+    dy = paddle.randn(layer(x).shape)
+    expected = results(double, double, x.astype("float64"), dy.astype("float64"))
+    fused = walk._block([layer], Kernels(2, bf16=True))
+    ours = results(channels_last(fused), layer, x, dy)
+    found = errors(ours, expected)
+    # 8 binary digits: each of the three convolutions is off by at most a 512th of its size.
+    assert found.pop("y") < 3 / 512
+    assert max(e for k, e in found.items() if k.endswith(("_mean", "_variance"))) < 3 / 512
+    # Gradients are rounded as well; and one value in a hundred is as near to a kink of ReLU as that
+    # and gets all of its gradient or nothing.
+    names = [k for k in expected if k.startswith("d")]
+    size = np.linalg.norm(np.concatenate([expected[k].ravel() for k in names]))
+    off = np.linalg.norm(np.concatenate([(ours[k] - expected[k]).ravel() for k in names]))
+    assert 1e-4 < off / size < (5 / 512 if kind[3] == "HS" else 0.1)
+
+
+def test_half_the_bits_are_those_of_bfloat16():
+    special = [1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1.0 - 2**-9, 3.4e38, 1e-30]
+    values = np.array(
+        [*special, np.inf, -np.inf, np.nan, *np.random.default_rng(0).normal(size=19)]
+    )
+    for shift in range(0, len(values), 5):  # each value in a vector, half of one and alone
+        x = paddle.to_tensor(np.roll(values, shift), "float32")
+        one, room = paddle.ones([1]), [paddle.zeros([1]) for _ in range(4)]
+        z, y = paddle.zeros([len(values)], "bfloat16"), paddle.zeros([1])
+        head = abi.Head(threads=1, images=1, pixels=len(values), in_channels=1, out_channels=1)
+        call = Call(Kernels(1, bf16=True), head, "head")
+        call.point(head, x=x, weight=one, z=z, y=y)
+        pointers = ("running_mean", "running_var", "mean", "inv_std")
+        call.point(head.bn, gamma=one, beta=one, **dict(zip(pointers, room, strict=True)))
+        call.run("forward")
+        got, expected = (t.astype("float32").numpy() for t in (z, x.astype("bfloat16")))
+        assert np.array_equal(got, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize(("width", "out", "bias"), [(45, 19, None), (64, 1, None), (7, 33, False)])
@@ -130,14 +175,14 @@ def test_layers_of_the_classifier_against_float64(width, out, bias):
     double = in_double(lambda: nn.Linear(width, out, bias_attr=bias), layer)
     x, dy = paddle.randn([5, width]), paddle.randn([5, out])
     expected = results(double, double, x.astype("float64"), dy.astype("float64"))
-    ours = errors(results(walk._dense(layer, 2), layer, x, dy), expected)
+    ours = errors(results(walk._dense(layer, Kernels(2)), layer, x, dy), expected)
     assert ours.keys() >= {"y", "dx", "d weight"} and max(ours.values()) < ROUNDING, ours
 
 
 def test_evaluation_weights_and_export_do_not_notice():
     model = create_model("mobilenet_v3_small", 10)
     names = list(model.state_dict())
-    accelerated = accelerate(model, 2)
+    accelerated = accelerate(model, Kernels(2))
     x = paddle.randn([2, 3, 64, 64])
     model.eval()
     assert np.array_equal(accelerated(x).numpy(), model(x).numpy())
@@ -150,7 +195,7 @@ def test_what_the_kernels_cannot_run_stays_stock_block_by_block():
     paddle.seed(0)
     model = create_model("mobilenet_v3_small", 10, dropout=0.0)
     model.features[3].block[0][2] = nn.Swish()  # no row of the zoo has it
-    accelerated = accelerate(model, 2)
+    accelerated = accelerate(model, Kernels(2))
     assert [piece.name for piece in accelerated.pieces if not piece.fused] == ["block 2"]
     assert "block 2 (its activation is Swish)" in accelerated.summary()
     x = paddle.randn([4, 3, 64, 64])
@@ -166,7 +211,7 @@ def test_frozen_layers_get_no_gradient_and_frozen_statistics_stay():
     for layer in model.features[:4].sublayers():
         for p in layer.parameters():
             p.stop_gradient = True
-    accelerated = accelerate(model, 2)
+    accelerated = accelerate(model, Kernels(2))
 
     def step(net):
         before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -195,7 +240,7 @@ def test_stochastic_depth_drops_the_samples_that_stock_drops(name):
     model = create_model(name, 10, dropout=0.0)
     set_drop_path(model, 0.5)
     model.train()
-    accelerated = accelerate(model, 2)
+    accelerated = accelerate(model, Kernels(2))
     assert all(piece.fused for piece in accelerated.pieces), accelerated.summary()
     blocks = [piece for piece in accelerated.pieces if isinstance(piece.stock[0], InvertedResidual)]
     dropping = [piece for piece in blocks if piece.stock[0].shortcut]
@@ -278,6 +323,15 @@ def test_kernels_asked_for_and_not_to_be_had_is_a_users_mistake(pictures, tmp_pa
     done = train(pictures, tmp_path, "--cpu-kernels=on", env=environment)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "--cpu-kernels on: the kernels cannot run: no C++ compiler" in done.stderr
+
+
+def test_a_run_that_keeps_half_the_bits_has_weights_of_32(pictures, tmp_path):
+    done = train(pictures, tmp_path, "--cpu-kernels=bf16", "--epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"kernels   13 of 13 parts; \d+ threads, bf16 kept", done.stdout)
+    state = paddle.load(str(tmp_path / "latest.pdparams"))
+    assert {v.dtype for v in state.values()} == {paddle.float32}
+    assert all(np.isfinite(v.numpy()).all() for v in state.values())
 
 
 def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):

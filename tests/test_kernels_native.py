@@ -48,7 +48,7 @@ def numbers(tmp_path_factory):
     return run(built(tmp_path_factory.mktemp("address"), *flags, *KERNELS))
 
 
-def assert_same(lines, numbers):
+def assert_same(lines, numbers, tolerance=2e-5):
     """The same arrays; float32 sums in another order and with other contractions of a * b + c."""
     assert len(lines) == len(numbers) > 200
     sizes = {}
@@ -57,13 +57,20 @@ def assert_same(lines, numbers):
         *other_name, other_size, other_mixture = other.split()
         assert name == other_name and np.isfinite(float(size)), line
         sizes[name[0]] = max(sizes.get(name[0], 0.0), float(other_size))
-        limit = 2e-5 * sizes[name[0]]  # the largest array of the case so far
+        limit = tolerance * sizes[name[0]]  # the largest array of the case so far
         assert abs(float(size) - float(other_size)) <= limit, (line, other)
         assert abs(float(mixture) - float(other_mixture)) <= 10 * limit, (line, other)
 
 
 def test_addresses_and_behaviour_are_sound_in_every_kernel(numbers):
     assert all(np.isfinite(float(word)) for line in numbers for word in line.split()[-2:])
+
+
+def test_half_the_bits_kept_are_sound_and_the_same_within_their_rounding(numbers, tmp_path):
+    # For any CPU; test_kernels.py has this one's own instruction. Some of the few values of a case
+    # fall on another side of a kink, which moves a gradient by 3 %.
+    flags = (*CHECKED, "-DMOBILE_BF16", "-fopenmp", "-fsanitize=address,undefined")
+    assert_same(run(built(tmp_path, *flags, *KERNELS)), numbers, tolerance=0.1)
 
 
 def test_threads_do_not_race(numbers, tmp_path):

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.pact import PactConv2D, quantize, replace_layer
@@ -45,7 +46,7 @@ def test_gradients_repeat_to_the_bit_and_accumulate_as_sums():
     reference = Reference("mobilenet_v3_small", 6, 64)
     model = reference.make()
     model.set_state_dict(reference.state)
-    net = accelerate(model, 2)
+    net = accelerate(model, Kernels(2))
     grads = []
     for count in (1, 1, 2):
         model.clear_gradients()
@@ -67,12 +68,13 @@ import numpy as np
 from float64_reference import Reference, step
 from ppcls_lite.engine.distributed import start_world
 from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
 
 world = start_world("cpu")
 reference = Reference("mobilenet_v3_small", 8, 32)
 model = reference.make()
 model.set_state_dict(reference.state)
-net = paddle.DataParallel(accelerate(model, 1))
+net = paddle.DataParallel(accelerate(model, Kernels(1)))
 mine = slice(4 * world.rank, 4 * world.rank + 4)
 gradients, _ = step(net, model, reference.images[mine], reference.labels[mine])
 if world.is_main:
@@ -96,7 +98,7 @@ def test_two_processes_average_the_gradients_of_their_halves(tmp_path):
     for half in (slice(0, 4), slice(4, 8)):
         model.set_state_dict(reference.state)
         model.clear_gradients()
-        net = accelerate(model, 1)
+        net = accelerate(model, Kernels(1))
         halves.append(step(net, model, reference.images[half], reference.labels[half])[0])
     together = {k: (halves[0][k] + halves[1][k]) / 2 for k in halves[0]}
     # Averaging rounds once, 3e-8 of the size; the halves themselves are the same bits.
@@ -110,7 +112,7 @@ def test_a_pruned_network_trains_in_the_kernels():
     widths = info.overrides["expanded"]
     assert any(width % 8 for width in widths)
     model.classifier[2].p = 0.0  # dropout
-    net = accelerate(model, 2)
+    net = accelerate(model, Kernels(2))
     assert all(piece.fused for piece in net.pieces), net.summary()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     images, labels = paddle.randn([4, 3, 64, 64]), paddle.arange(4)
@@ -128,7 +130,7 @@ def test_layers_of_8_bits_stay_stock_and_the_blocks_around_them_do_not():
     for name in ("features.2.block.1.0", "features.4.block.2.fc1"):  # depthwise, squeeze-excite
         conv = dict(model.named_sublayers())[name]
         replace_layer(model, name, PactConv2D(conv))
-    net = accelerate(model, 2)
+    net = accelerate(model, Kernels(2))
     stock = {piece.name: piece.reason for piece in net.pieces if not piece.fused}
     assert stock.keys() == {"block 1", "block 3"} and "PactConv2D" not in stock["block 3"]
     images, labels = paddle.randn([4, 3, 64, 64]), paddle.arange(4)
@@ -142,7 +144,7 @@ def test_layers_of_8_bits_stay_stock_and_the_blocks_around_them_do_not():
     whole = create_model("mobilenet_v3_small", 10)
     quantize(whole, ())
     with pytest.raises(Exception, match="no part fits: stem: has PactConv2D"):
-        accelerate(whole, 2)
+        accelerate(whole, Kernels(2))
 
 
 @pytest.mark.parametrize("of", ["fc1.weight", "fc2.bias"])
@@ -152,7 +154,7 @@ def test_squeeze_excite_in_another_precision_stays_stock(of):
     conv = getattr(model.features[1].block[1], layer)
     double = getattr(conv, kind).astype("float64")
     setattr(conv, kind, conv.create_parameter(double.shape, dtype="float64"))
-    net = accelerate(model, 2)
+    net = accelerate(model, Kernels(2))
     assert [p.reason for p in net.pieces if not p.fused] == ["its weights are not float32"]
 
 
@@ -166,7 +168,7 @@ def masks(name, poison, frozen):
     clean = images.clone()
     images[1, 0, 20, 20] = poison
     found = []
-    net = accelerate(model, 2)
+    net = accelerate(model, Kernels(2))
     for forward, batch in ((model, images), (net, images), (net, clean)):
         model.train()
         for layer in model.sublayers():

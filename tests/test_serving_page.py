@@ -41,7 +41,7 @@ def page(browser, server):
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    # Chromium hands a file dialog over only when told early; told just before the key, it may miss it.
+    # Told only just before the key is pressed, Chromium may miss that we want the dialog.
     page.on("filechooser", lambda chooser: None)
     page.goto(server.url)
     page.get_by_text("asks for its key").wait_for()

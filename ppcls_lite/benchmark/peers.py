@@ -56,7 +56,10 @@ class Peer:
         search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         threads = dict.fromkeys(names, str(self.threads))
         # Above 0 MKL's idle threads would spin while other peers are measured.
-        return os.environ | {"KMP_BLOCKTIME": "0", "PYTHONPATH": search_path} | threads
+        variables = os.environ | {"KMP_BLOCKTIME": "0", "PYTHONPATH": search_path} | threads
+        # What load_paddle has chosen for our kernels; torch's threads are to take their own.
+        variables.pop("GOMP_SPINCOUNT", None)
+        return variables
 
 
 class PeerFailed(Exception):

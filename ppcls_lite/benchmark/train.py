@@ -74,6 +74,8 @@ def peers(config: BenchmarkConfig, size: int, batch_size: int, threads: int) -> 
         )
 
     chosen = [peer("ours")]
+    if "bf16" in config.versus:
+        chosen.append(peer("ours, bf16", cpu_kernels="bf16"))
     if "paddle" in config.versus:
         chosen.append(peer("paddle", cpu_kernels="off"))
     if "torch" in config.versus:

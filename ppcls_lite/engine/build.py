@@ -25,6 +25,7 @@ from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer import build_optimizer, load_named_state
@@ -166,12 +167,13 @@ def training_model(
         if config.to_static:
             raise Unavailable("--to-static traces those")
         if config.cpu_kernels != "off":
-            trained = accelerate(model, threads)
-            words = f"{trained.summary()}; {threads} threads"
+            bf16 = config.cpu_kernels == "bf16"
+            trained = accelerate(model, Kernels(threads, bf16))
+            words = f"{trained.summary()}; {threads} threads" + (", bf16 kept" if bf16 else "")
     except Unavailable as reason:
-        if config.cpu_kernels == "on":
+        if config.cpu_kernels in ("on", "bf16"):
             raise UserError(
-                f"--cpu-kernels on: the kernels cannot run: {reason}",
+                f"--cpu-kernels {config.cpu_kernels}: the kernels cannot run: {reason}",
                 "leave it out: Paddle's own layers train the same network, slower on a CPU",
             ) from None
         words = f"none, Paddle's own layers: {reason}"

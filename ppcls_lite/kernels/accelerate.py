@@ -14,6 +14,7 @@ from ppcls_lite.arch.mnasnet import MNASNet
 from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
 from ppcls_lite.kernels import abi
 from ppcls_lite.kernels.build import load_kernels
+from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.kernels.layers import (
     ConvNorm,
     FusedBlock,
@@ -67,12 +68,12 @@ class AcceleratedModel(nn.Layer):
     Forward hooks of inner layers, double backward and gradients of the images are not supported.
     """
 
-    def __init__(self, model: nn.Layer, pieces: list[Piece], threads: int) -> None:
+    def __init__(self, model: nn.Layer, pieces: list[Piece], kernels: Kernels) -> None:
         super().__init__()
         self.model = model
         self.pieces = pieces
         # Not a sublayer, as the layers belong to the model.
-        self.classifier = [_dense(layer, threads) or layer for layer in model.classifier]
+        self.classifier = [_dense(layer, kernels) or layer for layer in model.classifier]
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W]
         if not self.model.training:
@@ -103,31 +104,31 @@ class AcceleratedModel(nn.Layer):
         return line + (f"; Paddle's own layers run {', '.join(stock)}" if stock else "")
 
 
-def accelerate(model: nn.Layer, threads: int) -> AcceleratedModel:
+def accelerate(model: nn.Layer, kernels: Kernels) -> AcceleratedModel:
     """Wraps a network so that its training forward and backward run in the kernels.
 
     Args:
-        threads: of the kernels; results repeat to the bit as long as it stays the same.
+        kernels: how they run.
 
     Raises:
         Unavailable: the kernels cannot run here, or none of the network's parts fits them.
     """
     if not isinstance(model, MobileNetV3 | MNASNet):
         raise Unavailable(f"they know MobileNetV3 and MnasNet, not {type(model).__name__}")
-    load_kernels()
-    pieces = [_piece(name, layers, build, threads) for name, layers, build in _split(model)]
+    load_kernels(kernels.bf16)
+    pieces = [_piece(name, layers, build, kernels) for name, layers, build in _split(model)]
     if not any(piece.fused for piece in pieces):
         raise Unavailable(f"no part fits: {pieces[0].name}: {pieces[0].reason}")
-    return AcceleratedModel(model, pieces, threads)
+    return AcceleratedModel(model, pieces, kernels)
 
 
-def _piece(name: str, layers: list[nn.Layer], build: Any, threads: int) -> Piece:
+def _piece(name: str, layers: list[nn.Layer], build: Any, kernels: Kernels) -> Piece:
     try:
         for layer in layers:
             for inner in layer.sublayers(include_self=True):
                 if inner._forward_pre_hooks or inner._forward_post_hooks:
                     raise _Stock("has forward hooks")
-        return Piece(name, layers, build(layers, threads))
+        return Piece(name, layers, build(layers, kernels))
     except _Stock as stock:
         return Piece(name, layers, None, str(stock))
 
@@ -156,26 +157,26 @@ def _leaves(layer: nn.Layer) -> Iterator[nn.Layer]:
 # ---- builders: layers to kernels, or _Stock ----
 
 
-def _stem(layers: list[nn.Layer], threads: int) -> FusedStem:
+def _stem(layers: list[nn.Layer], kernels: Kernels) -> FusedStem:
     unit = _conv_norm(layers)
     if unit.conv._groups != 1:
         raise _Stock("its convolution has groups")
-    return FusedStem(unit, threads)
+    return FusedStem(unit, kernels)
 
 
-def _head(layers: list[nn.Layer], threads: int) -> FusedHead:
-    return FusedHead(_pointwise(layers), threads)
+def _head(layers: list[nn.Layer], kernels: Kernels) -> FusedHead:
+    return FusedHead(_pointwise(layers), kernels)
 
 
-def _dense(layer: nn.Layer, threads: int) -> FusedDense | None:
+def _dense(layer: nn.Layer, kernels: Kernels) -> FusedDense | None:
     """None: the layer runs as it is."""
     hooks = layer._forward_pre_hooks or layer._forward_post_hooks
     if type(layer) is not nn.Linear or hooks or layer.weight.dtype != paddle.float32:
         return None
-    return FusedDense(layer, threads)
+    return FusedDense(layer, kernels)
 
 
-def _block(layers: list[nn.Layer], threads: int) -> FusedBlock | DroppingBlock:
+def _block(layers: list[nn.Layer], kernels: Kernels) -> FusedBlock | DroppingBlock:
     shortcut, dropping = False, None
     if isinstance(layers[0], InvertedResidual):
         (residual,) = layers
@@ -198,7 +199,7 @@ def _block(layers: list[nn.Layer], threads: int) -> FusedBlock | DroppingBlock:
     project = _pointwise(layers[starts[-1] :])
     if project.activation != abi.NONE or (expand and expand.activation != activation):
         raise _Stock("its activations are not those of an inverted residual block")
-    fused = FusedBlock(expand, depthwise, gate, project, activation, shortcut, threads)
+    fused = FusedBlock(expand, depthwise, gate, project, activation, shortcut, kernels)
     return DroppingBlock(fused, dropping) if dropping else fused
 
 

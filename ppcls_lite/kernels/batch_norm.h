@@ -89,7 +89,7 @@ class Moments {
   Moments(Index threads, Index channels, bool frozen)
       : sums_(threads, channels), origin_(threads * channels), frozen_(frozen) {}
 
-  void add(Index share, const float* z, Index rows) {
+  void add(Index share, const Stored* z, Index rows) {
     const Index channels = sums_.channels();
     if (frozen_ || rows == 0) return;
     float* origin = &origin_[share * channels];
@@ -123,7 +123,7 @@ class Moments {
   }
 
  private:
-  static void add_rows(const float* z, Index rows, Index channels, const float* origin, float* sum,
+  static void add_rows(const Stored* z, Index rows, Index channels, const float* origin, float* sum,
                        float* square) {
     for_row_groups(rows, [&](Index r, auto group) {
       for_channels(channels, [&](Index c, auto lane) {
@@ -142,10 +142,10 @@ class Moments {
     });
   }
 
-  static void mean_of(const float* z, Index rows, Index channels, float* mean) {
+  static void mean_of(const Stored* z, Index rows, Index channels, float* mean) {
     for (Index c = 0; c < channels; ++c) {
       double sum = 0;
-      for (Index r = 0; r < rows; ++r) sum += z[r * channels + c];
+      for (Index r = 0; r < rows; ++r) sum += load<float>(z + r * channels + c);
       mean[c] = float(sum / rows);
     }
   }
@@ -201,7 +201,7 @@ struct Linear {
 };
 
 // out = activation(scale * z + shift)
-inline void normalise(const float* z, Index rows, Index channels, const Affine& affine,
+inline void normalise(const Stored* z, Index rows, Index channels, const Affine& affine,
                       Index activation, float* out) {
   const float *scale = affine.scale.data(), *shift = affine.shift.data();
   with_activation(activation, [&](auto chosen) {
@@ -219,7 +219,8 @@ inline void normalise(const float* z, Index rows, Index channels, const Affine& 
 }
 
 // dz = a * dy + b * (z - mean) + c
-inline void normalise_backward(const float* dy, const float* z, Index rows, Index channels,
+template <class Gradient>
+inline void normalise_backward(const Gradient* dy, const Stored* z, Index rows, Index channels,
                                const Linear& linear, float* dz) {
   for_row_groups(rows, [&](Index r, auto group) {
     for_channels(channels, [&](Index c, auto lane) {
@@ -237,9 +238,9 @@ inline void normalise_backward(const float* dy, const float* z, Index rows, Inde
 // dy = gradient * activation'(scale * z + shift), and its two sums for Linear.
 // gradient(c, lane) returns a function of the row: the gradient behind the activation.
 template <class Gradient>
-inline void activation_backward(Gradient gradient, const float* z, Index rows, Index activation,
-                                const Affine& affine, const float* mean, float* dy, PairSums& sums,
-                                Index share) {
+inline void activation_backward(Gradient gradient, const Stored* z, Index rows, Index activation,
+                                const Affine& affine, const float* mean, Stored* dy,
+                                PairSums& sums, Index share) {
   const Index channels = sums.channels();
   const float *scale = affine.scale.data(), *shift = affine.shift.data();
   float *sum = sums.open(share, rows), *product = sum + channels;
@@ -276,7 +277,7 @@ inline auto stored(const float* d, Index channels) {
 }
 
 // The sums for Linear of a batch norm without an activation.
-inline void add_sums(const float* dy, const float* z, Index rows, const float* mean,
+inline void add_sums(const float* dy, const Stored* z, Index rows, const float* mean,
                      PairSums& sums, Index share) {
   const Index channels = sums.channels();
   float *sum = sums.open(share, rows), *product = sum + channels;

@@ -8,7 +8,8 @@
 
 namespace mobile {
 
-// Part of the C interface; the same fields stand in abi.py. All tensors are float32, NHWC.
+// Part of the C interface; the same fields stand in abi.py. All tensors are NHWC, float32 where
+// nothing else is said.
 struct Block {
   Index threads, images, height, width;
   Index in_channels, expanded, out_channels;
@@ -20,16 +21,16 @@ struct Block {
   const float* project_weight;     // [out, E]
   BatchNorm expand_bn, depthwise_bn, project_bn;
   SqueezeExcite se;
-  float* expand_z;                 // [N, H, W, E]
-  float* depthwise_z;              // [N, Ho, Wo, E]
-  float* project_z;                // [N, Ho, Wo, out]
+  Stored* expand_z;                // [N, H, W, E]
+  Stored* depthwise_z;             // [N, Ho, Wo, E]
+  Stored* project_z;               // [N, Ho, Wo, out]
   float* y;                        // [N, Ho, Wo, out]
   // Backward only. Gradients that are null are not computed.
   const float* dy;                 // [N, Ho, Wo, out]
   float* dx;
   float *d_expand_weight, *d_depthwise_weight, *d_project_weight;
-  float* d_expand_y;               // work: [N, H, W, E], gradient behind the batch norm
-  float* d_depthwise_y;            // work: [N, Ho, Wo, E]
+  Stored* d_expand_y;              // work: [N, H, W, E], gradient behind the batch norm
+  Stored* d_depthwise_y;           // work: [N, Ho, Wo, E]
 
   Index pixels() const { return height * width; }
   Index out_pixels() const { return out_height * out_width; }
@@ -76,17 +77,17 @@ inline void depthwise_stage(const Block& b, const Affine& expand) {
   parallel(b.threads, [&](Index share) {
     const Range range = share_of(b.images, b.threads, share);
     for (Index n = range.begin; n < range.end; ++n) {
-      const float* image = (b.expand_weight ? b.expand_z : b.x) + n * b.pixels() * channels;
+      const Index image = n * b.pixels() * channels;
       depthwise_image(
           b.depthwise_shape(), by_tap.data(), b.depthwise_z + n * b.out_pixels() * channels,
           [&](Index row, float* to) {
-            const float* from = image + row * b.width * channels;
+            const Index from = image + row * b.width * channels;
             if (b.expand_weight)
-              normalise(from, b.width, channels, expand, b.activation, to);
+              normalise(b.expand_z + from, b.width, channels, expand, b.activation, to);
             else
-              std::copy(from, from + b.width * channels, to);
+              std::copy(b.x + from, b.x + from + b.width * channels, to);
           },
-          [&](Index, const float* row) { moments.add(share, row, b.out_width); });
+          [&](Index, const Stored* row) { moments.add(share, row, b.out_width); });
     }
   });
   moments.finish(b.depthwise_bn);
@@ -114,6 +115,7 @@ inline void project_stage(const Block& b, const Affine& depthwise) {
   for_project_tiles(b, [&](Index share, Scratch& scratch, Index begin, Index count) {
     scratch.reset();
     float* activated = scratch.take(count * channels);
+    float* work = scratch.take(kKeptInPlace ? 0 : count * b.out_channels);
     normalise(b.depthwise_z + begin * channels, count, channels, depthwise, b.first_activation(),
               activated);
     if (b.se.squeezed) {
@@ -127,9 +129,11 @@ inline void project_stage(const Block& b, const Affine& depthwise) {
         apply_gate(b, b.se.gate + n * channels, image, image);
       }
     }
-    float* z = b.project_z + begin * b.out_channels;
+    Stored* kept = b.project_z + begin * b.out_channels;
+    float* z = in_place(kept, work);
     pointwise(activated, b.project_weight, count, channels, b.out_channels, z);
-    moments.add(share, z, count);
+    keep(z, count * b.out_channels, kept);
+    moments.add(share, kept, count);
   });
   moments.finish(b.project_bn);
 }
@@ -222,7 +226,7 @@ inline Linear project_stage_backward(const Block& b, const Affine& depthwise,
     float* dz = scratch.take(count * b.out_channels);
     float* activated = scratch.take(count * channels);
     float* d_gated = scratch.take(count * channels);
-    const float* z = b.depthwise_z + begin * channels;
+    const Stored* z = b.depthwise_z + begin * channels;
     const Index first = begin / image_rows, end = (begin + count) / image_rows;
     normalise_backward(b.dy + begin * b.out_channels, b.project_z + begin * b.out_channels, count,
                        b.out_channels, project, dz);
@@ -263,15 +267,14 @@ inline Linear depthwise_stage_backward(const Block& b, const Affine& expand,
     const Range range = share_of(b.images, b.threads, share);
     for (Index n = range.begin; n < range.end; ++n) {
       const Index in = n * b.pixels() * channels, out = n * b.out_pixels() * channels;
-      const float* image = (b.expand_weight ? b.expand_z : b.x) + in;
       depthwise_image_backward(
           b.depthwise_shape(), by_tap.data(), b.expand_weight || b.dx,
           b.d_depthwise_weight ? partials.of(share) : nullptr,
           [&](Index r, float* to) {
             if (b.expand_weight)
-              normalise(image + r * row, b.width, channels, expand, b.activation, to);
+              normalise(b.expand_z + in + r * row, b.width, channels, expand, b.activation, to);
             else
-              std::copy(image + r * row, image + (r + 1) * row, to);
+              std::copy(b.x + in + r * row, b.x + in + (r + 1) * row, to);
           },
           [&](Index y, float* to) {
             const Index at = out + y * b.out_width * channels;
@@ -280,9 +283,9 @@ inline Linear depthwise_stage_backward(const Block& b, const Affine& expand,
           },
           [&](Index r, const float* d) {
             if (b.expand_weight) {
-              activation_backward(stored(d, channels), image + r * row, b.width, b.activation,
-                                  expand, b.expand_bn.mean, b.d_expand_y + in + r * row, sums,
-                                  share);
+              const Index at = in + r * row;
+              activation_backward(stored(d, channels), b.expand_z + at, b.width, b.activation,
+                                  expand, b.expand_bn.mean, b.d_expand_y + at, sums, share);
               return;
             }
             float* dx = b.dx + in + r * row;

@@ -22,14 +22,17 @@ SOURCE, *INCLUDED = (
 
 
 @functools.cache
-def load_kernels() -> ctypes.CDLL:
+def load_kernels(bf16: bool = False) -> ctypes.CDLL:
     """The kernels, ready to be called with the structs of `abi`.
+
+    Args:
+        bf16: what is kept between forward and backward has 16 bits instead of 32.
 
     Raises:
         Unavailable: no compiler, no folder to write to, a failed compilation, or a Paddle without
             oneDNN's matrix product.
     """
-    library = load_library(SOURCE, FLAGS, INCLUDED)
+    library = load_library(SOURCE, (*FLAGS, "-DMOBILE_BF16") if bf16 else FLAGS, INCLUDED)
     _keep_freed_memory()
     for name, struct in abi.FUNCTIONS.items():
         function = getattr(library, name)

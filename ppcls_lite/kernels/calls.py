@@ -1,6 +1,7 @@
 """One call of a kernel: its struct, the arrays it points to, and room for the gradients."""
 
 import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,28 @@ def empty(*shape: int) -> Tensor:
     return paddle.empty(shape, "float32")
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """How the kernels of a network run.
+
+    Attributes:
+        threads: of each call; results repeat to the bit as long as it stays the same.
+        bf16: what a call keeps for its backward is bfloat16 instead of float32.
+    """
+
+    threads: int
+    bf16: bool = False
+
+    def stored(self, *shape: int) -> Tensor:
+        """Returns a tensor for what `Stored` of lanes.h is, that nobody has written to yet."""
+        return paddle.empty(shape, "bfloat16" if self.bf16 else "float32")
+
+
 class Call:
     """A struct for the kernels, and what has to live as long as it does."""
 
-    def __init__(self, struct: ctypes.Structure, name: str) -> None:
-        self.struct, self.name = struct, name
+    def __init__(self, kernels: Kernels, struct: ctypes.Structure, name: str) -> None:
+        self.kernels, self.struct, self.name = kernels, struct, name
         self.kept: list[Any] = []
 
     def point(self, target: ctypes.Structure, **tensors: Tensor | None) -> None:
@@ -46,7 +64,8 @@ class Call:
 
     def run(self, direction: str) -> None:
         """Calls the kernel, `forward` or `backward`."""
-        getattr(load_kernels(), f"mobile_{self.name}_{direction}")(self.struct)
+        library = load_kernels(self.kernels.bf16)
+        getattr(library, f"mobile_{self.name}_{direction}")(self.struct)
 
 
 class Gradients:

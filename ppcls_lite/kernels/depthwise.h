@@ -170,10 +170,12 @@ constexpr Index kMostTaps = 49;
 
 // fill(r, to): writes input row r [width, C]. done(y, row): called for each finished output row.
 template <class Fill, class Done>
-void depthwise_image(const DepthwiseShape& s, const float* by_tap, float* out, Fill fill,
+void depthwise_image(const DepthwiseShape& s, const float* by_tap, Stored* out, Fill fill,
                      Done done) {
   Scratch& scratch = Scratch::of_this_thread();
   RowRing inputs(scratch, s.kernel, s.height, s.pad_left, s.padded_width(), s.channels);
+  const Index width = s.out_width * s.channels;
+  float* work = scratch.take(kKeptInPlace ? 0 : width);
   const Correlate correlate = correlate_for(s.kernel, s.stride);
   const float *rows[7], *weights[kMostTaps];
   for (Index k = 0; k < s.kernel * s.kernel; ++k) weights[k] = by_tap + k * s.channels;
@@ -183,9 +185,11 @@ void depthwise_image(const DepthwiseShape& s, const float* by_tap, float* out, F
     for (; filled < std::min(top + s.kernel, s.height); ++filled)
       fill(filled, inputs.inside(filled));
     for (Index i = 0; i < s.kernel; ++i) rows[i] = inputs.row(top + i);
-    float* row = out + y * s.out_width * s.channels;
+    Stored* kept = out + y * width;
+    float* row = in_place(kept, work);
     correlate(rows, weights, s.kernel, s.out_width, s.channels, row, s.channels);
-    done(y, row);
+    keep(row, width, kept);
+    done(y, kept);
   }
 }
 

@@ -13,11 +13,12 @@ struct Stem {
   const float* x;       // [N, in, H, W]: as images come
   const float* weight;  // [out, in, K, K]
   BatchNorm bn;
-  float *z, *y;         // [N, Ho, Wo, out]
+  Stored* z;            // [N, Ho, Wo, out]
+  float* y;             // [N, Ho, Wo, out]
   // Backward only. Images get no gradient.
   const float* dy;
   float* d_weight;      // or null
-  float* d_y;           // work: [N, Ho, Wo, out]
+  Stored* d_y;          // work: [N, Ho, Wo, out]
 
   Index taps() const { return in_channels * kernel * kernel; }
   Index out_pixels() const { return out_height * out_width; }
@@ -61,11 +62,15 @@ inline void stem_convolution(const Stem& s) {
   taps_first(s.weight, s.taps(), s.out_channels, by_tap.data());
   Moments moments(s.threads, s.out_channels, s.bn.frozen);
   parallel(s.threads, [&](Index share) {
-    float* rows = Scratch::of_this_thread().take(s.in_channels * s.kernel * s.padded_width());
+    Scratch& scratch = Scratch::of_this_thread();
+    const Index width = s.out_width * s.out_channels;
+    float* rows = scratch.take(s.in_channels * s.kernel * s.padded_width());
+    float* work = scratch.take(kKeptInPlace ? 0 : width);
     const Range range = share_of(s.images * s.out_height, s.threads, share);
     for (Index at = range.begin; at < range.end; ++at) {
       gather_rows(s, at / s.out_height, at % s.out_height, rows);
-      float* z = s.z + at * s.out_width * s.out_channels;
+      Stored* kept = s.z + at * width;
+      float* z = in_place(kept, work);
       for_channels(s.out_channels, [&](Index c, auto lane) {
         using Lane = decltype(lane);
         Index x = 0;
@@ -73,7 +78,8 @@ inline void stem_convolution(const Stem& s) {
           stem_outputs<Lane, kOutputs>(s, rows, by_tap.data(), c, x, z);
         for (; x < s.out_width; ++x) stem_outputs<Lane, 1>(s, rows, by_tap.data(), c, x, z);
       });
-      moments.add(share, z, s.out_width);
+      keep(z, width, kept);
+      moments.add(share, kept, s.out_width);
     }
   });
   moments.finish(s.bn);
@@ -145,12 +151,12 @@ struct Head {
   const float* x;       // [N, H, W, in]
   const float* weight;  // [out, in]
   BatchNorm bn;
-  float* z;             // [N, H, W, out]
+  Stored* z;            // [N, H, W, out]
   float* y;             // [N, out]
   // Backward only.
   const float* dy;      // [N, out]
   float *dx, *d_weight;  // or null
-  float* d_y;           // work: [N, H, W, out]
+  Stored* d_y;          // work: [N, H, W, out]
 };
 
 inline void head_pooling(const Head& h) {
@@ -164,7 +170,7 @@ inline void head_pooling(const Head& h) {
         const auto activated = [&](Index c, auto lane) {
           using Lane = decltype(lane);
           const Lane k = load<Lane>(scale + c), s = load<Lane>(shift + c);
-          const float* z = h.z + n * image + c;
+          const Stored* z = h.z + n * image + c;
           return [=](Index r) { return activate<chosen()>(load<Lane>(z + r * channels) * k + s); };
         };
         column_sums(activated, h.pixels, channels, 1.0f / h.pixels, h.y + n * channels);

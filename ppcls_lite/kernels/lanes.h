@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace mobile {
 
@@ -38,6 +41,64 @@ inline void store(float* p, Lane lane) {
   std::memcpy(p, &lane, sizeof lane);
 }
 
+// The upper half of a float: its sign, its exponent and 7 binary digits of its fraction.
+struct Bf16 {
+  uint16_t bits;
+};
+
+// As many integers as a lane has floats.
+template <class Lane>
+struct Integers {
+  static constexpr int count = sizeof(Lane) / sizeof(float);
+  typedef uint32_t words __attribute__((vector_size(count * sizeof(uint32_t))));
+  typedef uint16_t halves __attribute__((vector_size(count * sizeof(uint16_t))));
+};
+
+template <class Lane>
+inline Lane load(const Bf16* p) {
+  using Words = typename Integers<Lane>::words;
+  typename Integers<Lane>::halves halves;
+  std::memcpy(&halves, p, sizeof halves);
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  Lane lane;
+  std::memcpy(&lane, &words, sizeof lane);
+  return lane;
+}
+
+// Rounds to the nearest, of two as near to the even one. NaN stays NaN.
+template <class Lane>
+inline void store(Bf16* p, Lane lane) {
+#ifdef __AVX512BF16__  // one instruction; it also makes numbers below 2^-126 zero
+  if constexpr (sizeof lane == 64) {
+    const __m256bh rounded = _mm512_cvtneps_pbh((__m512)lane);
+    std::memcpy(p, &rounded, sizeof rounded);
+    return;
+  }
+  if constexpr (sizeof lane == 32) {
+    const __m128bh rounded = _mm256_cvtneps_pbh((__m256)lane);
+    std::memcpy(p, &rounded, sizeof rounded);
+    return;
+  }
+#endif
+  using Words = typename Integers<Lane>::words;
+  using Halves = typename Integers<Lane>::halves;
+  Words words;
+  std::memcpy(&words, &lane, sizeof lane);
+  const Words rounded = (words + 0x7fff + (words >> 16 & 1)) >> 16;
+  const Words is_nan = (Words)((words & 0x7fffffff) > 0x7f800000);
+  const Halves halves = __builtin_convertvector(
+      (rounded & ~is_nan) | ((words >> 16 | 0x40) & is_nan), Halves);
+  std::memcpy(p, &halves, sizeof halves);
+}
+
+// What lies in memory between forward and backward: what the convolutions give, and gradients
+// inside of a block. All arithmetic is on floats, whatever this is.
+#ifdef MOBILE_BF16
+using Stored = Bf16;
+#else
+using Stored = float;
+#endif
+
 // Calls body(c, Lane{}) so that the lanes cover channels 0 .. channels - 1 once each.
 template <class Body>
 inline void for_channels(Index channels, Body body) {
@@ -46,6 +107,18 @@ inline void for_channels(Index channels, Body body) {
   if constexpr (kWidth > 8)  // channel counts are multiples of 8 in all published networks
     for (; c + 8 <= channels; c += 8) body(c, Vector<8>{});
   for (; c < channels; ++c) body(c, 0.0f);
+}
+
+// A matrix product or a row of a convolution is computed as floats: in the place where it is kept, or
+// in `work`, from where keep() takes it.
+constexpr bool kKeptInPlace = std::is_same_v<Stored, float>;
+inline float* in_place(float* kept, float*) { return kept; }
+inline float* in_place(Bf16*, float* work) { return work; }
+inline void keep(const float*, Index, float*) {}
+inline void keep(const float* work, Index count, Bf16* kept) {
+  for_channels(count, [&](Index i, auto lane) {
+    store(kept + i, load<decltype(lane)>(work + i));
+  });
 }
 
 // Calls body(r, n) for groups of n rows that begin at row r; n is a compile-time 4, then 1. What

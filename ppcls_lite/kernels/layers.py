@@ -7,7 +7,7 @@ from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
 from ppcls_lite.kernels import abi
-from ppcls_lite.kernels.calls import Call, Gradients, empty, finish, start
+from ppcls_lite.kernels.calls import Call, Gradients, Kernels, empty, finish, start
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FusedStem:
     """Images [N, C, H, W] to [N, H/2, W/2, C]."""
 
     unit: ConvNorm
-    threads: int
+    kernels: Kernels
 
     def __call__(self, images: Tensor) -> Tensor:
         return _Stem.apply(images.contiguous(), self, *_trained([self.unit]))
@@ -56,7 +56,7 @@ class FusedBlock:
     project: ConvNorm
     activation: int
     shortcut: bool
-    threads: int
+    kernels: Kernels
 
     def __call__(self, x: Tensor) -> Tensor:
         units = [self.expand, self.depthwise, self.gate, self.project]
@@ -68,7 +68,7 @@ class FusedHead:
     """[N, H, W, C] to the means over all pixels [N, out_channels]."""
 
     unit: ConvNorm
-    threads: int
+    kernels: Kernels
 
     def __call__(self, x: Tensor) -> Tensor:
         return _Head.apply(x.contiguous(), self, *_trained([self.unit]))
@@ -79,7 +79,7 @@ class FusedDense:
     """[N, in] to [N, out]."""
 
     layer: nn.Linear
-    threads: int
+    kernels: Kernels
 
     def __call__(self, x: Tensor) -> Tensor:
         trained = [p for p in self.layer.parameters() if not p.stop_gradient]
@@ -120,12 +120,12 @@ class _Stem(PyLayer):
         window = _window(unit.conv, height, width)
         out = (images, window["out_height"], window["out_width"], unit.conv._out_channels)
         struct = abi.Stem(
-            threads=stem.threads, images=images, height=height, width=width, in_channels=channels,
-            out_channels=out[3], activation=unit.activation, **window,
+            threads=stem.kernels.threads, images=images, height=height, width=width,
+            in_channels=channels, out_channels=out[3], activation=unit.activation, **window,
         )  # fmt: skip
-        call = Call(struct, "stem")
+        call = Call(stem.kernels, struct, "stem")
         y = empty(*out)
-        call.point(struct, x=x, weight=unit.conv.weight, z=empty(*out), y=y)
+        call.point(struct, x=x, weight=unit.conv.weight, z=stem.kernels.stored(*out), y=y)
         call.batch_norm(struct.bn, unit.norm)
         start(ctx, call, x, trained)
         ctx.unit, ctx.out = unit, out
@@ -135,7 +135,9 @@ class _Stem(PyLayer):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         call, gradients = ctx.call, Gradients(ctx)
         d_weight = gradients.of(ctx.unit.conv.weight)
-        call.point(call.struct, dy=dy.contiguous(), d_weight=d_weight, d_y=empty(*ctx.out))
+        call.point(
+            call.struct, dy=dy.contiguous(), d_weight=d_weight, d_y=call.kernels.stored(*ctx.out)
+        )
         gradients.batch_norm(call, call.struct.bn, ctx.unit.norm)
         return finish(ctx, gradients)
 
@@ -148,21 +150,21 @@ class _Block(PyLayer):
         expanded, out_channels = block.project.conv._in_channels, block.project.conv._out_channels
         inner, out = (images, height, width), (images, window["out_height"], window["out_width"])
         struct = abi.Block(
-            threads=block.threads, images=images, height=height, width=width, in_channels=channels,
-            expanded=expanded, out_channels=out_channels, activation=block.activation,
-            shortcut=block.shortcut, **window,
+            threads=block.kernels.threads, images=images, height=height, width=width,
+            in_channels=channels, expanded=expanded, out_channels=out_channels,
+            activation=block.activation, shortcut=block.shortcut, **window,
         )  # fmt: skip
-        call = Call(struct, "block")
+        call, stored = Call(block.kernels, struct, "block"), block.kernels.stored
         if block.expand:
             call.point(
-                struct, expand_weight=block.expand.conv.weight, expand_z=empty(*inner, expanded)
+                struct, expand_weight=block.expand.conv.weight, expand_z=stored(*inner, expanded)
             )
             call.batch_norm(struct.expand_bn, block.expand.norm)
         y = empty(*out, out_channels)
         call.point(
             struct, x=x, depthwise_weight=block.depthwise.conv.weight,
-            project_weight=block.project.conv.weight, depthwise_z=empty(*out, expanded),
-            project_z=empty(*out, out_channels), y=y,
+            project_weight=block.project.conv.weight, depthwise_z=stored(*out, expanded),
+            project_z=stored(*out, out_channels), y=y,
         )  # fmt: skip
         call.batch_norm(struct.depthwise_bn, block.depthwise.norm)
         call.batch_norm(struct.project_bn, block.project.norm)
@@ -183,7 +185,7 @@ class _Block(PyLayer):
             struct, dy=dy.contiguous(), dx=gradients.x,
             d_depthwise_weight=gradients.of(block.depthwise.conv.weight),
             d_project_weight=gradients.of(block.project.conv.weight),
-            **{name: empty(*shape) for name, shape in ctx.work.items()},
+            **{name: call.kernels.stored(*shape) for name, shape in ctx.work.items()},
         )  # fmt: skip
         gradients.batch_norm(call, struct.depthwise_bn, block.depthwise.norm)
         gradients.batch_norm(call, struct.project_bn, block.project.norm)
@@ -222,12 +224,13 @@ class _Head(PyLayer):
         images, height, width, channels = x.shape
         out = unit.conv._out_channels
         struct = abi.Head(
-            threads=head.threads, images=images, pixels=height * width, in_channels=channels,
-            out_channels=out, activation=unit.activation,
+            threads=head.kernels.threads, images=images, pixels=height * width,
+            in_channels=channels, out_channels=out, activation=unit.activation,
         )  # fmt: skip
-        call = Call(struct, "head")
+        call = Call(head.kernels, struct, "head")
         y = empty(images, out)
-        call.point(struct, x=x, weight=unit.conv.weight, z=empty(images, height, width, out), y=y)
+        z = head.kernels.stored(images, height, width, out)
+        call.point(struct, x=x, weight=unit.conv.weight, z=z, y=y)
         call.batch_norm(struct.bn, unit.norm)
         start(ctx, call, x, trained)
         ctx.unit, ctx.work = unit, (images, height, width, out)
@@ -237,7 +240,7 @@ class _Head(PyLayer):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         call, gradients = ctx.call, Gradients(ctx)
         call.point(
-            call.struct, dy=dy.contiguous(), dx=gradients.x, d_y=empty(*ctx.work),
+            call.struct, dy=dy.contiguous(), dx=gradients.x, d_y=call.kernels.stored(*ctx.work),
             d_weight=gradients.of(ctx.unit.conv.weight),
         )  # fmt: skip
         gradients.batch_norm(call, call.struct.bn, ctx.unit.norm)
@@ -249,8 +252,8 @@ class _Dense(PyLayer):
     def forward(ctx: Any, x: Tensor, dense: FusedDense, *trained: Tensor) -> Tensor:
         layer = dense.layer
         rows, (width, out) = x.shape[0], layer.weight.shape
-        struct = abi.Dense(dense.threads, rows, width, out)
-        call = Call(struct, "dense")
+        struct = abi.Dense(dense.kernels.threads, rows, width, out)
+        call = Call(dense.kernels, struct, "dense")
         y = empty(rows, out)
         call.point(struct, x=x, weight=layer.weight, bias=layer.bias, y=y)
         start(ctx, call, x, trained)

@@ -39,15 +39,19 @@ inline void add_pointwise_weight_gradient(const float* dz, const float* x, Index
 
 // Convolves all rows of x and gathers the statistics of the result.
 inline void pointwise_stage(const float* x, const float* weights, Index rows, Index in, Index out,
-                            Index threads, const BatchNorm& bn, float* z) {
+                            Index threads, const BatchNorm& bn, Stored* z) {
   Moments moments(threads, out, bn.frozen);
   const Index tile = tile_rows(out), tiles = (rows + tile - 1) / tile;
   parallel(threads, [&](Index share) {
+    float* work = Scratch::of_this_thread().take(kKeptInPlace ? 0 : tile * out);
     const Range range = share_of(tiles, threads, share);
     for (Index t = range.begin; t < range.end; ++t) {
       const Index begin = t * tile, count = std::min(tile, rows - begin);
-      pointwise(x + begin * in, weights, count, in, out, z + begin * out);
-      moments.add(share, z + begin * out, count);
+      Stored* kept = z + begin * out;
+      float* product = in_place(kept, work);
+      pointwise(x + begin * in, weights, count, in, out, product);
+      keep(product, count * out, kept);
+      moments.add(share, kept, count);
     }
   });
   moments.finish(bn);
@@ -55,8 +59,8 @@ inline void pointwise_stage(const float* x, const float* weights, Index rows, In
 
 // From the gradient dy behind the batch norm to those of weights and input. `residual`, if any, is
 // added to dx. d_weights and dx may be null.
-inline void pointwise_stage_backward(const float* x, const float* weights, const float* z,
-                                     const float* dy, const Linear& linear, Index rows, Index in,
+inline void pointwise_stage_backward(const float* x, const float* weights, const Stored* z,
+                                     const Stored* dy, const Linear& linear, Index rows, Index in,
                                      Index out, Index threads, const float* residual,
                                      float* d_weights, float* dx) {
   Partials partials(threads, d_weights ? out * in : 0);
