@@ -1029,11 +1029,13 @@ class ValprepConfig(Settings):
 
 BENCHMARK_FLAGS = {
     "train": "model batch_size size threads processes versus versus_python",
+    "epoch": "model data_path batch_size size workers versus versus_python",
     "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads plot",
     "serve": "model pretrained data_path workers clients seconds versus_command",
 }
+COMPARED = {"epoch": ("bf16", "paddle", "torch"), "loader": ("torch",)}  # train: with all
 
 
 @dataclass(frozen=True)
@@ -1041,6 +1043,7 @@ class BenchmarkConfig(Settings):
     """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
 
     python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
+    python tools/benchmark.py epoch --data-path my_pictures --rounds 1 --versus paddle
     python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
     python tools/benchmark.py loader --data-path my_pictures --versus torch
     python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
@@ -1053,7 +1056,7 @@ class BenchmarkConfig(Settings):
     """
 
     what: Annotated[
-        Literal["train", "eval", "loader", "infer", "serve"] | None,
+        Literal["train", "epoch", "eval", "loader", "infer", "serve"] | None,
         Meta(extra={"positional": True}),
     ] = None
     """What to measure."""
@@ -1075,7 +1078,8 @@ class BenchmarkConfig(Settings):
     processes: Count = 1
     """train: processes that train together, started by each framework's launcher."""
     versus: tuple[Literal["bf16", "paddle", "torch", "torch.compile"], ...] = ()
-    """Whom to compare train with; paddle: the same step, Paddle's own layers. loader: torch."""
+    """Whom to compare train and epoch with; paddle: Paddle's own layers, bf16: --cpu-kernels bf16,
+    torch.compile: train only. loader: torch."""
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
     imagenet_sized: bool = False
@@ -1102,6 +1106,12 @@ class BenchmarkConfig(Settings):
         common = {"what", "rounds", "steps", "json"}
         used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
         idle = [name for name in self.sources if name not in used]
+        strangers = set(self.versus) - set(COMPARED.get(self.what or "", self.versus))
+        if strangers:
+            raise UserError(
+                f"{self.what} cannot be compared with {sorted(strangers)[0]}",
+                f"{self.what} --versus takes {', '.join(COMPARED[self.what or ''])}",
+            )
         if self.what and idle:
             raise UserError(
                 f"--{idle[0].replace('_', '-')} has no effect on {self.what}",

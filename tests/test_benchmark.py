@@ -122,9 +122,10 @@ def test_the_machine_is_described():
     ("argv", "told"),
     [
         (["eval", "--versus=torch"], "--versus has no effect on eval"),
+        (["epoch", "--versus=torch.compile"], "epoch cannot be compared with torch.compile"),
         (["train", "--plot=x.png"], "--plot has no effect on train"),
         (["train", "--versus=tensorflow"], "paddle, torch"),
-        (["fly"], "train, eval, loader, infer, serve"),
+        (["fly"], "train, epoch, eval, loader, infer, serve"),
         (["train", "--batch-size="], "--batch-size"),
     ],
 )
@@ -158,6 +159,16 @@ def test_training_is_compared_with_stock_paddle_in_one_run():
     assert result["images_per_second"] == ours["images_per_second"]
     assert {limit["threads"] for limit in result["limits"]} >= {1}
     assert all(limit["gemm"] > 0 and limit["copy"] > 0 for limit in result["limits"])
+
+
+def test_an_epoch_is_train_py_as_it_is(pictures):
+    flags = [f"--data-path={pictures}", "--batch-size=8", "--size=32", "--workers=0", "--rounds=1"]
+    result, _ = benchmark("epoch", *flags, "--versus=paddle,torch", "--versus-python=/no/such")
+    ours, stock, torch = result["rows"]
+    assert "No such file" in torch["error"]
+    images = len(list((pictures / "train").rglob("*.*")))
+    for row in (ours, stock):
+        assert row["minutes"] == pytest.approx(images / row["images_per_second"] / 60, abs=1e-3)
 
 
 def test_evaluation_counts_the_same_hits_in_every_engine(pictures):

@@ -43,7 +43,7 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
 
 def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Peer]:
     """Returns ours and, when asked for, torchvision's."""
-    request = {"kind": "loader", "data": str(root), "folder": str(root / "train")} | about
+    request = {"kind": "loader", "data": str(root)} | about
     chosen = [
         Peer(f"ours, {decode}", "our_peer.py", request | {"decode": decode})
         for decode in config.decode

@@ -5,7 +5,9 @@ python our_peer.py '{"kind": "train", "model": "mobilenet_v3_small", …}'
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +25,8 @@ from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, l
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+
+PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 
 CLASSES = 1000  # of ImageNet, as torchvision's and timm's builders have
 
@@ -88,6 +92,28 @@ def train(request: dict[str, Any]) -> None:
     facts: dict[str, Any] = {"images": batch_size, "kernels": kernels}
     facts["versions"] = {"paddle": paddle.__version__}
     serve(request["socket"], step, facts, world.is_main, share)
+
+
+def epoch(request: dict[str, Any]) -> None:
+    """Runs `train.py` for one epoch, as a user starts it."""
+    size = request["size"]
+    flags = {
+        "model": request["model"], "data-path": request["data"], "epochs": 1,
+        "batch-size": request["batch_size"], "workers": request["workers"], "lr": request["lr"],
+        "train-crop-size": size, "val-crop-size": size, "val-resize-size": size * 8 // 7,
+        "cpu-kernels": request["cpu_kernels"], "device": "cpu",
+    }  # fmt: skip
+    command = [sys.executable, str(PROGRAM), *(f"--{k}={v}" for k, v in flags.items())]
+    # The program chooses its threads itself.
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+
+    def step() -> float:
+        with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
+            command_here = [*command, f"--output-dir={folder}"]
+            return float(subprocess.run(command_here, env=environment, check=True).returncode)
+
+    images = len(open_split(request["data"], "train", None))
+    serve(request["socket"], step, {"images": images}, warm_up=0)
 
 
 def evaluate(request: dict[str, Any]) -> None:
@@ -171,7 +197,7 @@ def open_runtime(request: dict[str, Any]) -> Runtime:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    kinds = {"train": train, "eval": evaluate, "loader": load, "infer": infer}
+    kinds = {"train": train, "epoch": epoch, "eval": evaluate, "loader": load, "infer": infer}
     try:
         kinds[asked["kind"]](asked)
     except UserError as error:

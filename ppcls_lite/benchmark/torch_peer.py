@@ -71,31 +71,60 @@ def train(request: dict[str, Any]) -> None:
     serve(request["socket"], step, facts, int(os.environ.get("RANK", "0")) == 0, share)
 
 
-def load(request: dict[str, Any]) -> None:
-    """Reads a folder of pictures as torchvision's reference training does, without training."""
+def pictures(request: dict[str, Any], split: str) -> torch.utils.data.DataLoader[Any]:
+    """Returns a split's pictures as torchvision's reference training reads them."""
     from torchvision import datasets, transforms
 
-    crop = request["size"]
-    pipeline = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(crop),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
-    )
-    data = datasets.ImageFolder(request["folder"], pipeline)
-    workers = request["workers"]
-    loader = torch.utils.data.DataLoader(
-        data, request["batch_size"], shuffle=True, num_workers=workers,
+    crop, workers = request["size"], request["workers"]
+    chosen = {
+        "train": [transforms.RandomResizedCrop(crop), transforms.RandomHorizontalFlip()],
+        "val": [transforms.Resize(crop * 8 // 7), transforms.CenterCrop(crop)],
+    }
+    normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pipeline = transforms.Compose([*chosen[split], transforms.ToTensor(), normalize])
+    return torch.utils.data.DataLoader(
+        datasets.ImageFolder(os.path.join(request["data"], split), pipeline),
+        request["batch_size"], shuffle=split == "train", num_workers=workers,
         persistent_workers=workers > 0,
     )  # fmt: skip
+
+
+def load(request: dict[str, Any]) -> None:
+    """Reads a folder of pictures without training."""
+    loader = pictures(request, "train")
     torch.set_num_threads(1)  # as its workers have
 
     def step() -> float:
         return float(sum(len(labels) for _, labels in loader))
 
-    serve(request["socket"], step, versions() | {"images": len(data)}, warm_up=1)
+    facts = versions() | {"images": len(loader.dataset)}
+    serve(request["socket"], step, facts, warm_up=1)
+
+
+def epoch(request: dict[str, Any]) -> None:
+    """Trains on a folder of pictures once and evaluates."""
+    torch.manual_seed(0)
+    train_loader, val_loader = pictures(request, "train"), pictures(request, "val")
+    model = build(request["model"]).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), request["lr"], momentum=0.9, weight_decay=1e-4)
+
+    def step() -> float:
+        model.train()
+        for images, labels in train_loader:
+            images = images.to(memory_format=torch.channels_last)
+            torch.nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval()
+        hits = 0
+        with torch.inference_mode():
+            for images, labels in val_loader:
+                answers = model(images.to(memory_format=torch.channels_last)).argmax(1)
+                hits += int((answers == labels).sum())
+        return hits / len(val_loader.dataset)
+
+    facts = versions() | {"images": len(train_loader.dataset)}
+    serve(request["socket"], step, facts, warm_up=0)
 
 
 def versions() -> dict[str, Any]:
@@ -106,4 +135,4 @@ def versions() -> dict[str, Any]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     asked = json.loads(sys.argv[1])
-    {"train": train, "loader": load}[asked["kind"]](asked)
+    {"train": train, "loader": load, "epoch": epoch}[asked["kind"]](asked)

@@ -5,14 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.benchmark import epoch, infer, loader, serve, train
 from ppcls_lite.benchmark import eval as evaluation
-from ppcls_lite.benchmark import infer, loader, serve, train
 from ppcls_lite.benchmark.machine import machine
 from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.engine.plan import versions
 from ppcls_lite.report import plot_engines
 
-SUITES = {"train": train, "eval": evaluation, "loader": loader, "infer": infer, "serve": serve}
+SUITES = {
+    "train": train, "epoch": epoch, "eval": evaluation, "loader": loader, "infer": infer,
+    "serve": serve,
+}  # fmt: skip
 
 
 def run(config: BenchmarkConfig) -> int:
