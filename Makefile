@@ -34,12 +34,13 @@ lint: $(VENV)/.dev
 	$(PYTHON) -m mypy
 
 bench: $(VENV)/.run
-	$(BENCH) train --versus paddle,torch,torch.compile --versus-python $(TORCH) --json
-	$(BENCH) train --batch-size 8,128 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --steps 2 --json
-	$(BENCH) train --size 96,32 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
-	$(BENCH) train --processes 2 --batch-size 16 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
-	$(BENCH) train --model mobilenet_v3_large --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
-	$(BENCH) train --model mnasnet1_0 --versus paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --versus bf16,paddle,torch,torch.compile --versus-python $(TORCH) --json
+	$(BENCH) train --batch-size 8,128 --versus bf16,paddle,torch --versus-python $(TORCH) --rounds 3 --steps 2 --json
+	$(BENCH) train --size 96,32 --versus bf16,paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --processes 2 --batch-size 16 --versus bf16,paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --model mobilenet_v3_large --versus bf16,paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) train --model mnasnet1_0 --versus bf16,paddle,torch --versus-python $(TORCH) --rounds 3 --json
+	$(BENCH) epoch --data-path $(DATA) --rounds 1 --versus bf16,paddle,torch --versus-python $(TORCH) --json
 	$(BENCH) eval --data-path $(DATA) --pretrained $(WEIGHTS) --rounds 3 --json
 	$(BENCH) loader --data-path $(DATA) --imagenet-sized --decode exact,fast --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json

@@ -46,11 +46,11 @@ def load_paddle() -> types.ModuleType:
     """
     # Above 0 MKL's idle threads spin and slow the others down.
     os.environ.setdefault("KMP_BLOCKTIME", "0")
-    # The same in our kernels, whose OpenMP is GCC's. A thread that spins at the end of a stage
-    # keeps a core from what else runs, and so from the thread that it waits for: with one more
-    # program on two cores a step took four and a half times as long.
+    # Our kernels' OpenMP is GCC's. Its threads spin for milliseconds at the end of a stage, on a core
+    # that the thread they wait for may need; asleep at once, they wake up too slowly for small
+    # pictures. Half a millisecond trains fastest beside decoding workers: docs/performance.md.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here.
     if asked := os.environ.get("OMP_NUM_THREADS"):
         os.environ.setdefault("PPCLS_LITE_KERNEL_THREADS", asked)
