@@ -18,6 +18,7 @@ from ppcls_lite.deploy.quantize.qdq import (
     output_channel_axis,
     quantize_weights,
 )
+from ppcls_lite.errors import UserError
 
 EPOCHS = 3
 BATCH = 32
@@ -25,6 +26,7 @@ BATCH = 32
 # far to go. It falls to 0 along a cosine.
 RATE = 0.4
 EPSILON = 1e-10  # the gradient of one step of one weight may be that small
+TINY = 1e-30
 
 
 def fine_tune(
@@ -50,8 +52,11 @@ def fine_tune(
         log: takes a line for each epoch.
 
     Raises:
-        UserError: the graph has an operator that `PaddleGraph` does not know.
+        UserError: the graph has an operator that `PaddleGraph` does not know, or there is no
+            picture.
     """
+    if not len(pictures):
+        raise UserError("there is no picture to train with", "give a folder with pictures")
     trained = Trained(model)
     name = reference.graph.output[0].name
     teacher = Activations(reference, [name], pictures, EXACT)
@@ -77,9 +82,10 @@ def fine_tune(
             progress = (epoch * steps + step) / (EPOCHS * steps)
             trained.step(loss, rate * 0.5 * (1 + math.cos(math.pi * progress)))
         trained.write()
+        ratio = 10 * math.log10(signal / max(noise, TINY))
         log(
-            f"train: epoch {epoch + 1} of {EPOCHS}, {steps * size} pictures,"
-            f" {10 * math.log10(signal / noise):.1f} dB, {time.perf_counter() - begin:.0f} s"
+            f"train: epoch {epoch + 1} of {EPOCHS}, {steps * size} pictures, {ratio:.1f} dB,"
+            f" {time.perf_counter() - begin:.0f} s"
         )
 
 
