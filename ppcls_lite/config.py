@@ -823,9 +823,13 @@ class QuantizeConfig(Int8Settings):
     """Export folder to write, read by predict and serve; it must not exist, or be empty."""
     calibration_mode: CalibrationMode | None = None
     """How it is found where int8 clips; null is the target's best."""
-    remedies: tuple[Literal["gates", "split", "equalise", "rounding", "bias"], ...] | None = None
+    remedies: (
+        tuple[Literal["gates", "split", "equalise", "rounding", "bias", "train"], ...] | None
+    ) = None
     """Changes of the float graph that int8 profits from; null is the target's best; see
     docs/int8.md."""
+    train_images: Count = 1000
+    """Pictures of train that the remedy train learns from, as many of each class as possible."""
     float_layers: tuple[str, ...] | None = None
     """Layers to keep in float: names, se, hswish, pool, first, last, or worst:N, the N that
     tools/sensitivity.py ranks first; null is the target's best."""

@@ -170,6 +170,18 @@ def test_quantize_writes_a_folder_that_predicts(trained, tmp_path):
             file.unlink()
 
 
+def test_quantize_trains_where_that_is_asked_for(trained, tmp_path):
+    weights, data = trained
+    done = run_tool(
+        "tools/quantize.py", "--pretrained", weights, "--data-path", data, "--out", tmp_path / "q",
+        "--remedies=gates,train", "--train-images=12", "--float-layers=", "--min-agreement=0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train: epoch 3 of 3, 12 pictures" in done.stdout
+    sidecar = yaml.safe_load((tmp_path / "q/inference.yml").read_text())
+    assert sidecar["verification"]["int8"]["recipe"]["remedies"] == ["gates", "train"]
+
+
 def test_a_collapse_is_an_exit_status(trained, tmp_path):
     weights, data = trained
     done = run_tool(

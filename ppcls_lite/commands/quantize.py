@@ -35,7 +35,8 @@ def run(config: QuantizeConfig) -> int:
         config.require("out")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
-    job = open_job(config, config.eval_images, OTHERS if config.table else 0)
+    others = OTHERS if config.table else 0
+    job = open_job(config, config.eval_images, others, config.train_images)
     print(
         f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
         f" measured on {len(job.pictures)} of val"
@@ -56,6 +57,10 @@ def _recipe(config: QuantizeConfig) -> Recipe:
     )
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
     print(HEADING, flush=True)
     rows = []
@@ -74,7 +79,7 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
         work = Path(temporary) / "export"
         work.mkdir()
         recipe = with_worst(job.graph, job.calibration, recipe)
-        made = quantize(job.graph, job.calibration, recipe)
+        made = quantize(job.graph, job.calibration, recipe, job.training, _say)
         target.write(made, work)
         found = score(target.answers(made.int8, job.pictures), job.right, job.labels)
         float_score = score(job.right, job.right, job.labels)

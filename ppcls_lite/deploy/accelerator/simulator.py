@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -34,6 +33,7 @@ from ppcls_lite.deploy.quantize.qdq import (
     resolve_layers,
     rounded_tensors,
 )
+from ppcls_lite.deploy.quantize.recipe import Pictures
 from ppcls_lite.deploy.runtimes import OnnxRuntime
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
@@ -43,25 +43,6 @@ ENDING = "-sim"
 CARD_ENDING = "-vacc"
 WORK_FOLDER = "deploy_weights"  # of the published build files
 NOTE = "simulated on a CPU by ppcls_lite; not a product of the accelerator's compiler"
-
-
-class CalibrationPictures(Sequence[np.ndarray]):
-    """Calibration pictures, decoded anew each time: float32 [1, 3, H, W].
-
-    Args:
-        paths: of the pictures.
-        preprocess: what they go through.
-    """
-
-    def __init__(self, paths: Sequence[Path], preprocess: CardPreprocess) -> None:
-        self.paths = paths
-        self.preprocess = preprocess
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.preprocess(load_planar(self.paths[index]))
 
 
 def load_planar(path: Path) -> np.ndarray:
@@ -110,7 +91,8 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
     pictures = calibration_pictures(config, Path()) if config.dtype == "int8" else []
     layers = resolve_layers(graph, [*config.float_layers, *float_layers])
     if config.dtype == "int8":
-        images = CalibrationPictures(pictures, calibration_preprocess(config))
+        preprocess = calibration_preprocess(config)
+        images = Pictures(pictures, lambda path: preprocess(load_planar(path)))
         activations = Activations(graph, rounded_tensors(graph, layers), images)
         thresholds: dict[str, Threshold] = calibrate(activations, config.mode)
         result = insert_qdq(graph, thresholds, layers)

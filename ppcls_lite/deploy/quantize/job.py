@@ -14,7 +14,7 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.accelerator.calibration import choose_pictures
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.quantize.qdq import float_graph
-from ppcls_lite.deploy.quantize.recipe import load_pictures, logits
+from ppcls_lite.deploy.quantize.recipe import logits, pictures_of
 from ppcls_lite.deploy.quantize.scaling import plant_outliers
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.environment import load_paddle
@@ -37,6 +37,7 @@ class Job:
         right: the float network's answers to them, float32 [N, K].
         others: pictures of train that are not calibrated with, for choosing between recipes.
         others_right: the float network's answers to those.
+        training: pictures of train for the remedy train, none of them among the others.
         planted: channels that were made too large.
     """
 
@@ -48,16 +49,20 @@ class Job:
     right: np.ndarray
     others: Sequence[np.ndarray]
     others_right: np.ndarray
+    training: Sequence[np.ndarray]
     planted: int
 
 
-def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0) -> Job:
+def open_job(
+    settings: Int8Settings, eval_images: int = 0, other_images: int = 0, train_images: int = 0
+) -> Job:
     """Exports the network and reads the pictures.
 
     Args:
         settings: of the command.
         eval_images: pictures of val, as many of each class as possible; 0 takes all.
         other_images: pictures of train beside those to calibrate with.
+        train_images: pictures of train to train with, those to calibrate with among them.
 
     Raises:
         UserError: weights and data do not fit each other, or cannot be read.
@@ -84,12 +89,14 @@ def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0
             f" {settings.data_path} {classes}",
             "give the data the network was trained on",
         )
-    chosen = choose_pictures(train.labels, settings.calibration_images + other_images)
+    chosen = choose_pictures(train.labels, len(train))
+    count, end = settings.calibration_images, settings.calibration_images + other_images
     measured = choose_pictures(val.labels, eval_images or len(val))
     spec = sidecar.info.preprocess
-    pictures = load_pictures(val, measured, spec)
-    calibration = load_pictures(train, chosen[: settings.calibration_images], spec)
-    others = load_pictures(train, chosen[settings.calibration_images :], spec)
+    pictures = list(pictures_of(val, measured, spec))
+    calibration = list(pictures_of(train, chosen[:count], spec))
+    others = list(pictures_of(train, chosen[count:end], spec))
+    training = pictures_of(train, [*chosen[:count], *chosen[end:]][:train_images], spec)
     right = logits(graph, pictures)
     others_right = logits(graph, others) if others else right[:0]
     planted = plant_outliers(graph, settings.outliers) if settings.outliers > 1 else 0
@@ -102,6 +109,7 @@ def open_job(settings: Int8Settings, eval_images: int = 0, other_images: int = 0
         right,
         others,
         others_right,
+        training,
         planted,
     )
 

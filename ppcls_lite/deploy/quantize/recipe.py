@@ -1,7 +1,9 @@
 """A float graph, the remedies asked for, and what int8 then makes of its answers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,10 +22,12 @@ from ppcls_lite.deploy.quantize.qdq import (
 )
 from ppcls_lite.deploy.quantize.roles import float_layers_of
 from ppcls_lite.deploy.quantize.scaling import equalise
+from ppcls_lite.environment import load_paddle
 
 # In the order in which they are applied; the first ones leave the float answers as they are.
 FREE_REMEDIES = ("gates", "split", "equalise")
-REMEDIES = (*FREE_REMEDIES, "rounding", "bias")
+TRAINING = "train"
+REMEDIES = (*FREE_REMEDIES, "rounding", "bias", TRAINING)
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,24 @@ class Quantized:
     blocked: dict[str, int] = field(default_factory=dict)
 
 
-def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> Quantized:
+def quantize(
+    model: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    recipe: Recipe,
+    training: Sequence[np.ndarray] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> Quantized:
     """Applies a recipe to a graph of `float_graph`, which stays as it is.
 
     Args:
         model: the float graph.
         images: calibration pictures, float32 [1, 3, H, W] each.
         recipe: what to do.
+        training: pictures for the remedy train, as those.
+        log: takes the lines in which it tells how far it is.
+
+    Raises:
+        UserError: the graph has an operator that cannot be trained.
     """
     graph, layers, blocked = prepare(model, images, recipe)
     reference = onnx.ModelProto()
@@ -84,6 +99,16 @@ def quantize(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recip
     if "bias" in recipe.remedies:
         correct_biases(graph, reference, thresholds, images, layers)
         # Once more, as the compiler will: it sees the corrected graph only.
+        thresholds = thresholds_of(graph, images, recipe, layers)
+    if TRAINING in recipe.remedies:
+        load_paddle()
+        # Not at the top of the file: it imports paddle, which load_paddle must do first.
+        from ppcls_lite.deploy.quantize.finetune import fine_tune
+
+        def int8_of(trained: onnx.ModelProto) -> onnx.ModelProto:
+            return insert_qdq(trained, thresholds_of(trained, images, recipe, layers), layers)
+
+        fine_tune(graph, reference, training, int8_of, log)
         thresholds = thresholds_of(graph, images, recipe, layers)
     return Quantized(graph, insert_qdq(graph, thresholds, layers), thresholds, layers, blocked)
 
@@ -129,11 +154,29 @@ def logits(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([v[name] for v in Activations(model, [name], images, EXACT)])
 
 
-def load_pictures(
-    data: ImageDataset, chosen: Sequence[int], preprocess: Preprocess
-) -> list[np.ndarray]:
-    """Reads pictures as evaluation does: float32 [1, 3, H, W] each."""
-    return [preprocess([load_image(data.path(index))]) for index in chosen]
+class Pictures(Sequence[np.ndarray]):
+    """Pictures that are decoded anew each time, however many there are: float32 [1, 3, H, W].
+
+    Args:
+        paths: of the files.
+        read: path -> float32 [1, 3, H, W].
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> None:
+        self._paths = paths
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read(self._paths[index])
+
+
+def pictures_of(data: ImageDataset, chosen: Sequence[int], preprocess: Preprocess) -> Pictures:
+    """Pictures of a data set, as evaluation reads them."""
+    paths = [Path(data.path(index)) for index in chosen]
+    return Pictures(paths, lambda path: preprocess([load_image(path)]))
 
 
 def score(answers: np.ndarray, right: np.ndarray, labels: np.ndarray) -> dict[str, float]:

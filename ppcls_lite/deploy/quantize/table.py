@@ -9,7 +9,7 @@ import onnx
 from ppcls_lite.deploy.quantize.calibrate import MODES
 from ppcls_lite.deploy.quantize.half import insert_half
 from ppcls_lite.deploy.quantize.job import Job
-from ppcls_lite.deploy.quantize.recipe import REMEDIES, Recipe, quantize, score
+from ppcls_lite.deploy.quantize.recipe import REMEDIES, TRAINING, Recipe, quantize, score
 from ppcls_lite.deploy.quantize.roles import WORDS
 from ppcls_lite.deploy.quantize.sensitivity import worst_layers
 from ppcls_lite.deploy.quantize.targets import TARGETS
@@ -21,10 +21,13 @@ HEADING = "| | top-1 | as fp32 | SNR, dB | train: as fp32 | SNR, dB |\n|---|---|
 
 
 def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """The rows: each mode and each remedy alone, all, and the best with more layers in float."""
+    """The rows: each mode and each remedy alone, all, the best with more layers in float, training.
+
+    Training takes minutes where the others take seconds; it is tried alone and with the best.
+    """
     plain = Recipe(target=best.target)
     unfit = OF_CARD if best.target != "accelerator" else ()
-    remedies = tuple(name for name in REMEDIES if name not in unfit)
+    remedies = tuple(name for name in REMEDIES if name not in (*unfit, TRAINING))
     for mode in MODES:
         yield f"int8, {mode}", replace(plain, mode=mode)
     for name in remedies:
@@ -42,6 +45,10 @@ def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
             kept = ", ".join([*words, f"{count} worst"])
             layers = (*words, *worst[:count])
             yield f"{name}; {kept} in float", replace(recipe, float_layers=layers)
+    yield f"percentile + {TRAINING}", replace(plain, remedies=(TRAINING,))
+    trained = replace(best, remedies=(*best.remedies, TRAINING), float_layers=words)
+    kept = f"; {', '.join(words)} in float" if words else ""
+    yield f"{best.mode} + {', '.join(trained.remedies)}{kept}", trained
 
 
 def compare(job: Job, best: Recipe) -> Iterator[dict[str, Any]]:
@@ -63,7 +70,7 @@ def compare(job: Job, best: Recipe) -> Iterator[dict[str, Any]]:
     if target.engine is None:
         yield measured("fp16", insert_half(job.graph))
     for name, recipe in comparison(job, best):
-        yield measured(name, quantize(job.graph, job.calibration, recipe).int8)
+        yield measured(name, quantize(job.graph, job.calibration, recipe, job.training).int8)
 
 
 def line(row: dict[str, Any]) -> str:
