@@ -46,8 +46,8 @@ def load_paddle() -> types.ModuleType:
     """
     # Above 0 MKL's idle threads spin and slow the others down.
     os.environ.setdefault("KMP_BLOCKTIME", "0")
-    # Our kernels' OpenMP is GCC's. Its threads spin for milliseconds at the end of a stage, on a core
-    # that the thread they wait for may need; asleep at once, they wake up too slowly for small
+    # Our kernels' OpenMP is GCC's. Its threads spin for milliseconds at the end of a stage, on a
+    # core that the thread they wait for may need; asleep at once, they wake up too slowly for small
     # pictures. Half a millisecond trains fastest beside decoding workers: docs/performance.md.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
