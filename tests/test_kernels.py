@@ -276,6 +276,19 @@ def _forward_backward(forward, layer, x, dy):
     return y.numpy(), x.grad.numpy()
 
 
+@pytest.mark.parametrize(
+    ("asked", "spins"),
+    [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_how_long_threads_wait_awake_is_the_users_if_the_user_says_so(asked, spins):
+    code = "from ppcls_lite.environment import load_paddle; load_paddle(); import os;"
+    code += "print(os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP", "OMP"))} | asked
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [spins], done.stderr
+
+
 # ---- compiling, and doing without ----
 
 
