@@ -843,6 +843,14 @@ class QuantizeConfig(Int8Settings):
     json: bool = False
     """Print one JSON object with everything as the last line."""
 
+    def __post_init__(self) -> None:
+        trains = self.table or "train" in (self.remedies or ())
+        if "train_images" in self.sources and not trains:
+            raise UserError(
+                "--train-images has no effect: nothing is trained",
+                "add the remedy: --remedies gates,equalise,train",
+            )
+
 
 @dataclass(frozen=True)
 class SensitivityConfig(Int8Settings):

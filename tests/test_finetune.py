@@ -9,7 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from small_checkpoint import trained_like_state
 from test_accelerator_zoo import FAMILIES, SPEC
 
+from ppcls_lite import cli
 from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.config import QuantizeConfig
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.quantize import finetune
@@ -161,6 +163,14 @@ def test_training_is_repeatable_and_leaves_a_float_graph(shipped, monkeypatch):
     assert kinds == {node.op_type for node in graph.graph.node} | {"Clip"}
     with pytest.raises(UserError, match="no picture to train with"):
         quantize(graph, training, recipe)
+
+
+def test_pictures_to_train_with_need_the_remedy_that_trains():
+    argv = ["--pretrained=x", "--data-path=x", "--train-images=10"]
+    with pytest.raises(UserError, match="--train-images has no effect"):
+        cli.parse(QuantizeConfig, argv, "quantize.py")
+    for flag in ("--remedies=gates,train", "--table"):
+        assert cli.parse(QuantizeConfig, [*argv, flag], "quantize.py").train_images == 10
 
 
 def test_an_operator_that_cannot_be_trained_is_named(shipped):
