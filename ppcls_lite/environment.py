@@ -8,6 +8,9 @@ import types
 import warnings
 from pathlib import Path
 
+# How often a thread of our kernels that waits looks before it sleeps; see load_paddle.
+SPINS = "30000"
+
 
 def cpu_cores() -> int:
     """Returns how many cores this process may use, shared with the launcher's other processes."""
@@ -50,7 +53,7 @@ def load_paddle() -> types.ModuleType:
     # core that the thread they wait for may need; asleep at once, they wake up too slowly for small
     # pictures. Half a millisecond trains fastest beside decoding workers: docs/performance.md.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here.
     if asked := os.environ.get("OMP_NUM_THREADS"):
         os.environ.setdefault("PPCLS_LITE_KERNEL_THREADS", asked)

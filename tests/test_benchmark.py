@@ -19,6 +19,7 @@ from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.engine.evaluate import AGREEMENT
+from ppcls_lite.environment import SPINS
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 
@@ -132,6 +133,14 @@ def test_the_machine_is_described():
 def test_flags_that_cannot_work_are_told(argv, told):
     with pytest.raises(UserError, match=told):
         cli.parse(BenchmarkConfig, argv, "benchmark.py")
+
+
+@pytest.mark.parametrize(("here", "there"), [(None, None), (SPINS, None), ("0", "0")])
+def test_only_the_users_own_spinning_reaches_the_peers(monkeypatch, here, there):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if here:
+        monkeypatch.setenv("GOMP_SPINCOUNT", here)
+    assert Peer("torch", "torch_peer.py", {}).environment().get("GOMP_SPINCOUNT") == there
 
 
 def benchmark(*argv):

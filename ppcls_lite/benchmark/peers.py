@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from ppcls_lite.environment import SPINS
+
 HERE = Path(__file__).parent
 LONGEST_START = 900  # seconds; torch.compile takes minutes on a slow machine
 
@@ -57,8 +59,10 @@ class Peer:
         threads = dict.fromkeys(names, str(self.threads))
         # Above 0 MKL's idle threads would spin while other peers are measured.
         variables = os.environ | {"KMP_BLOCKTIME": "0", "PYTHONPATH": search_path} | threads
-        # What load_paddle has chosen for our kernels; torch's threads are to take their own.
-        variables.pop("GOMP_SPINCOUNT", None)
+        # What load_paddle has chosen for our kernels is not for torch's threads; what the user has
+        # chosen is for all.
+        if variables.get("GOMP_SPINCOUNT") == SPINS:
+            del variables["GOMP_SPINCOUNT"]
         return variables
 
 
