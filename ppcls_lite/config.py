@@ -40,6 +40,10 @@ class Settings:
         """Tells whether the user set this field, by flag or by YAML."""
         return name in self.sources
 
+    def changed(self, name: str) -> bool:
+        """Tells whether this field differs from its default; what --print-config writes may not."""
+        return getattr(self, name) != getattr(type(self), name)
+
     def require(self, *names: str) -> None:
         """Raises UserError when a field that has no sensible default was left empty."""
         for name in names:
@@ -506,7 +510,7 @@ class PredictConfig(BareWeights):
     spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
 
     def __post_init__(self) -> None:
-        idle = [name for name in ("json", "save_vis") if self.given(name)]
+        idle = [name for name in ("json", "save_vis") if self.changed(name)]
         if self.shards is not None and idle:
             raise UserError(
                 f"--{idle[0].replace('_', '-')} has no effect with --shards, which writes JSON",
@@ -540,7 +544,7 @@ class ExportConfig(BareWeights):
     repository of Triton Inference Server."""
 
     def __post_init__(self) -> None:
-        if self.logits and self.softmax and self.given("softmax"):
+        if self.logits and self.softmax and self.sources.get("softmax") == "command line":
             raise UserError("--softmax and --logits exclude each other", "give one of them")
         if self.triton_repository is not None and "onnx" not in self.format.split(","):
             raise UserError(
@@ -845,7 +849,7 @@ class QuantizeConfig(Int8Settings):
 
     def __post_init__(self) -> None:
         trains = self.table or "train" in (self.remedies or ())
-        if "train_images" in self.sources and not trains:
+        if self.changed("train_images") and not trains:
             raise UserError(
                 "--train-images has no effect: nothing is trained",
                 "add the remedy: --remedies gates,equalise,train",
@@ -1117,7 +1121,7 @@ class BenchmarkConfig(Settings):
     def __post_init__(self) -> None:
         common = {"what", "rounds", "steps", "json"}
         used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
-        idle = [name for name in self.sources if name not in used]
+        idle = [name for name in self.sources if name not in used and self.changed(name)]
         strangers = set(self.versus) - set(COMPARED.get(self.what or "", self.versus))
         if strangers:
             raise UserError(
