@@ -261,6 +261,26 @@ def test_workers_and_resuming_change_nothing(dataset: ImageDataset) -> None:
             assert np.array_equal(a.indices, b.indices)
 
 
+def test_an_epoch_left_early_changes_nothing_in_the_next(dataset: ImageDataset) -> None:
+    alone = Loader(dataset, TrainTransform(16), 1, training=True)
+    loader = Loader(dataset, TrainTransform(16), 1, training=True, workers=2)
+    for epoch in range(3):
+        next(iter(loader.epoch(epoch)))  # the workers are at the batches after it
+        for a, b in zip(alone.epoch(epoch + 1), loader.epoch(epoch + 1), strict=True):
+            assert np.array_equal(a.images, b.images)
+    loader.close()
+
+
+def test_two_epochs_of_a_loader_are_not_mixed(dataset: ImageDataset) -> None:
+    loader = Loader(dataset, TrainTransform(16), 1, training=True, workers=1)
+    first = iter(loader.epoch(0))
+    next(first)
+    with pytest.raises(RuntimeError, match="one epoch at a time"):
+        list(loader.epoch(1))
+    assert len(list(first)) == 12
+    loader.close()
+
+
 def test_batches_before_the_start_are_not_decoded(tmp_path: Path) -> None:
     for name in "abcd":
         write_picture(tmp_path / "val" / "x" / f"{name}.png")

@@ -1,7 +1,7 @@
 """Batches of pixels for training and evaluation, decoded by worker processes.
 
-The workers hand over uint8 pixels, a quarter of the bytes of float32; the caller turns them into
-numbers for the model with `Preprocess.normalize`.
+The workers hand over uint8 pixels, a quarter of the bytes of float32, in memory they share with
+the caller, who turns them into numbers for the model with `Preprocess.normalize`.
 
 Differs from paddle.io.DataLoader, which is not used, for three measured reasons (Paddle 3.3.1): an
 error in its worker reaches the caller as a SystemError without the file's name, a killed worker
@@ -10,15 +10,16 @@ its files when the run is killed; its workers are forks with Paddle inside, 90 M
 """
 
 import collections
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,14 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
+from ppcls_lite.data.shared import SharedArray
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_slots: SharedArray  # of a worker
 
 # uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
 Decoded = tuple[np.ndarray, dict[int, str]]
@@ -110,6 +114,8 @@ class Loader:
         self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self._pool: ProcessPoolExecutor | None = None
+        self._slots: SharedArray | None = None  # pixels of the batches in work
+        self._free: list[int] = []  # slots
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
@@ -125,14 +131,16 @@ class Loader:
 
         Raises:
             UserError: for a broken picture (on_error "stop"), or when the workers died.
+            RuntimeError: the workers are at another epoch of this loader, which was not finished.
         """
         tasks = self._tasks(epoch)[start_batch:]
-        for task, (images, causes) in zip(tasks, self._decode(epoch, tasks), strict=True):
-            indices = task[:, 0]
-            if causes:
-                images, indices = self._without_broken(epoch, images, indices, causes)
-            if len(indices):
-                yield Batch(images, self.dataset.labels[indices], indices)
+        with contextlib.closing(self._decode(epoch, tasks)) as decoded:
+            for task, (images, causes) in zip(tasks, decoded, strict=True):
+                indices = task[:, 0]
+                if causes:
+                    images, indices = self._without_broken(epoch, images, indices, causes)
+                if len(indices):
+                    yield Batch(images, self.dataset.labels[indices], indices)
 
     def close(self) -> None:
         """Ends the workers. They end with this process in any case, even when it is killed."""
@@ -156,7 +164,7 @@ class Loader:
             del batches[-1]
         return batches
 
-    def _decode(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Decoded]:
+    def _decode(self, epoch: int, batches: list[np.ndarray]) -> Generator[Decoded]:
         tasks = (
             [Sample(int(i), int(repetition), self.dataset.source(i)) for i, repetition in batch]
             for batch in batches
@@ -164,24 +172,38 @@ class Loader:
         how = (self.transform, self.decode, self.seed, epoch)
         if self.workers == 0:
             for task in tasks:
-                yield decode(*how, task)
+                images = np.empty(self._shape(len(task)), np.uint8)
+                causes = decode_into(images, *how, task)
+                yield images[: len(task) - len(causes)], causes
             return
-        running: collections.deque[Future[Decoded]] = collections.deque()
+        pool, slots = self._start()
+        if len(self._free) < 2 * self.workers:
+            raise RuntimeError("the workers of a loader read one epoch at a time")
+        running: collections.deque[tuple[Future[dict[int, str]], int, int]] = collections.deque()
+
+        def finished() -> Decoded:
+            future, slot, count = running[0]
+            causes = future.result()
+            images = slots.array[slot, : count - len(causes)].copy()
+            running.popleft()
+            self._free.append(slot)
+            return images, causes
+
         try:
-            self._pool = self._pool or worker_pool(self.workers)
             for task in tasks:
                 # A worker may be started here. It must not see a signal before it has left the
                 # process group; this process sees it a moment later.
                 previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
                 try:
-                    future = self._pool.submit(decode, *how, task)
+                    slot = self._free.pop()
+                    future = pool.submit(_decode_into_slot, slot, *how, task)
+                    running.append((future, slot, len(task)))
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-                running.append(future)
                 if len(running) == 2 * self.workers:  # one in work and one waiting for each
-                    yield running.popleft().result()
+                    yield finished()
             while running:
-                yield running.popleft().result()
+                yield finished()
         except BrokenProcessPool as error:
             self._pool = None
             # The pool asks the other workers to end, but one that is still starting forgets that
@@ -190,8 +212,20 @@ class Loader:
                 child.kill()
             raise dead_worker() from error
         finally:
-            for future in running:
+            for future, slot, _ in running:
                 future.cancel()
+                self._free.append(slot)
+            wait([future for future, _, _ in running])  # until nobody writes into the slots
+
+    def _shape(self, count: int) -> tuple[int, int, int, int]:
+        return count, self.transform.crop_size, self.transform.crop_size, 3
+
+    def _start(self) -> tuple[ProcessPoolExecutor, SharedArray]:
+        if self._pool is None or self._slots is None:
+            self._slots = SharedArray((2 * self.workers, *self._shape(self.batch_size)))
+            self._free = list(range(2 * self.workers))
+            self._pool = worker_pool(self.workers, self._slots)
+        return self._pool, self._slots
 
     def _without_broken(
         self, epoch: int, images: np.ndarray, indices: np.ndarray, causes: dict[int, str]
@@ -211,9 +245,10 @@ class Loader:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
             task = [Sample(candidate, 0, self.dataset.source(candidate))]
-            images, causes = decode(self.transform, self.decode, self.seed, epoch, task)
+            image = np.empty(self._shape(1), np.uint8)
+            causes = decode_into(image, self.transform, self.decode, self.seed, epoch, task)
             if not causes:
-                return candidate, images[0]
+                return candidate, image[0]
             self._note(candidate, causes[0])
         raise UserError(f"none of the {count} pictures can be read", _check_hint())
 
@@ -229,42 +264,52 @@ def _check_hint() -> str:
     return f"{check} lists every broken picture; --on-error skip goes on without them"
 
 
-def decode(
+def decode_into(
+    out: np.ndarray,
     transform: TrainTransform | Preprocess,
     mode: str,
     seed: int,
     epoch: int,
     task: list[Sample],
-) -> Decoded:
+) -> dict[int, str]:
     """Turns samples into pixels; what a worker does for one batch.
 
+    Args:
+        out: uint8 [N or more, H, W, 3]; the readable pictures are written to its first rows.
+
     Returns:
-        uint8 [N, H, W, 3] of the readable pictures, and {row of the task: cause} of the others.
-        An exception would lose the rest of the batch.
+        {row of the task: cause} of the unreadable ones. An exception would lose the rest.
     """
-    rows: list[np.ndarray] = []
     causes: dict[int, str] = {}
     for row, sample in enumerate(task):
         try:
             image = open_image(read_source(sample.source), mode)
             if isinstance(transform, Preprocess):
-                rows.append(transform.pixels(image))
+                pixels = transform.pixels(image)
             else:
                 rng = sample_rng(seed, epoch, sample.position, sample.repetition)
-                rows.append(transform(image, rng))
+                pixels = transform(image, rng)
+            out[row - len(causes)] = pixels
         except ImageError as error:
             causes[row] = error.cause
-    return (np.stack(rows) if rows else np.empty((0, 0, 0, 3), np.uint8)), causes
+    return causes
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
+def _decode_into_slot(slot: int, *task: Any) -> dict[int, str]:
+    return decode_into(_slots.array[slot], *task)
+
+
+def worker_pool(workers: int, slots: SharedArray | None = None) -> ProcessPoolExecutor:
     """Processes for pictures, that end when this process ends, however it ends.
 
     They are started afresh rather than forked: a copy of a process with Paddle's threads, locks
     and GPU context in it can hang, and holds more memory.
+
+    Args:
+        slots: where a worker of a `Loader` puts the pixels.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    return ProcessPoolExecutor(workers, context, _start_worker, (slots,))
 
 
 def dead_worker() -> UserError:
@@ -275,7 +320,10 @@ def dead_worker() -> UserError:
     )
 
 
-def _start_worker() -> None:
+def _start_worker(slots: SharedArray | None) -> None:
+    global _slots
+    if slots is not None:
+        _slots = slots
     # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which
     # then still needs its workers to end in good order.
     os.setpgrp()
