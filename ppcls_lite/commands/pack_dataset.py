@@ -24,7 +24,6 @@ from ppcls_lite.data.dataset import (
     open_split,
 )
 from ppcls_lite.data.jpeg import resized
-from ppcls_lite.data.loader import dead_worker, worker_pool
 from ppcls_lite.data.packed import (
     ENTRY,
     Source,
@@ -34,6 +33,7 @@ from ppcls_lite.data.packed import (
     shard_file,
 )
 from ppcls_lite.data.preprocess import ImageError, open_image
+from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command

@@ -13,39 +13,31 @@ import collections
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
-from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.shared import SharedArray
-from ppcls_lite.data.transforms import TrainTransform, sample_rng
+from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.data.workers import (
+    GROUP_SIGNALS,
+    Sample,
+    dead_worker,
+    decode_into,
+    decode_into_slot,
+    worker_pool,
+)
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 
-GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-_slots: SharedArray  # of a worker
-
 # uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
 Decoded = tuple[np.ndarray, dict[int, str]]
-
-
-class Sample(NamedTuple):
-    """What a worker is given of one sample."""
-
-    position: int  # in the data set
-    repetition: int
-    source: Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +188,7 @@ class Loader:
                 previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
                 try:
                     slot = self._free.pop()
-                    future = pool.submit(_decode_into_slot, slot, *how, task)
+                    future = pool.submit(decode_into_slot, slot, *how, task)
                     running.append((future, slot, len(task)))
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
@@ -262,80 +254,3 @@ class Loader:
 def _check_hint() -> str:
     check = command("check_data")
     return f"{check} lists every broken picture; --on-error skip goes on without them"
-
-
-def decode_into(
-    out: np.ndarray,
-    transform: TrainTransform | Preprocess,
-    mode: str,
-    seed: int,
-    epoch: int,
-    task: list[Sample],
-) -> dict[int, str]:
-    """Turns samples into pixels; what a worker does for one batch.
-
-    Args:
-        out: uint8 [N or more, H, W, 3]; the readable pictures are written to its first rows.
-
-    Returns:
-        {row of the task: cause} of the unreadable ones. An exception would lose the rest.
-    """
-    causes: dict[int, str] = {}
-    for row, sample in enumerate(task):
-        try:
-            image = open_image(read_source(sample.source), mode)
-            if isinstance(transform, Preprocess):
-                pixels = transform.pixels(image)
-            else:
-                rng = sample_rng(seed, epoch, sample.position, sample.repetition)
-                pixels = transform(image, rng)
-            out[row - len(causes)] = pixels
-        except ImageError as error:
-            causes[row] = error.cause
-    return causes
-
-
-def _decode_into_slot(slot: int, *task: Any) -> dict[int, str]:
-    return decode_into(_slots.array[slot], *task)
-
-
-def worker_pool(workers: int, slots: SharedArray | None = None) -> ProcessPoolExecutor:
-    """Processes for pictures, that end when this process ends, however it ends.
-
-    They are started afresh rather than forked: a copy of a process with Paddle's threads, locks
-    and GPU context in it can hang, and holds more memory.
-
-    Args:
-        slots: where a worker of a `Loader` puts the pixels.
-    """
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start_worker, (slots,))
-
-
-def dead_worker() -> UserError:
-    """What to say when `worker_pool` is broken."""
-    return UserError(
-        "a worker process that decodes pictures ended unexpectedly (its message, if any, is above)",
-        "if memory ran out (see dmesg), use fewer --workers; --workers 0 decodes without any",
-    )
-
-
-def _start_worker(slots: SharedArray | None) -> None:
-    global _slots
-    if slots is not None:
-        _slots = slots
-    # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which
-    # then still needs its workers to end in good order.
-    os.setpgrp()
-    for number in GROUP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # forgets what came while this process started
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the pool ends its workers with it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)

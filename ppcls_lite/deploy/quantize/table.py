@@ -23,7 +23,8 @@ HEADING = "| | top-1 | as fp32 | SNR, dB | train: as fp32 | SNR, dB |\n|---|---|
 def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
     """The rows: each mode and each remedy alone, all, the best with more layers in float, training.
 
-    Training takes minutes where the others take seconds; it is tried alone and with the best.
+    Training takes minutes where the others take seconds; it is tried alone and with the best, and
+    not at all when the job has no pictures for it.
     """
     plain = Recipe(target=best.target)
     unfit = OF_CARD if best.target != "accelerator" else ()
@@ -45,6 +46,8 @@ def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
             kept = ", ".join([*words, f"{count} worst"])
             layers = (*words, *worst[:count])
             yield f"{name}; {kept} in float", replace(recipe, float_layers=layers)
+    if not job.training:
+        return
     yield f"percentile + {TRAINING}", replace(plain, remedies=(TRAINING,))
     trained = replace(best, remedies=(*best.remedies, TRAINING), float_layers=words)
     kept = f"; {', '.join(words)} in float" if words else ""
