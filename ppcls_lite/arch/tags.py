@@ -131,6 +131,7 @@ WEIGHTS = (
     ),
     _paddle_vision("mobilenet_v3_small", "mobilenet_v3_small_x1.0.pdparams", "34fe0e7c1f8b00b2b056ad6788d0590c"),
     _clothing10("mobilenet_v3_small"),
+    _clothing10("mobilenet_v3_large"),
     _clothing10("mnasnet_small"),
     _torchvision("mobilenet_v3_large", "torchvision_v1", "mobilenet_v3_large-8738ca79.pth", _PLAIN, 74.042, 91.340),
     _torchvision("mobilenet_v3_large", "torchvision_v2", "mobilenet_v3_large-5c1a4163.pth", _RESIZE_232, 75.274, 92.566),
