@@ -271,6 +271,17 @@ def test_an_epoch_left_early_changes_nothing_in_the_next(dataset: ImageDataset) 
     loader.close()
 
 
+def test_pixels_are_handed_over_where_memory_has_no_memfd(
+    dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")  # macOS
+    loader = Loader(dataset, TrainTransform(16), 5, training=True, workers=1)
+    expected = Loader(dataset, TrainTransform(16), 5, training=True)
+    for a, b in zip(expected.epoch(0), loader.epoch(0), strict=True):
+        assert np.array_equal(a.images, b.images)
+    loader.close()
+
+
 def test_two_epochs_of_a_loader_are_not_mixed(dataset: ImageDataset) -> None:
     loader = Loader(dataset, TrainTransform(16), 1, training=True, workers=1)
     first = iter(loader.epoch(0))
