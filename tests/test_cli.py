@@ -195,6 +195,12 @@ def test_printed_config_reads_back_as_the_same_settings(verb, given, tmp_path, c
     assert cli.parse(settings, ["-c", str(path)], verb) == cli.parse(settings, given, verb)
 
 
+def test_softmax_and_logits_together_are_refused():
+    settings = COMMANDS["export_model"].settings
+    with pytest.raises(UserError, match="exclude each other"):
+        cli.parse(settings, ["--softmax", "--logits"], "export_model")
+
+
 def test_texts_that_look_like_yaml_survive_print_config(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse("--data-path", "a: b # c", "--output-dir", "null-and-void", "--print-config")

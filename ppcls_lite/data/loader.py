@@ -138,7 +138,7 @@ class Loader:
         """Ends the workers. They end with this process in any case, even when it is killed."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+            self._pool = self._slots = None
 
     def _tasks(self, epoch: int) -> list[np.ndarray]:
         """The batches of this rank, [steps][N, 2]: position in the data set, repetition."""

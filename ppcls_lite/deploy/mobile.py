@@ -154,8 +154,8 @@ def _paddle_lite_opt() -> str:
     if program is None:
         raise UserError(
             "paddle_lite_opt is not on the PATH; the package paddlelite has it, for old Pythons",
-            'python3.7 -m venv lite && lite/bin/pip install paddlelite==2.12 numpy && PATH="$PWD/lite/'
-            'bin:$PATH"',
+            "python3.7 -m venv lite && lite/bin/pip install paddlelite==2.12 numpy"
+            ' && PATH="$PWD/lite/bin:$PATH"',
         )
     return program
 
