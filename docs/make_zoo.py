@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.count import (
     Operations,
     count_operations,
     count_parameters,
     count_parameters_with_bn_stats,
 )
-from ppcls_lite.arch.zoo import create_model, list_models, model_spec
+from ppcls_lite.arch.zoo import list_models, model_spec
 
 
 class Size(NamedTuple):

@@ -6,19 +6,21 @@ from ppcls_lite import create_model, list_models, load_weights, Predictor
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ppcls_lite.version import __version__ as __version__
+
 __all__ = ["Predictor", "create_model", "list_models", "load_weights"]
 
 if TYPE_CHECKING:
-    from ppcls_lite.arch.weights import load_weights
-    from ppcls_lite.arch.zoo import create_model, list_models
+    from ppcls_lite.arch.zoo import list_models
     from ppcls_lite.deploy.predictor import Predictor
+    from ppcls_lite.weights.create import create_model
+    from ppcls_lite.weights.load import load_weights
 
 # Imported at first use: paddle takes a second, and a server with ONNX files has none.
 _HOMES = {
-    "create_model": "ppcls_lite.arch.zoo",
+    "create_model": "ppcls_lite.weights.create",
     "list_models": "ppcls_lite.arch.zoo",
-    "load_weights": "ppcls_lite.arch.weights",
+    "load_weights": "ppcls_lite.weights.load",
     "Predictor": "ppcls_lite.deploy.predictor",
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
 # Settings that make a training take seconds: the network is real, the pictures are small.

@@ -23,9 +23,10 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.flavours import HardSigmoid
 from ppcls_lite.arch.layers import SqueezeExcite
-from ppcls_lite.arch.zoo import ZOO, create_model
+from ppcls_lite.arch.zoo import ZOO
 from ppcls_lite.kernels import abi, calls
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.data.preprocess import Preprocess, find_images, load_image
 from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
 from ppcls_lite.engine.evaluate import dygraph_forward

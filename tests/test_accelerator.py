@@ -15,6 +15,14 @@ from golden.make_resize_golden import SIZES, noise
 from PIL import Image
 from small_checkpoint import CLASSES, SPEC, checkpoint
 
+from ppcls_lite.accelerator.build_config import parse_build
+from ppcls_lite.accelerator.calibration import choose_pictures
+from ppcls_lite.accelerator.labels import synset_names
+from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
+from ppcls_lite.accelerator.pixels import half_bits, half_value, resize_bilinear
+from ppcls_lite.accelerator.results import result_lines
+from ppcls_lite.accelerator.vdsp import FORMS, read_vdsp, vdsp_params
+from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.commands import (
     accelerator_lint,
     eval_imagenet,
@@ -32,14 +40,6 @@ from ppcls_lite.config import (
     ValprepConfig,
 )
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.deploy.accelerator.build_config import parse_build
-from ppcls_lite.deploy.accelerator.calibration import choose_pictures
-from ppcls_lite.deploy.accelerator.labels import synset_names
-from ppcls_lite.deploy.accelerator.lint import lint_bundle, lint_yaml
-from ppcls_lite.deploy.accelerator.pixels import half_bits, half_value, resize_bilinear
-from ppcls_lite.deploy.accelerator.results import result_lines
-from ppcls_lite.deploy.accelerator.vdsp import FORMS, read_vdsp, vdsp_params
-from ppcls_lite.deploy.accelerator.yaml_lines import read_document
 from ppcls_lite.errors import UserError
 
 

@@ -23,7 +23,7 @@ from golden.optimizer_steps import (
 from test_arch import build_from_formula, fingerprint_error, to_numpy
 from test_preprocess import PHOTOS
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.optimizer import build_optimizer
 from ppcls_lite.optimizer.ema import Ema, ema_decay, ema_start

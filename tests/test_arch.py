@@ -13,10 +13,11 @@ import paddle
 import pytest
 from golden import formula
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.flavours import TV_V3, make_divisible
 from ppcls_lite.arch.layers import SqueezeExcite
-from ppcls_lite.arch.zoo import create_model, list_models
+from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.errors import UserError
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden/arch.npz"))

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 from conftest import run_tool
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.weights.formats import read_weights
 
 
 def average(*flags):

@@ -9,13 +9,13 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.load import load_weights
 
 INFO = ModelInfo("mobilenet_v3_small", 3, {"width": 0.5}, ("a", "b", "c"))
 EXTRA = {"config": {}, "metrics": {}}

@@ -13,8 +13,7 @@ import paddle
 import pytest
 from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
 
-from ppcls_lite import cli, report
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import cli, create_model, report
 from ppcls_lite.commands import compare, plot_run
 from ppcls_lite.config import CompareConfig, PlotRunConfig
 from ppcls_lite.errors import UserError

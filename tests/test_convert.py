@@ -7,9 +7,9 @@ from conftest import run_tool
 from golden import formula
 from safetensors.numpy import load_file, save_file
 
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.mapping import from_ours, to_ours
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
+from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.mapping import from_ours, to_ours
 
 NAME = "mobilenet_v3_small"
 

@@ -17,10 +17,10 @@ import requests
 from conftest import ROOT
 
 from ppcls_lite import download
-from ppcls_lite.arch.download import cache_folder, fetch
-from ppcls_lite.arch.tags import WEIGHTS, WeightTag, resolve_pretrained, tags_of
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.published import cache_folder, fetch
+from ppcls_lite.weights.tags import WEIGHTS, WeightTag, resolve_pretrained, tags_of
 
 DATA = pickle.dumps({"w": np.random.RandomState(0).bytes(400_000), "b": np.zeros(3)})
 OTHER = DATA[:-1000] + bytes(999) + b"."
@@ -291,8 +291,8 @@ def test_the_proxy_of_the_environment_is_used(server, monkeypatch):
 
 FETCH = """
 import sys
-from ppcls_lite.arch.download import fetch
-from ppcls_lite.arch.tags import WeightTag
+from ppcls_lite.weights.published import fetch
+from ppcls_lite.weights.tags import WeightTag
 from ppcls_lite.data.preprocess import Preprocess
 print(fetch(WeightTag("m", "t", sys.argv[1], sys.argv[2], "", Preprocess(), None, None, "")))
 """

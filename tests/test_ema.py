@@ -9,11 +9,11 @@ import pytest
 from conftest import run_tool, same_weights, start, train, wait_for
 from test_engine import batches, frozen_network, make_run, weights
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite import create_model
 from ppcls_lite.arch.layers import InvertedResidual, set_drop_path, set_zero_gamma
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.optimizer.ema import Ema
+from ppcls_lite.weights.formats import read_weights
 
 FLAGS = ("--epochs=3", "--model-ema", "--model-ema-rule=plain", "--model-ema-decay=0.9",
          "--model-ema-steps=1", "--drop-path=0.3", "--opt=rmsprop", "--lr=0.002")  # fmt: skip

@@ -16,7 +16,7 @@ import paddle
 import pytest
 from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.preprocess import Preprocess

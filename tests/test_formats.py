@@ -17,9 +17,9 @@ from conftest import ROOT, run_tool
 from golden.formats_data import tensors
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from ppcls_lite.arch.formats import open_weights, read_weights
-from ppcls_lite.arch.torch_files import LEGACY_MAGIC
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.formats import open_weights, read_weights
+from ppcls_lite.weights.torch_files import LEGACY_MAGIC
 
 GOLDEN = ROOT / "tests/golden/formats"
 GOLDEN_FILES = sorted(GOLDEN.iterdir())
@@ -332,7 +332,7 @@ HOSTILE = {
 READ_ALL = """
 import json, resource, sys
 from pathlib import Path
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.errors import UserError
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -366,7 +366,7 @@ def test_hostile_and_unfit_files_are_refused_by_name(name, answers):
 
 def test_reading_needs_no_framework():
     code = (
-        "import sys\nfrom ppcls_lite.arch.formats import read_weights\n"
+        "import sys\nfrom ppcls_lite.weights.formats import read_weights\n"
         f"for name in {PLAIN}: read_weights(f'{GOLDEN}/{{name}}')\n"
         "sys.exit(sum(m in sys.modules for m in ('paddle', 'torch', 'mindspore')))"
     )

@@ -12,9 +12,10 @@ from conftest import ROOT, train
 from float64_reference import randomised
 from paddle import nn
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.layers import InvertedResidual, set_drop_path
 from ppcls_lite.arch.mobilenet_v3 import V3Table
-from ppcls_lite.arch.zoo import ZOO, create_model
+from ppcls_lite.arch.zoo import ZOO
 from ppcls_lite.kernels import abi
 from ppcls_lite.kernels import accelerate as walk
 from ppcls_lite.kernels.accelerate import accelerate

@@ -11,7 +11,7 @@ from conftest import ROOT
 from float64_reference import Reference, compare, distance, randomised, step
 from paddle import nn
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.model_info import ModelInfo

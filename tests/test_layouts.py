@@ -13,11 +13,12 @@ import pytest
 from conftest import ROOT
 from golden import formula
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.layers import SqueezeExcite
-from ppcls_lite.arch.mapping import from_ours, to_ours
-from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model, list_models
+from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.load import load_weights
+from ppcls_lite.weights.mapping import from_ours, to_ours
 
 KEYS = json.loads(gzip.decompress((ROOT / "tests/golden/layouts.json.gz").read_bytes()))
 CASES = [(source, case) for source, cases in KEYS.items() for case in cases]

@@ -15,7 +15,7 @@ from conftest import run_tool
 from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite import create_model
 from ppcls_lite.commands.predict import run
 from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy import choose

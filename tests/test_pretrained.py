@@ -14,13 +14,13 @@ from golden import formula
 from safetensors.numpy import save_file
 
 from ppcls_lite import Predictor, create_model, load_weights
-from ppcls_lite.arch import tags
-from ppcls_lite.arch.download import cache_folder
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.mapping import from_ours
-from ppcls_lite.arch.tags import WeightTag
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.verbs import run
+from ppcls_lite.weights import tags
+from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.mapping import from_ours
+from ppcls_lite.weights.published import cache_folder
+from ppcls_lite.weights.tags import WeightTag
 
 SMALL, TF = "MobileNetV3_small_x0_35", "tf_mobilenetv3_small_minimal_100"
 HALF = Preprocess(interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

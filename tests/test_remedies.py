@@ -14,13 +14,13 @@ from small_checkpoint import checkpoint
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import Predictor
-from ppcls_lite.deploy.quantize.qdq import float_graph, insert_qdq, layer_names
-from ppcls_lite.deploy.quantize.recipe import Recipe, logits, prepare, quantize, score
-from ppcls_lite.deploy.quantize.scaling import plant_outliers
-from ppcls_lite.deploy.quantize.sensitivity import noise_by_role, sensitivity, with_worst
-from ppcls_lite.deploy.quantize.targets import TARGETS, for_compiler
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
+from ppcls_lite.int8.qdq import float_graph, insert_qdq, layer_names
+from ppcls_lite.quantize.recipe import Recipe, logits, prepare, quantize, score
+from ppcls_lite.quantize.scaling import plant_outliers
+from ppcls_lite.quantize.sensitivity import noise_by_role, sensitivity, with_worst
+from ppcls_lite.quantize.targets import TARGETS, for_compiler
 
 TAG = "mobilenet_v3_small.clothing10"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import no_process_is_left, run_tool, same_weights, start, train, wait_for
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.weights.formats import read_weights
 
 
 def test_two_epochs_and_resume_equal_four(straight, pictures, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("prometheus_client")
 
-from ppcls_lite.deploy.serving.compute import Batcher, ComputeThread
-from ppcls_lite.deploy.serving.problems import RequestError
+from ppcls_lite.serving.compute import Batcher, ComputeThread
+from ppcls_lite.serving.problems import RequestError
 
 
 class Network:

@@ -381,6 +381,6 @@ def test_mistakes_at_the_start_are_told(exported, tmp_path):
 def test_a_damaged_file_at_the_start_is_one_message(exported, tmp_path):
     copy = shutil.copytree(exported, tmp_path / "copy")
     (copy / "inference.onnx").write_bytes(b"damaged")
-    done = run_tool("-m", "ppcls_lite.deploy.serving", copy, "--port=0", "--workers=1")
+    done = run_tool("-m", "ppcls_lite.serving", copy, "--port=0", "--workers=1")
     assert done.returncode == 1 and "SHA-256 differs" in done.stderr
     assert "Traceback" not in done.stderr

@@ -82,7 +82,7 @@ def test_flags_ports_and_probes_are_those_of_the_server(document):
     assert config.exported in ("/models", "/mnt/models")
     ports = {port.get("name", "http"): port["containerPort"] for port in one["ports"]}
     assert ports["http"] == config.port and ports.get("grpc") == config.grpc_port
-    routes = (ROOT / "ppcls_lite/deploy/serving/routes.py").read_text()
+    routes = (ROOT / "ppcls_lite/serving/routes.py").read_text()
     for name, path in (
         ("readinessProbe", "/v2/health/ready"),
         ("livenessProbe", "/v2/health/live"),
@@ -116,7 +116,7 @@ def test_the_image_starts_the_server_as_a_user_and_installs_no_paddle():
     steps = [line.partition(" ")[::2] for line in text.splitlines() if re.match("[A-Z]", line)]
     image = dict(steps)
     assert image["USER"] == "10001" and steps.index(("USER", "10001")) < len(steps) - 2
-    assert json.loads(image["ENTRYPOINT"])[-1] == "ppcls_lite.deploy.serving"
+    assert json.loads(image["ENTRYPOINT"])[-1] == "ppcls_lite.serving"
     config = cli.parse(ServeConfig, json.loads(image["CMD"]), "serve")
     assert str(config.port) == image["EXPOSE"] and f":{config.port}/v2/health/ready" in text
     left_out = re.compile(re.search(r"grep -Ev '(.*?)'", text)[1])

@@ -27,7 +27,7 @@ serve = pytest.importorskip("ray.serve")
 schema = pytest.importorskip("ray.serve.schema")
 for _name in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(_name)
-ray_app = pytest.importorskip("ppcls_lite.deploy.serving.ray_app")
+ray_app = pytest.importorskip("ppcls_lite.serving.ray_app")
 
 CAT = ROOT / "test_images/chelsea.jpg"
 MANIFEST = ROOT / "deploy/serving/ray_serve.yaml"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run_tool
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.tags import WEIGHTS
 from ppcls_lite.engine.checkpoint import read_json
+from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.tags import WEIGHTS
 
 SHIPPED = [tag for tag in WEIGHTS if tag.shipped]
 CLOTHING10 = ROOT.parent / "shared/data/clothing10"

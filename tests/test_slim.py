@@ -11,24 +11,23 @@ import pytest
 from conftest import ROOT, run_tool, same_weights, train
 from onnx import numpy_helper
 
-from ppcls_lite import cli
+from ppcls_lite import cli, create_model
 from ppcls_lite.arch.count import count_macs, count_parameters
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import softmax
-from ppcls_lite.deploy.qdq import to_qdq
-from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import parameter_groups
+from ppcls_lite.runtimes import load_network
 from ppcls_lite.slim import fpgm
 from ppcls_lite.slim.network import network_of
+from ppcls_lite.slim.onnx_qdq import to_qdq
 from ppcls_lite.slim.pact import PactConv2D, PactLinear, quantize_activation, quantize_weight
+from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.load import load_weights
 
 GOLDEN = json.loads((ROOT / "tests/golden/slim_golden.json").read_text())
 SMALL = ModelInfo("mobilenet_v3_small", 5, {"width": 0.5})

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 import text_direction
 
-from ppcls_lite.deploy.quantize.recipe import Recipe, quantize, score
-from ppcls_lite.deploy.quantize.sensitivity import with_worst
-from ppcls_lite.deploy.quantize.targets import TARGETS
+from ppcls_lite.quantize.recipe import Recipe, quantize, score
+from ppcls_lite.quantize.sensitivity import with_worst
+from ppcls_lite.quantize.targets import TARGETS
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec(text_direction.PACKAGE) is None,

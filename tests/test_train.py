@@ -17,7 +17,7 @@ import pytest
 from conftest import TINY_FLAGS, run_tool, same_weights, train
 from PIL import Image
 
-from ppcls_lite.arch.formats import read_weights
+from ppcls_lite.weights.formats import read_weights
 
 
 def test_lines_have_document_002s_form(straight):

@@ -16,10 +16,11 @@ import paddle
 import pytest
 from golden import formula
 
+from ppcls_lite import create_model
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
 from ppcls_lite.arch.layers import InvertedResidual
-from ppcls_lite.arch.zoo import create_model, list_models
+from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.commands.list_models import run as list_models_command
 from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError

@@ -20,11 +20,11 @@ import numpy as np
 import onnx
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from ppcls_lite.deploy.quantize.job import Job
-from ppcls_lite.deploy.quantize.qdq import float_graph
-from ppcls_lite.deploy.quantize.recipe import logits
-from ppcls_lite.deploy.quantize.table import HEADING, compare, line
-from ppcls_lite.deploy.quantize.targets import TARGETS
+from ppcls_lite.int8.qdq import float_graph
+from ppcls_lite.quantize.job import Job
+from ppcls_lite.quantize.recipe import logits
+from ppcls_lite.quantize.table import HEADING, compare, line
+from ppcls_lite.quantize.targets import TARGETS
 
 PACKAGE = "rapidocr_onnxruntime"
 HEIGHT, WIDTH = 48, 192  # of its input

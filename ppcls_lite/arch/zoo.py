@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from paddle import nn
 
 from ppcls_lite.arch import mnasnet
-from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.flavours import (
     MINDCV,
     PADDLECLAS,
@@ -26,8 +24,6 @@ from ppcls_lite.arch.flavours import (
 )
 from ppcls_lite.arch.mnasnet import MNASNet, MnasTable
 from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table, minimal
-from ppcls_lite.arch.tags import DEFAULT
-from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
 
@@ -146,24 +142,17 @@ def model_spec(name: str) -> Spec:
     )
 
 
-def create_model(
-    name: str,
-    num_classes: int = 1000,
-    pretrained: str | Path | bool | None = None,
-    **overrides: Any,
-) -> nn.Layer:
-    """A model that maps images [N, 3, H, W] float32 to logits [N, K].
+def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Layer:
+    """A freshly initialised model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
         num_classes: K, the number of logits.
-        pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
-            True for the model's default ones; None initialises as the source does.
         overrides: `width` and `dropout` in place of the model's own; `expanded`, the channels that
             pruning left in each block; `small_input` for pictures of about 32 pixels, see
             `for_small_input`.
 
     Raises:
-        UserError: unknown name or override, a value out of range, or weights that do not fit.
+        UserError: unknown name or override, or a value out of range.
     """
     spec = model_spec(name)
     if not isinstance(num_classes, int) or num_classes < 1:
@@ -176,16 +165,10 @@ def create_model(
     width = overrides.get("width", spec.width)
     dropout = overrides.get("dropout", spec.flavour.dropout)
     expanded = overrides.get("expanded")
-    model: nn.Layer
     table = for_small_input(spec.table) if overrides.get("small_input") else spec.table
     if isinstance(table, V3Table):
-        model = MobileNetV3(table, width, num_classes, dropout, spec.flavour, expanded)
-    else:
-        model = MNASNet(table, width, num_classes, dropout, spec.flavour, expanded)
-    if pretrained:
-        source = DEFAULT if pretrained is True else pretrained
-        load_weights(model, pretrained_file(source, name))
-    return model
+        return MobileNetV3(table, width, num_classes, dropout, spec.flavour, expanded)
+    return MNASNet(table, width, num_classes, dropout, spec.flavour, expanded)
 
 
 def for_small_input(table: V3Table | MnasTable) -> V3Table | MnasTable:

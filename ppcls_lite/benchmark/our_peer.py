@@ -21,10 +21,10 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.deploy.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, load_network
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, load_network
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 
@@ -119,9 +119,9 @@ def epoch(request: dict[str, Any]) -> None:
 def evaluate(request: dict[str, Any]) -> None:
     """Runs the validation pictures through a network while workers decode the next ones."""
     load_paddle()
-    from ppcls_lite.deploy.evaluation import exported_forward
-    from ppcls_lite.deploy.export import StaticGraph
     from ppcls_lite.engine.evaluate import dygraph_forward
+    from ppcls_lite.engine.evaluation import exported_forward
+    from ppcls_lite.graph import StaticGraph
 
     info = ModelInfo.from_dict(request["info"])
     data = open_split(request["data"], "val", None)

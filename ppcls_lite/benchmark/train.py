@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ppcls_lite.arch.count import count_operations
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.benchmark.machine import Limits, measure_limits
 from ppcls_lite.benchmark.peers import Peer, measure
 from ppcls_lite.config import BenchmarkConfig
@@ -87,5 +87,5 @@ def peers(config: BenchmarkConfig, size: int, batch_size: int, threads: int) -> 
 
 def bounds(model: str, size: int, limits: Limits) -> tuple[float, float]:
     """Returns the images/s that the machine allows, without and with overlap."""
-    count = count_operations(create_model(model), size)
+    count = count_operations(build_model(model), size)
     return limits.images_per_second(count.macs, count.normalised)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.engine.checkpoint import read_model_info, save_weights
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.published import pretrained_file
 
 
 def weights_of(config: BenchmarkConfig, folder: Path) -> tuple[Path, ModelInfo]:
@@ -16,5 +16,5 @@ def weights_of(config: BenchmarkConfig, folder: Path) -> tuple[Path, ModelInfo]:
         return given, read_model_info(given, config.model)
     info = ModelInfo(config.model)
     path = folder / "fresh.pdparams"
-    save_weights(path, create_model(info.name, info.num_classes).state_dict(), info)
+    save_weights(path, build_model(info.name, info.num_classes).state_dict(), info)
     return path.resolve(), info

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.simulator import NOTE, build
 from ppcls_lite.config import AcceleratorBuildConfig
-from ppcls_lite.deploy.accelerator.simulator import NOTE, build
 
 
 def run(config: AcceleratorBuildConfig) -> int:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
 from ppcls_lite.config import AcceleratorLintConfig
-from ppcls_lite.deploy.accelerator.lint import lint_bundle, lint_yaml
 
 
 def run(config: AcceleratorLintConfig) -> int:

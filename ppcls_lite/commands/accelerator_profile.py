@@ -4,8 +4,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from ppcls_lite.config import AcceleratorProfileConfig
-from ppcls_lite.deploy.accelerator.profile import (
+from ppcls_lite.accelerator.profile import (
     Load,
     made_up,
     measure,
@@ -13,8 +12,9 @@ from ppcls_lite.deploy.accelerator.profile import (
     read_datalist,
     run_list,
 )
-from ppcls_lite.deploy.accelerator.simulator import SimulatedModel
-from ppcls_lite.deploy.accelerator.vdsp import read_vdsp
+from ppcls_lite.accelerator.simulator import SimulatedModel
+from ppcls_lite.accelerator.vdsp import read_vdsp
+from ppcls_lite.config import AcceleratorProfileConfig
 from ppcls_lite.errors import UserError
 
 

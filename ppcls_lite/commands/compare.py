@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import CompareConfig
 from ppcls_lite.data.preprocess import find_images, load_image
 from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import Predictor
-from ppcls_lite.deploy.runtimes import is_installed
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
+from ppcls_lite.runtimes import is_installed
+from ppcls_lite.weights.published import pretrained_file
 
 MODEL_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
 REPEATS = 20

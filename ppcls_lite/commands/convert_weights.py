@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.formats import open_weights
-from ppcls_lite.arch.mapping import from_ours, to_ours
-from ppcls_lite.arch.tags import tag_of_file
-from ppcls_lite.arch.writing import SUFFIXES, write_weights
 from ppcls_lite.config import ConvertConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.formats import open_weights
+from ppcls_lite.weights.mapping import from_ours, to_ours
+from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.tags import tag_of_file
+from ppcls_lite.weights.writing import SUFFIXES, write_weights
 
 
 def run(config: ConvertConfig) -> int:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.npz_eval import picture_labels, score_npz
+from ppcls_lite.accelerator.profile import read_datalist
 from ppcls_lite.config import EvalImagenetConfig
-from ppcls_lite.deploy.accelerator.npz_eval import picture_labels, score_npz
-from ppcls_lite.deploy.accelerator.profile import read_datalist
 
 
 def run(config: EvalImagenetConfig) -> int:

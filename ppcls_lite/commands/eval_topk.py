@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import EvalTopkConfig
-from ppcls_lite.deploy.accelerator.labels import folder_ids
-from ppcls_lite.deploy.accelerator.results import (
+from ppcls_lite.accelerator.labels import folder_ids
+from ppcls_lite.accelerator.results import (
     read_results,
     result_file,
     score_by_id,
     score_by_name,
 )
+from ppcls_lite.config import EvalTopkConfig
 
 
 def run(config: EvalTopkConfig) -> int:

@@ -4,9 +4,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from ppcls_lite.accelerator.bundle import Request, write_bundle
+from ppcls_lite.accelerator.lint import lint_bundle
 from ppcls_lite.config import ExportAcceleratorConfig
-from ppcls_lite.deploy.accelerator.bundle import Request, write_bundle
-from ppcls_lite.deploy.accelerator.lint import lint_bundle
 
 
 def run(config: ExportAcceleratorConfig) -> int:

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
-from ppcls_lite.arch.tags import tags_of
-from ppcls_lite.arch.zoo import create_model, list_models, model_spec
+from ppcls_lite.arch.zoo import build_model, list_models, model_spec
 from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.tags import tags_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _percent(accuracy: float | None) -> str:
 
 
 def _explain(name: str, as_json: bool) -> int:
-    spec, model = model_spec(name), create_model(name)
+    spec, model = model_spec(name), build_model(name)
     rows = explain(model, spec.input_size)
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
@@ -78,7 +78,7 @@ def _explain(name: str, as_json: bool) -> int:
 
 def count(name: str) -> Row:
     """Builds a model and counts it."""
-    spec, model = model_spec(name), create_model(name)
+    spec, model = model_spec(name), build_model(name)
     return Row(
         name=name,
         source=spec.source,

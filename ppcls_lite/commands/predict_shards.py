@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.commands import predict
 from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
+from ppcls_lite.weights.published import pretrained_file
 
 SHARD = 1000  # pictures
 ABOUT = "run.json"

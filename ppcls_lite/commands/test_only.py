@@ -3,19 +3,19 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.weights import load_weights
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.named import open_data
-from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.report import write_confusion_matrix
 from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.load import load_weights
+from ppcls_lite.weights.published import pretrained_file
 
 
 def run(config: TrainConfig, world: World) -> int:

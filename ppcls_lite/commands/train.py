@@ -9,8 +9,6 @@ from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.named import open_data
 from ppcls_lite.data.unlabelled import WithUnlabelled
-from ppcls_lite.deploy.evaluation import Evaluation, eval_loader
-from ppcls_lite.deploy.teacher import open_teacher
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
     build_ema,
@@ -28,7 +26,9 @@ from ppcls_lite.engine.distributed import (
     start_world,
     wait_for_all,
 )
+from ppcls_lite.engine.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.open_teacher import open_teacher
 from ppcls_lite.engine.peer import build_peer
 from ppcls_lite.engine.resume import (
     check_same_layout,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.pickles import array_of, load_pickle
-from ppcls_lite.raw import Damaged, Refused
+from ppcls_lite.weights.pickles import array_of, load_pickle
+from ppcls_lite.weights.raw import Damaged, Refused
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE  # bytes of a picture: all of R, then G, then B, row by row

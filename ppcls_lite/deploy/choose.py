@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ppcls_lite.arch.formats import WEIGHTS_SUFFIXES
 from ppcls_lite.config import Engine
-from ppcls_lite.deploy.runtimes import is_installed
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
+from ppcls_lite.runtimes import is_installed
+from ppcls_lite.weights.formats import WEIGHTS_SUFFIXES
 
 ENGINES: tuple[str, ...] = get_args(Engine)
 # What can run a file, the engine that is taken when none is asked for first.

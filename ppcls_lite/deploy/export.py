@@ -16,20 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ppcls_lite
-from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import scaled
-from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.files import file_sha256
+from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.runtimes import load_network
+from ppcls_lite.version import __version__
+from ppcls_lite.weights.published import pretrained_file
 
 if TYPE_CHECKING:
-    import paddle
+    pass
 
 # Files of a format; the model file is the first.
 FORMATS = {
@@ -37,44 +38,8 @@ FORMATS = {
     "json": ("inference.json", "inference.pdiparams"),
     "onnx": ("inference.onnx",),
 }
-INPUT_NAME = "input"
 OPSET = 10  # the documents' value
 INT8_OPSET = 13  # DequantizeLinear has a scale per channel since then
-
-
-class StaticGraph:
-    """A live network as a graph that can be saved again and again, with the weights of the moment.
-
-    The network itself stays as it is, so a training run can save between two epochs. Tracing takes
-    seconds and leaves 4 MiB with Paddle each time; saving once more takes a tenth of a second
-    and leaves nothing.
-
-    Args:
-        model: images [N, 3, H, W] float32 to logits [N, K].
-        image_size: H and W, in pixels.
-        softmax_inside: append a softmax, so that the outputs are probabilities.
-    """
-
-    def __init__(
-        self, model: "paddle.nn.Layer", image_size: int, softmax_inside: bool = False
-    ) -> None:
-        paddle = load_paddle()
-        # to_static replaces `forward` of the layer it is given: give it one of our own.
-        tail = paddle.nn.Softmax(axis=-1) if softmax_inside else paddle.nn.Identity()
-        self._wrapper = paddle.nn.Sequential(model, tail)
-        spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
-        self._graph = paddle.jit.to_static(self._wrapper, input_spec=[spec], full_graph=True)
-
-    def save(self, prefix: Path) -> None:
-        """Writes `prefix.json` and `prefix.pdiparams`, in evaluation mode.
-
-        In a process started with FLAGS_enable_pir_api=0 the same call writes `prefix.pdmodel`,
-        `.pdiparams` and `.pdiparams.info`.
-        """
-        from ppcls_lite.arch.layers import evaluation_mode  # imports paddle, as below
-
-        with evaluation_mode(self._wrapper):
-            load_paddle().jit.save(self._graph, str(prefix))
 
 
 def export_model(
@@ -210,7 +175,7 @@ def _convert_in_child(
         "pdmodel": "pdmodel" in formats,
         "opset": opset_version if "onnx" in formats else None,
     }
-    package_root = Path(ppcls_lite.__file__).parents[1]
+    package_root = Path(__file__).parents[2]
     search_path = os.pathsep.join([str(package_root), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"FLAGS_enable_pir_api": "0", "PYTHONPATH": search_path}
     params = work / "inference.pdiparams"
@@ -240,7 +205,7 @@ def _describe(path: Path, opset_version: int) -> dict[str, Any]:
 
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
-    versions = {"ppcls_lite": ppcls_lite.__version__, "paddle": load_paddle().__version__}
+    versions = {"ppcls_lite": __version__, "paddle": load_paddle().__version__}
     if "onnx" in formats:
         versions |= {p: importlib.metadata.version(p) for p in ("paddle2onnx", "onnx")}
     return versions

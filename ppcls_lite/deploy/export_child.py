@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.deploy.export import StaticGraph
-from ppcls_lite.deploy.runtimes import load_network
 from ppcls_lite.environment import load_paddle
+from ppcls_lite.graph import StaticGraph
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.runtimes import load_network
 
 # What paddle2onnx leaves behind: each constant as a node of its own, and nodes that do nothing.
 # Differs from paddle2onnx: its own optimizer starts pip to install what it misses.
@@ -52,7 +52,7 @@ def write_onnx(prefix: str, opset_version: int, int8: bool) -> None:
     )
     model = onnxoptimizer.optimize(onnx.load_from_string(written), TIDY)
     if int8:
-        from ppcls_lite.deploy.qdq import to_qdq
+        from ppcls_lite.slim.onnx_qdq import to_qdq
 
         to_qdq(model)
         model = onnxoptimizer.optimize(model, TIDY)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.deploy.runtimes import import_engine
 from ppcls_lite.errors import UserError
+from ppcls_lite.runtimes import import_engine
 
 PADDLE_LITE_PEER = Path(__file__).with_name("paddle_lite_peer.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its

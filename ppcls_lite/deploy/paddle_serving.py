@@ -14,8 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 from paddle.base.proto import framework_pb2
 
-from ppcls_lite.deploy.runtimes import PaddleInferenceRuntime
 from ppcls_lite.files import write_atomically
+from ppcls_lite.runtimes import PaddleInferenceRuntime
 
 FLOAT32 = 1  # 0 is int64, 2 int32
 PACKAGE = "baidu.paddle_serving.configure"

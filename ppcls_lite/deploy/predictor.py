@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.tags import tag_of_file
 from ppcls_lite.data.preprocess import Preprocess, load_image
 from ppcls_lite.deploy.choose import find_model
-from ppcls_lite.deploy.runtimes import (
+from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.runtimes import (
     FILE_RUNTIMES,
     DygraphRuntime,
     OnnxRuntime,
@@ -21,9 +22,8 @@ from ppcls_lite.deploy.runtimes import (
     import_engine,
     load_network,
 )
-from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
-from ppcls_lite.errors import UserError
-from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.tags import tag_of_file
 
 Picture = str | Path | Image.Image | np.ndarray
 

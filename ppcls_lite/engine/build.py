@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.arch.download import pretrained_file
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
-from ppcls_lite.arch.tags import tag_of_file
-from ppcls_lite.arch.weights import LoadReport, load_weights
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
@@ -32,6 +29,9 @@ from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
 from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.load import LoadReport, load_weights
+from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.tags import tag_of_file
 
 
 def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:

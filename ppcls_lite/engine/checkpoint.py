@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.formats import read_weights
-from ppcls_lite.arch.tags import tag_of_file, tags_of
-from ppcls_lite.arch.writing import write_weights
 from ppcls_lite.config import DEFAULT_MODEL
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.tags import tag_of_file, tags_of
+from ppcls_lite.weights.writing import write_weights
 
 PARTS = (".pdparams", ".pdopt", ".json")
 DESCRIBED = (".pdparams", ".safetensors")  # may have a JSON beside them
@@ -218,7 +218,7 @@ def read_model_info(
     tag = tag_of_file(path)
     model = model or (tag.model if tag else DEFAULT_MODEL)
     if num_classes is None:
-        from ppcls_lite.arch.mapping import count_classes  # needs paddle; the twin does not
+        from ppcls_lite.weights.mapping import count_classes  # needs paddle; the twin does not
 
         num_classes = count_classes(read_weights(path), model, label=str(path))
     # They are fed as they were when published, or as the network's published weights are.

@@ -7,15 +7,15 @@ optimizer of its own. The first one is evaluated and exported.
 import numpy as np
 import paddle
 
-from ppcls_lite.arch.download import pretrained_file
-from ppcls_lite.arch.weights import load_weights
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import build_optimizer, load_named_state, named_state
+from ppcls_lite.weights.load import load_weights
+from ppcls_lite.weights.published import pretrained_file
 
 WEIGHTS, OPTIMIZER = "weights.", "optimizer."
 
@@ -32,7 +32,7 @@ class Peer:
         self.info = info
         self.weights = config.teacher_pretrained or "initialised; learns, too"
         paddle.seed(seed + 1)  # not the first one's weights, should they be the same network
-        self._model = create_model(info.name, info.num_classes)
+        self._model = build_model(info.name, info.num_classes)
         if config.teacher_pretrained:
             file = pretrained_file(config.teacher_pretrained, info.name)
             load_weights(self._model, file, replace_head=True)

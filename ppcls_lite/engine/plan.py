@@ -15,9 +15,7 @@ import numpy as np
 import paddle
 import PIL
 
-import ppcls_lite
 from ppcls_lite.arch.count import count_macs, count_parameters
-from ppcls_lite.arch.weights import LoadReport
 from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
@@ -26,6 +24,8 @@ from ppcls_lite.engine.run import Run
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
 from ppcls_lite.flags import flags
+from ppcls_lite.version import __version__
+from ppcls_lite.weights.load import LoadReport
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
 
@@ -33,7 +33,7 @@ RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "c
 def versions() -> dict[str, str]:
     """Returns the versions that decide about numbers."""
     return {
-        "ppcls_lite": ppcls_lite.__version__,
+        "ppcls_lite": __version__,
         "paddle": paddle.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Returns the checkout's commit, marked when files differ from it; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    folder = Path(ppcls_lite.__file__).parent
+    folder = Path(__file__).parents[1]
     if not (folder.parent / "train.py").is_file():
         return None  # installed: the repository around it, if any, is somebody else's
     try:

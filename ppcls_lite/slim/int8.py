@@ -30,8 +30,8 @@ from ppcls_lite.slim.pact import (
 class _Int8(nn.Layer):
     """Buffers: `weight` int8, `scale` of its channels, `step` of the input, `bias`.
 
-    Only operators that Paddle's formats and paddle2onnx know are used; `deploy.qdq` finds them in
-    the ONNX file.
+    Only operators that Paddle's formats and paddle2onnx know are used; `slim.onnx_qdq` finds them
+    in the ONNX file.
     """
 
     def __init__(self, layer: PactConv2D | PactLinear, norm: nn.BatchNorm2D | None) -> None:

@@ -2,7 +2,7 @@
 
 from paddle import nn
 
-from ppcls_lite.arch.zoo import create_model
+from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.slim.pact import quantize
 
@@ -11,9 +11,9 @@ def network_of(info: ModelInfo) -> nn.Layer:
     """Builds the network that `info` describes: images [N, 3, H, W] float32 to logits [N, K].
 
     Raises:
-        UserError: as `create_model`.
+        UserError: as `build_model`.
     """
-    model = create_model(info.name, info.num_classes, **info.overrides)
+    model = build_model(info.name, info.num_classes, **info.overrides)
     if info.quant_skip is not None:
         quantize(model, info.quant_skip)
     return model

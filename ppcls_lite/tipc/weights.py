@@ -23,11 +23,11 @@ def make_weights(model: str, data_path: str, out: Path) -> None:
     """Writes the weights of a network for the classes of a data folder."""
     paddle = load_paddle()
     from ppcls_lite.arch.layers import InvertedResidual
-    from ppcls_lite.arch.zoo import create_model
+    from ppcls_lite.arch.zoo import build_model
     from ppcls_lite.engine.checkpoint import save_weights
 
     data = open_split(data_path, "train")
-    network = create_model(model, num_classes=len(data.classes))
+    network = build_model(model, num_classes=len(data.classes))
     draws = np.random.RandomState(0)  # its stream is frozen
     for tensor in network.parameters():
         shape = tuple(tensor.shape)

@@ -1,0 +1,219 @@
+"""One folder with everything the accelerator's tools read, made from a checkpoint."""
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ppcls_lite.accelerator import scripts
+from ppcls_lite.accelerator.build_config import BuildConfig, to_yaml, transform_ops
+from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
+from ppcls_lite.accelerator.labels import is_imagenet, synset_names, val_label_lines
+from ppcls_lite.accelerator.static_onnx import write_onnx
+from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256
+from ppcls_lite.graph import INPUT_NAME
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.published import pretrained_file
+
+HW_CONFIG: dict[str, Any] = {
+    "model": {"batch_size": "1", "idma": "0"},
+    "global": {
+        "odma": {
+            "prefetch_threshold": "0",
+            "data_exp_wr_qos": "0",
+            "outstand_num_rd": "127",
+            "outstand_num_wr": "127",
+            "burst_len": "11",
+        },
+        "wddma": {"rd_qos": "0", "outstand_num_rd": "3", "burst_len": "15"},
+        "cdma": {"rd_qos": "1", "outstand_num_rd": "10"},
+    },
+    "pipelines": [],
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a bundle is made of.
+
+    Attributes:
+        pretrained: a checkpoint, weights of any framework, or the tag of published ones.
+        model: their network, when they do not say.
+        num_classes: their classes, when they do not say.
+        data_path: data root with the pictures of calibration and evaluation; None leaves them out.
+        split: where calibration pictures come from.
+        count: how many.
+        mode: calibration mode.
+        opset_version: of the ONNX file.
+        image_size: side of the input; None takes the checkpoint's.
+        created_by: the command.
+    """
+
+    pretrained: str
+    model: str | None
+    num_classes: int | None
+    data_path: str | None
+    split: str
+    count: int
+    mode: str
+    opset_version: int
+    image_size: int | None
+    created_by: str
+
+
+def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
+    """Writes a bundle and returns the content of its `bundle.json`.
+
+    The folder appears when it is complete.
+
+    Raises:
+        UserError: the folder is not empty, or something given cannot work.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there and not empty", "give another folder, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    try:
+        work.mkdir()
+        description = _fill(work, request)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return description
+
+
+def _fill(work: Path, request: Request) -> dict[str, Any]:
+    (work / "onnx").mkdir()
+    draft = work / "onnx/network.onnx"
+    sidecar = write_onnx(
+        request.pretrained,
+        draft,
+        model=request.model,
+        num_classes=request.num_classes,
+        opset_version=request.opset_version,
+        image_size=request.image_size,
+    )
+    info = sidecar.info
+    name = info.name
+    file = draft.rename(work / f"onnx/{name}.onnx")
+    train = open_split(request.data_path, request.split) if request.data_path else None
+    val = open_split(request.data_path, "val") if request.data_path else None
+    for data in filter(None, (train, val)):
+        if info.classes and not is_imagenet(info.num_classes, info.classes):
+            check_same_classes(info.classes, data.classes)
+    _write_build(work, info, request)
+    _write_runtime_files(work, info, request.mode)
+    _write_labels(work, info, val)
+    calibration = {"pictures": 0, "split": request.split, "missing_classes": []}
+    if train is not None:
+        calibration |= write_calibration(work, info, train, request.count)
+    script = scripts.run_script(name, info.preprocess.crop_size, source(name), request.mode)
+    (work / "run.sh").write_text(script, encoding="utf-8")
+    (work / "run.sh").chmod(0o755)
+    description = {
+        "name": name,
+        "num_classes": info.num_classes,
+        "preprocess": info.preprocess.to_dict(),
+        "onnx": {"file": str(file.relative_to(work)), "opset": request.opset_version}
+        | {"input": INPUT_NAME, "softmax": False},
+        "fp32_accuracy": _accuracy(request),
+        "verification": sidecar.verification,
+        "calibration": calibration,
+        "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
+        "source": sidecar.source,
+        "versions": sidecar.versions | {"python": platform.python_version()},
+        "created_by": request.created_by,
+        "files": {
+            str(path.relative_to(work)): file_sha256(path)
+            for path in sorted(work.rglob("*"))
+            if path.is_file()
+        },
+    }
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    (work / "bundle.json").write_text(text, encoding="utf-8")
+    return description
+
+
+def source(model: str) -> str:
+    """Whose network it is, as the documents' file names begin: timm, torchvision, ppcls ..."""
+    from ppcls_lite.arch.zoo import model_spec  # imports paddle
+
+    return model_spec(model).source
+
+
+def _accuracy(request: Request) -> dict[str, float] | None:
+    """What the checkpoint's own evaluation found; None when it never had one."""
+    from ppcls_lite.engine.checkpoint import read_json  # imports paddle
+
+    state = read_json(pretrained_file(request.pretrained, request.model))
+    return (state or {}).get("metrics") or None
+
+
+def _write_build(work: Path, info: ModelInfo, request: Request) -> None:
+    (work / "build").mkdir()
+    graph = onnx.load(str(work / f"onnx/{info.name}.onnx"), load_external_data=False)
+    value = graph.graph.input[0]
+    shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    for era in (1, 2):
+        for dtype in ("int8", "fp16"):
+            config = BuildConfig(
+                era=era,
+                name=info.name if era == 1 else f"{info.name}_{dtype}",
+                checkpoint=f"onnx/{info.name}.onnx",
+                inputs={value.name: shape},
+                dtype=dtype,
+                softmax=True,
+                mode=request.mode,
+                dataset="calib",
+                suffix=SUFFIX,
+                count=request.count,
+                ops=transform_ops(info.preprocess),
+            )
+            (work / f"build/v{era}_{dtype}.yaml").write_text(to_yaml(config), encoding="utf-8")
+
+
+def _write_runtime_files(work: Path, info: ModelInfo, mode: str) -> None:
+    name, size = info.name, info.preprocess.crop_size
+    prefix = scripts.prefix(name, size, f"int8-{mode}")
+    files: dict[str, dict[str, Any]] = {
+        f"model_info/model_info_{name}.json": {
+            "model_name": name,
+            "model_lib_path": f"{prefix}.so",
+            "model_graph_path": f"{prefix}.json",
+            "model_params_path": f"{prefix}.params",
+            "hw_config_file": "hw_config/hw_config.json",
+        },
+        "hw_config/hw_config.json": HW_CONFIG,
+    }
+    for form in FORMS:
+        file = f"vdsp_params/{form}/{source(name)}-{name}-vdsp_params.json"
+        files[file] = vdsp_params(info.preprocess, form)
+    for path, content in files.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def _write_labels(work: Path, info: ModelInfo, val: ImageDataset | None) -> None:
+    folders = list(info.classes) or [str(i) for i in range(info.num_classes)]
+    names = folders
+    if is_imagenet(info.num_classes, info.classes):
+        folders, names = list(synset_names()), list(synset_names().values())
+    (work / "labels").mkdir()
+    (work / "labels/label.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
+    ids = json.dumps({n: i for i, n in enumerate(folders)}, indent=0, ensure_ascii=False)
+    (work / "labels/wnid.json").write_text(ids + "\n", encoding="utf-8")
+    if val is not None:
+        lines = val_label_lines({val.path(i): val.label(i) for i in range(len(val))})
+        text = "".join(f"{line}\n" for line in lines)
+        (work / "labels/val_label.txt").write_text(text, encoding="utf-8")

@@ -1,0 +1,293 @@
+"""Checks a build YAML, or a whole bundle, and names the line of what will go wrong on the card."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from ppcls_lite.accelerator.build_config import (
+    SOFTMAX_NONE,
+    BuildConfig,
+    calibration_preprocess,
+    parse_build,
+)
+from ppcls_lite.accelerator.build_keys import KEYS_1, KEYS_2, OPS
+from ppcls_lite.accelerator.finding import Finding
+from ppcls_lite.accelerator.vdsp import read_vdsp
+from ppcls_lite.accelerator.yaml_lines import Document, Place, read_document
+from ppcls_lite.data.dataset import some
+from ppcls_lite.data.preprocess import image_files
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.int8.calibrate import ALIASES, MODES
+from ppcls_lite.int8.qdq import ends_in_softmax
+
+# What must be there: place in the file, in both eras.
+REQUIRED: dict[int, tuple[Place, ...]] = {
+    1: (
+        ("model", "name"), ("model", "inputs"), ("model", "checkpoint"),
+        ("engine", "common", "do_quantization"),
+        ("dataset", "transform_ops"), ("workspace", "work_dir"),
+    ),
+    2: (
+        ("name",), ("frontend", "checkpoint"), ("frontend", "shape"), ("backend", "dtype"),
+        ("dataset", "process_ops"), ("workspace", "path"),
+    ),
+}  # fmt: skip
+
+
+def lint_yaml(path: Path, root: Path) -> list[Finding]:
+    """Checks a build YAML.
+
+    Args:
+        path: the file.
+        root: what the paths in it are relative to.
+
+    Raises:
+        UserError: the file cannot be read as YAML.
+    """
+    document = read_document(path)
+    findings = [*_check_keys(document), *_check_values(document)]
+    if any(finding.level == "error" for finding in findings):
+        return findings
+    config = parse_build(document)
+    findings += _check_graph(document, config, root)
+    findings += _check_dataset(document, config, root)
+    return findings
+
+
+def _finding(document: Document, level: str, place: Place, message: str) -> Finding:
+    return Finding(level, document.path, document.line(*place), message)
+
+
+def _check_keys(document: Document) -> Iterator[Finding]:
+    keys = KEYS_1 if document.era == 1 else KEYS_2
+    yield from _unknown(document, document.content, keys, ())
+    for place in REQUIRED[document.era]:
+        if document.get(*place) is None:
+            yield _finding(document, "error", place, f"{'.'.join(map(str, place))} is missing")
+
+
+def _unknown(
+    document: Document, content: Mapping[str, Any], known: Mapping[str, Any], place: Place
+) -> Iterator[Finding]:
+    for key, value in content.items():
+        where = (*place, key)
+        if key not in known:
+            close = nearest(str(key), known)
+            message = f"unknown key {key!r}{close}; the compiler ignores it silently"
+            yield _finding(document, "error", where, message)
+        elif known[key] and isinstance(value, dict):
+            yield from _unknown(document, value, known[key], where)
+        elif known[key] and value is not None:
+            yield _finding(document, "error", where, f"{key} needs keys below it, not {value!r}")
+
+
+def _check_values(document: Document) -> Iterator[Finding]:
+    era, get = document.era, document.get
+    calibration: Place = ("engine", "calibration") if era == 1 else ("backend", "quantize")
+    mode = (*calibration, "quant_mode" if era == 1 else "calibrate_mode")
+    word = get(*mode)
+    if word is not None and word not in MODES:
+        hint = f"; the compiler calls it {ALIASES[word]}" if word in ALIASES else ""
+        allowed = ", ".join(MODES)
+        yield _finding(document, "error", mode, f"{word!r} is none of {allowed}{hint}")
+    channels = (*calibration, "per_channel" if era == 1 else "quantize_per_channel")
+    if get(*channels) is False:
+        message = "one scale for all channels of a layer: no published file has it, the stand-in"
+        yield _finding(document, "error", channels, f"{message} cannot do it")
+    extra: Place = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
+    if get(*extra, "type") not in (*SOFTMAX_NONE, "softmax"):
+        yield _finding(document, "error", (*extra, "type"), "allowed: softmax, null")
+    if era == 2 and get("backend", "dtype") not in (None, "int8", "fp16"):
+        yield _finding(document, "error", ("backend", "dtype"), "allowed: int8, fp16")
+    for key in ("ops_usingfp", "skip_matmul_layers"):
+        if get(*calibration, key):
+            place = (*calibration, key)
+            yield _finding(document, "warning", place, f"{key} is not simulated by the stand-in")
+    skipped = (*calibration, "skip_conv_layers")
+    if any(isinstance(layer, int) for layer in get(*skipped) or ()):
+        message = (
+            "numbers count convolutions in the stand-in; the compiler counts converted operators,"
+            " too, so they may name other layers there"
+        )
+        yield _finding(document, "warning", skipped, message)
+    inputs: Place = ("model", "inputs") if era == 1 else ("frontend", "shape")
+    shapes = get(*inputs)
+    if shapes is not None and not (
+        isinstance(shapes, dict) and len(shapes) == 1 and _is_shape(*shapes.values())
+    ):
+        yield _finding(document, "error", inputs, "expected one `input name: [1, 3, H, W]`")
+    yield from _check_ops(document, "transform_ops" if era == 1 else "process_ops")
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(type(n) is int for n in value)
+
+
+def _check_ops(document: Document, key: str) -> Iterator[Finding]:
+    steps = document.get("dataset", key)
+    for number, op in enumerate(steps if isinstance(steps, list) else ()):
+        place = ("dataset", key, number)
+        kind = op.get("type") if isinstance(op, dict) else op
+        if kind not in OPS:
+            message = f"unknown step {kind!r}{nearest(str(kind), OPS)}"
+            yield _finding(document, "error", place, message)
+            continue
+        for name in op:
+            if name not in ("type", *OPS[kind]):
+                message = f"unknown key {name!r} of {kind}{nearest(name, OPS[kind])}"
+                yield _finding(document, "error", (*place, name), message)
+
+
+def _check_graph(document: Document, config: BuildConfig, root: Path) -> Iterator[Finding]:
+    era = document.era
+    checkpoint: Place = ("model", "checkpoint") if era == 1 else ("frontend", "checkpoint")
+    inputs: Place = ("model", "inputs") if era == 1 else ("frontend", "shape")
+    extra: Place = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
+    file = root / config.checkpoint
+    if not file.is_file():
+        message = f"no file {config.checkpoint} (paths are relative to the current folder)"
+        yield _finding(document, "error", checkpoint, message)
+        return
+    if file.suffix != ".onnx":
+        yield _finding(document, "error", checkpoint, "the stand-in reads .onnx only")
+        return
+    try:
+        model = onnx.load(str(file))
+        value = model.graph.input[0]
+    except (DecodeError, IndexError) as error:
+        yield _finding(document, "error", checkpoint, f"{file.name} is no ONNX file ({error})")
+        return
+    (name,) = config.inputs
+    if name != value.name:
+        message = f"input {name!r}, but {file.name} calls it {value.name!r}"
+        yield _finding(document, "error", (*inputs, name), message)
+    sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    if any(has not in (0, wants) for has, wants in zip(sizes, config.shape, strict=True)):
+        message = f"shape {config.shape}, but {file.name} has {sizes}"
+        yield _finding(document, "error", (*inputs, name), message)
+    if config.softmax and ends_in_softmax(model):
+        message = f"{file.name} ends in a softmax already; a second one flattens all probabilities"
+        yield _finding(document, "error", (*extra, "type"), message)
+    if not config.softmax and not ends_in_softmax(model):
+        message = f"no softmax is added and {file.name} has none: the results are logits"
+        yield _finding(document, "warning", extra, message)
+
+
+def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Iterator[Finding]:
+    try:
+        spec = calibration_preprocess(config)
+    except UserError as error:
+        yield _finding(document, "error", ("dataset",), error.message)
+        return
+    if spec.crop != config.shape[-1]:
+        message = f"calibration pictures of {spec.crop} pixels, the input has {config.shape[-1]}"
+        place = (*_step(document, config, "CenterCrop"), "crop_size")
+        yield _finding(document, "error", place, message)
+    pictures = calibration_pictures(config, root)
+    if not pictures and config.dtype == "int8":
+        message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration pictures"
+        yield _finding(document, "warning", ("dataset", "path"), message)
+    for path in pictures:
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except OSError as error:
+            yield _finding(document, "error", ("dataset", "path"), str(error))
+            continue
+        if spec.squash and width != height:
+            message = (
+                f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); networks"
+                " are trained and evaluated with the short side resized"
+            )
+            place = (*_step(document, config, "Resize"), "size")
+            yield _finding(document, "warning", place, message)
+            return
+
+
+def _step(document: Document, config: BuildConfig, kind: str) -> Place:
+    """Where a calibration step is in the file."""
+    number = [op["type"] for op in config.ops].index(kind)
+    return ("dataset", "transform_ops" if document.era == 1 else "process_ops", number)
+
+
+def calibration_pictures(config: BuildConfig, root: Path) -> list[Path]:
+    """The calibration pictures of a build, sorted; evenly spread when there are more than asked."""
+    folder = root / config.dataset
+    found = [Path(f) for f in image_files(str(folder)) if f.endswith("." + config.suffix)]
+    if len(found) <= config.count:
+        return found
+    return [found[i * len(found) // config.count] for i in range(config.count)]
+
+
+def lint_bundle(folder: Path) -> list[Finding]:
+    """Checks a bundle: its YAMLs, parameter files, labels and calibration pictures.
+
+    Raises:
+        UserError: the folder is no bundle.
+    """
+    description = folder / "bundle.json"
+    if not description.is_file():
+        raise UserError(f"{folder} has no bundle.json", "give a build YAML, or a bundle's folder")
+    bundle = json.loads(description.read_text(encoding="utf-8"))
+    findings = []
+    for path in sorted((folder / "build").glob("*.yaml")):
+        findings += lint_yaml(path, folder)
+    findings += _check_vdsp(folder, bundle)
+    findings += _check_labels(folder, bundle)
+    return findings
+
+
+def _check_vdsp(folder: Path, bundle: dict[str, Any]) -> Iterator[Finding]:
+    spec = bundle["preprocess"]
+    for path in sorted((folder / "vdsp_params").rglob("*.json")):
+        try:
+            params = read_vdsp(path)
+        except UserError as error:
+            yield Finding("error", path, 0, error.message)
+            continue
+        if (params.resize, params.crop) != (spec["resize_size"], spec["crop_size"]):
+            message = (
+                f"resize {params.resize}, crop {params.crop}; the network was evaluated with"
+                f" {spec['resize_size']} and {spec['crop_size']}"
+            )
+            yield Finding("error", path, _line_of(path, "short_edge", "ResizeWidth"), message)
+        if params.squash:
+            message = (
+                "ResizeWidth and ResizeHeight squash a picture that is no square, the network was"
+                " evaluated with the short side resized: this form knows no other resize"
+            )
+            yield Finding("note", path, _line_of(path, "ResizeWidth"), message)
+
+
+def _line_of(path: Path, *words: str) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((n for n, line in enumerate(lines, 1) if any(w in line for w in words)), 0)
+
+
+def _check_labels(folder: Path, bundle: dict[str, Any]) -> Iterator[Finding]:
+    names_file = folder / "labels/label.txt"
+    names = names_file.read_text(encoding="utf-8").splitlines() if names_file.is_file() else []
+    classes = bundle["num_classes"]
+    if len(names) != classes:
+        message = f"{len(names)} names, the network has {classes} classes"
+        yield Finding("error", names_file, 0, message)
+    for number, name in enumerate(names, 1):
+        if "/" in name or ":" in name:
+            message = f"{name!r}: the original evaluator splits lines at / and : and loses it"
+            yield Finding("warning", names_file, number, message)
+    list_file = folder / "calibration_list.txt"
+    if list_file.is_file():
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+        present = {int(line.rpartition(" ")[2]) for line in lines if line.strip()}
+        missing = [names[i] if i < len(names) else str(i) for i in {*range(classes)} - present]
+        if missing:
+            message = f"{len(missing)} classes have no calibration picture: {some(missing)}"
+            yield Finding("warning", list_file, 0, message)
+        for number, line in enumerate(lines, 1):
+            if not (folder / line.rpartition(" ")[0]).is_file():
+                yield Finding("error", list_file, number, "the picture is not there")

@@ -1,0 +1,94 @@
+"""The scores that vamp wrote, against labels: `eval_imagenet.py`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.accelerator.labels import folder_ids, read_two_fields
+from ppcls_lite.accelerator.profile import (
+    OUTPUT,
+    RESULT_NAME,
+    RESULT_PATTERN,
+    read_array,
+)
+from ppcls_lite.accelerator.results import TOPK, Scores
+from ppcls_lite.errors import UserError
+
+
+def score_npz(folder: Path, pictures: Sequence[Path], labels: Sequence[int]) -> Scores:
+    """Counts hits.
+
+    Differs from the original: files are found by their number, and a stale or missing one is an
+    error, not a shift of every pair after it.
+
+    Args:
+        folder: of `output_%06d.npz`, in the order of the list.
+        pictures: the lines of the list.
+        labels: class id of each.
+
+    Raises:
+        UserError: another number of files than of lines, or a file without scores.
+    """
+    found = {entry.name for entry in folder.glob(RESULT_PATTERN)}
+    wanted = [RESULT_NAME.format(number) for number in range(len(pictures))]
+    if found != set(wanted):
+        missing, extra = sorted(set(wanted) - found), sorted(found - set(wanted))
+        raise UserError(
+            f"{folder} does not fit the list of {len(pictures)} lines: {len(missing)} files are"
+            f" missing{_first(missing)}, {len(extra)} are not of this run{_first(extra)}",
+            "run once more into an empty folder",
+        )
+    top1 = top5 = 0
+    for name, label in zip(wanted, labels, strict=True):
+        scores = _scores(folder / name)
+        best = np.argsort(-scores, kind="stable")[:TOPK]
+        if label >= len(scores):
+            raise UserError(f"class id {label} of {name}, but it has {len(scores)} scores")
+        top1 += bool(best[0] == label)
+        top5 += bool(label in best)
+    return Scores(len(pictures), top1, top5)
+
+
+def _first(names: Sequence[str]) -> str:
+    return f" (the first is {names[0]})" if names else ""
+
+
+def _scores(path: Path) -> np.ndarray:
+    array = read_array(path, OUTPUT)
+    if array.ndim != 2:
+        raise UserError(f"{path}: {OUTPUT} has shape {list(array.shape)}; expected [1, K]")
+    return array[0].astype(np.float32)
+
+
+def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | None) -> list[int]:
+    """Returns the class id of each picture of a list.
+
+    Args:
+        pictures: npz files, CLASS/NAME.npz.
+        label_file: `FILE ID` lines; or, as the documents call that file `imagenet.txt` and most
+            people have class names under this name, one name a line: then folders tell the class.
+        classes: a `wnid.json` for those folders, see `labels.folder_ids`.
+
+    Raises:
+        UserError: a picture has no label.
+    """
+    if not label_file.is_file():
+        raise UserError(f"no label file {label_file}", "a bundle has it as labels/val_label.txt")
+    ids = read_two_fields(label_file)
+    if ids is None:
+        folders = [path.parent.name for path in pictures]
+        known = folder_ids(classes, folders)
+        keys: list[tuple[str, ...]] = [(folder,) for folder in folders]
+    else:
+        known = ids
+        # The name alone, or with its folder, as the list has it.
+        stems = [path.name.partition(".")[0] for path in pictures]
+        keys = [(stem, f"{p.parent.name}/{stem}") for p, stem in zip(pictures, stems, strict=True)]
+    labels = []
+    for path, names in zip(pictures, keys, strict=True):
+        label = next((known[name] for name in names if name in known), None)
+        if label is None:
+            raise UserError(f"{label_file} knows no class for {path}", "is it another data set's?")
+        labels.append(label)
+    return labels

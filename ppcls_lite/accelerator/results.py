@@ -1,0 +1,158 @@
+"""Result texts of the accelerator's classifiers, and their evaluation.
+
+One line a class: `PATH: Relay top-0 id: 8, prob: 0.90912390, class name: hen`, best first.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppcls_lite.accelerator.labels import synset_names
+from ppcls_lite.errors import UserError
+
+TEXT_NAME = "vacl_cls_result.txt"  # what sample_cls.py writes into its --save_dir
+TOPK = 5
+LINE = re.compile(
+    r"(?P<path>.*): (?:Relay )?top-(?P<rank>\d+) id: (?P<id>\d+), prob: (?P<prob>[^,]+),"
+    r" class name: (?P<name>.*)"
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Hits of an evaluation."""
+
+    images: int
+    top1_hits: int
+    top5_hits: int
+
+    def line(self) -> str:
+        """The documents' line; percent."""
+        top1, top5 = (round(100 * n / self.images, 3) for n in (self.top1_hits, self.top5_hits))
+        return f"[VACC]:  top1_rate: {top1} top5_rate: {top5}"
+
+
+def result_lines(
+    path: str, ranking: Iterable[tuple[int, float]], names: Sequence[str]
+) -> list[str]:
+    """Returns the lines of one picture.
+
+    Args:
+        path: as it shall be written.
+        ranking: class ids and probabilities, best first.
+        names: of all classes.
+    """
+    return [
+        f"{path}: Relay top-{rank} id: {class_id}, prob: {prob:.8f}, class name: {names[class_id]}"
+        for rank, (class_id, prob) in enumerate(ranking)
+    ]
+
+
+def result_file(path: Path) -> Path:
+    """Returns the text that a path means: sample_cls.py makes a folder of what it is given, even
+    of `x.txt`, and writes into that.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = path / TEXT_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"no result text {file}", "sample_cls.py --save_dir DIR writes one")
+    return file
+
+
+def read_results(file: Path) -> dict[str, list[int]]:
+    """Returns the ranked class ids of each picture.
+
+    Raises:
+        UserError: a line has another form, ranks are missing, or a picture is there twice.
+    """
+    found: dict[str, list[int]] = {}
+    path = ""
+    for number, line in enumerate(_text_lines(file), 1):
+        match = LINE.fullmatch(line)
+        where = f"{file}:{number}"
+        if match is None:
+            raise UserError(f"{where}: no result line: {line[:120]!r}")
+        rank = int(match["rank"])
+        if rank == 0:
+            path = match["path"]
+            if path in found:
+                raise UserError(
+                    f"{where}: {path} is there a second time",
+                    "a second run was appended to the file; delete it and run once",
+                )
+            found[path] = []
+        if match["path"] != path or rank != len(found.get(path, ())):
+            raise UserError(f"{where}: top-{rank} of {match['path']} does not follow its top-0")
+        found[path].append(int(match["id"]))
+    lengths = {len(ids) for ids in found.values()}
+    if len(lengths) > 1:
+        raise UserError(
+            f"{file}: pictures with {min(lengths)} and with {max(lengths)} lines",
+            "the run that wrote it was cut short; run it again",
+        )
+    return found
+
+
+def _text_lines(file: Path) -> list[str]:
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise UserError(f"{file} is empty")
+    return lines
+
+
+def score_by_id(results: Mapping[str, Sequence[int]], ids: Mapping[str, int]) -> Scores:
+    """Counts hits; the true class of a picture is the folder it lies in.
+
+    Args:
+        results: what `read_results` returned.
+        ids: class id by folder name.
+
+    Raises:
+        UserError: a folder is no class.
+    """
+    top1 = top5 = 0
+    for path, ranked in results.items():
+        folder = Path(path).parent.name
+        if folder not in ids:
+            raise UserError(
+                f"{path}: its folder {folder!r} is none of the {len(ids)} classes",
+                "pictures lie in CLASS folders (valprep.py makes them for ImageNet's val); for"
+                " classes of your own: --classes labels/wnid.json of the bundle",
+            )
+        top1 += ids[folder] in ranked[:1]
+        top5 += ids[folder] in ranked[:TOPK]
+    return Scores(len(results), top1, top5)
+
+
+def score_by_name(file: Path) -> Scores:
+    """Counts hits as the original evaluator does: by the name, in blocks of five lines.
+
+    The class is the part before the last `/` of the whole line, the answer what follows the fourth
+    colon; ImageNet's names only. A label file that calls class 480 anything but `..., ATM`, as the
+    published one does, loses every hit of it; the two classes called crane count for each other.
+
+    Raises:
+        UserError: where the original ends with a KeyError or an IndexError.
+    """
+    names = synset_names()
+    lines = _text_lines(file)
+    top1 = top5 = 0
+    blocks = [lines[i : i + TOPK] for i in range(0, len(lines), TOPK)]
+    for number, block in enumerate(blocks):
+        hits = []
+        for offset, line in enumerate(block, TOPK * number + 1):
+            parts, fields = line.split("/"), line.split(":")
+            folder = parts[-2] if len(parts) > 1 else ""
+            if folder not in names or len(fields) < 5:
+                raise UserError(
+                    f"{file}:{offset}: the original cannot read this line: its folder is"
+                    f" {folder!r}, which is no class of ImageNet, or it has no fifth field",
+                    "without --compat, classes are compared by id",
+                )
+            hits.append(fields[4].strip() == names[folder])
+        top1 += hits[0]
+        top5 += any(hits)
+    return Scores(len(blocks), top1, top5)

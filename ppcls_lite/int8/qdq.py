@@ -1,0 +1,275 @@
+"""Graphs that compute as int8 hardware does, made from a float ONNX graph.
+
+Int8 is written down as pairs of QuantizeLinear and DequantizeLinear, so any runtime can read it
+and a person can see where rounding happens. Thresholds come from `calibrate`.
+"""
+
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, version_converter
+
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.int8.calibrate import INT8_STEPS, UINT8_STEPS, Threshold
+from ppcls_lite.runtimes import import_engine
+
+OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
+# What runs in int8: their activation inputs are rounded. Relu, Clip, Reshape and others work on
+# values that are rounded after them, as compilers fuse them.
+INT8_OPS = (
+    "Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "AveragePool",
+    "HardSigmoid", "HardSwish", "Sigmoid",
+)  # fmt: skip
+WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a target rounds, beside the weights of WEIGHTED_OPS.
+
+    Attributes:
+        ops: their activation inputs are rounded.
+        outputs: so are outputs of weighted layers, behind the Relu that is fused with them.
+        unsigned: to uint8 with a zero point, instead of int8 on both sides of 0.
+    """
+
+    ops: tuple[str, ...] = INT8_OPS
+    outputs: bool = False
+    unsigned: bool = False
+
+
+# By target. ONNX Runtime has int8 convolutions from int8 to int8 only; those of OpenVINO also end
+# in float. Signed activations take four times as long in ONNX Runtime.
+ARITHMETIC = {
+    "accelerator": Arithmetic(),
+    "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True),
+    "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True),
+}
+# ONNX Runtime would otherwise compute pairs of rounding and layer as one, with other rounding.
+EXACT = {"session.disable_quant_qdq": "1"}
+
+
+def float_graph(path: Path) -> onnx.ModelProto:
+    """Reads an ONNX file and prepares it: opset 13 or later, batch norm and biases folded.
+
+    The fixed sizes of the file stay. Nodes keep their names; a folded one lives on in the
+    convolution before it, and a MatMul with its bias is called `NAME/MatMulAddFusion`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    onnxruntime = import_engine("onnxruntime", "onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Basic is what can be written as plain ONNX: constants, batch norm, bias.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        model = onnx.load(str(path))
+        if opset(model) < OPSET:
+            model = version_converter.convert_version(model, OPSET)
+        with tempfile.TemporaryDirectory(prefix="ppcls-fold-") as folder:
+            options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            folded = onnx.load(options.optimized_model_filepath)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}", "the bundle has it in onnx/") from None
+    # Protobuf's, ONNX's and ONNX Runtime's errors share no class but this.
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} cannot be read as ONNX ({cause})") from error
+    keep = [entry for entry in folded.opset_import if entry.domain in ("", "ai.onnx")]
+    del folded.opset_import[:]
+    folded.opset_import.extend(keep)
+    folded.ir_version = max(folded.ir_version, 7)
+    return folded
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Returns the version of ONNX's own operator set that a graph uses."""
+    return next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+
+
+def layer_names(model: onnx.ModelProto, ops: Collection[str] = INT8_OPS) -> list[str]:
+    """Names of the nodes that can be kept in float, in the order of the graph."""
+    return [node.name for node in model.graph.node if node.op_type in ops]
+
+
+def resolve_layers(model: onnx.ModelProto, wanted: Collection[str | int]) -> set[str]:
+    """Turns names and numbers of layers into node names.
+
+    Args:
+        model: what `float_graph` returned.
+        wanted: names, as in the ONNX file; or numbers, counting convolutions from 0.
+
+    Raises:
+        UserError: a layer does not exist.
+    """
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    names = layer_names(model)
+    known = {name.partition("/")[0]: name for name in names} | {name: name for name in names}
+    found = set()
+    for layer in wanted:
+        if isinstance(layer, int):
+            if not 0 <= layer < len(convolutions):
+                raise UserError(
+                    f"layer {layer}: the graph has convolutions 0..{len(convolutions) - 1}",
+                    "name layers as the ONNX file does, such as Conv.0",
+                )
+            found.add(convolutions[layer])
+        elif layer in known:
+            found.add(known[layer])
+        else:
+            raise UserError(f"no layer {layer!r} in the graph{nearest(layer, known)}")
+    return found
+
+
+def rounded_tensors(
+    model: onnx.ModelProto,
+    float_layers: Collection[str] = (),
+    arithmetic: Arithmetic = ARITHMETIC["accelerator"],
+) -> list[str]:
+    """Names of the activations that an int8 graph rounds, in the order of the graph."""
+    known = {tensor.name for tensor in model.graph.initializer} | {"", model.graph.output[0].name}
+    names = []
+    for node in model.graph.node:
+        if node.op_type not in arithmetic.ops or node.name in float_layers:
+            continue
+        names += node.input
+        if arithmetic.outputs and node.op_type in WEIGHTED_OPS:
+            readers = [other for other in model.graph.node if node.output[0] in other.input]
+            fused = len(readers) == 1 and readers[0].op_type == "Relu"
+            names.append((readers[0] if fused else node).output[0])
+    return [name for name in dict.fromkeys(names) if name not in known]
+
+
+def quantize_weights(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rounds weights to int8 with one scale per output channel: max |w| / 128, clipped to +-127.
+
+    Args:
+        weights: float32, any shape.
+        axis: of the output channels.
+
+    Returns:
+        int8 weights of the same shape, and float32 [channels].
+    """
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    peak = np.abs(weights).max(axis=others)
+    scales = np.where(peak > 0, peak, 1.0).astype(np.float32) / np.float32(INT8_STEPS)
+    shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
+    rounded = np.round(weights / scales.reshape(shape))
+    return np.clip(rounded, 1 - INT8_STEPS, INT8_STEPS - 1).astype(np.int8), scales
+
+
+def insert_qdq(
+    model: onnx.ModelProto,
+    thresholds: Mapping[str, Threshold],
+    float_layers: Collection[str] = (),
+) -> onnx.ModelProto:
+    """Returns the graph with int8 written into it.
+
+    Args:
+        model: what `float_graph` returned; left as it is.
+        thresholds: for each of `rounded_tensors`. A number: int8, scale = threshold / 128, zero
+            point 0. A pair, of `calibrate` with `unsigned`: uint8 from the lowest to the highest.
+        float_layers: names of nodes that stay float: their inputs and weights are not rounded.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    pairs = {name: _pair(graph, name, threshold) for name, threshold in thresholds.items()}
+    nodes: list[onnx.NodeProto] = list(pairs.get(graph.input[0].name, ()))
+    for node in graph.node:
+        if node.op_type in INT8_OPS and node.name not in float_layers:
+            if node.op_type in WEIGHTED_OPS and node.input[1] in constants:
+                nodes.append(_int8_weights(graph, node, constants[node.input[1]]))
+            for position, name in enumerate(node.input):
+                if name in pairs:
+                    node.input[position] = pairs[name][-1].output[0]
+        nodes.append(node)
+        for name in node.output:
+            nodes += pairs.get(name, ())
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused(graph)
+    onnx.checker.check_model(result)
+    return result
+
+
+def _pair(graph: onnx.GraphProto, name: str, threshold: Threshold) -> list[onnx.NodeProto]:
+    """The nodes that round one tensor: to 8 bits and back; int8 is clipped to +-127 steps first."""
+    step, zero, small, back = (f"{name}/{part}" for part in ("scale", "zero", "int8", "rounded"))
+    nodes, source = [], name
+    if isinstance(threshold, tuple):
+        scale = np.float32((threshold[1] - threshold[0]) / UINT8_STEPS)
+        constants = {step: scale, zero: np.uint8(np.round(-threshold[0] / scale))}
+    else:
+        scale = np.float32(threshold) / np.float32(INT8_STEPS)
+        # QuantizeLinear alone would reach down to -128.
+        limit = np.float32(INT8_STEPS - 1) * scale
+        low, high, source = (f"{name}/{part}" for part in ("low", "high", "clipped"))
+        constants = {low: -limit, high: limit, step: scale, zero: np.int8(0)}
+        nodes = [helper.make_node("Clip", [name, low, high], [source], f"{name}/Clip")]
+    for constant, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
+    return [
+        *nodes,
+        helper.make_node("QuantizeLinear", [source, step, zero], [small], f"{name}/Quantize"),
+        helper.make_node("DequantizeLinear", [small, step, zero], [back], f"{name}/Dequantize"),
+    ]
+
+
+def output_channel_axis(node: onnx.NodeProto) -> int:
+    """The axis of a Conv's, Gemm's or MatMul's weights that counts output channels."""
+    if node.op_type == "Conv":
+        return 0
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return 0 if transposed else 1
+
+
+def _int8_weights(
+    graph: onnx.GraphProto, node: onnx.NodeProto, tensor: onnx.TensorProto
+) -> onnx.NodeProto:
+    """Stores a node's weights as int8 and returns the node that brings them back."""
+    axis = output_channel_axis(node)
+    weights, scales = quantize_weights(numpy_helper.to_array(tensor), axis)
+    names = [f"{node.name}/{part}" for part in ("weights", "weight_scales", "weight_zeros")]
+    for name, value in zip(names, (weights, scales, np.zeros(len(scales), np.int8)), strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    node.input[1] = f"{node.name}/float_weights"
+    return helper.make_node(
+        "DequantizeLinear", names, [node.input[1]], f"{node.name}/DequantizeWeights", axis=axis
+    )
+
+
+def append_softmax(model: onnx.ModelProto) -> None:
+    """Ends a graph of logits [N, K] with a softmax, under the name its output had."""
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        if name in node.output:
+            node.output[list(node.output).index(name)] = f"{name}/logits"
+        for position in [i for i, source in enumerate(node.input) if source == name]:
+            node.input[position] = f"{name}/logits"
+    model.graph.node.append(helper.make_node("Softmax", [f"{name}/logits"], [name], axis=-1))
+
+
+def ends_in_softmax(model: onnx.ModelProto) -> bool:
+    """Tells whether the graph's output comes from a softmax, possibly through a reshape."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze"):
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type == "Softmax"
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept: Sequence[onnx.TensorProto] = [t for t in graph.initializer if t.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -1,0 +1,128 @@
+"""What int8 starts from: a float graph, pictures to calibrate with, pictures to measure on."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ppcls_lite.config import Int8Settings
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.sidecar import Sidecar
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError
+from ppcls_lite.int8.pictures import choose_pictures, pictures_of
+from ppcls_lite.int8.qdq import float_graph
+from ppcls_lite.program import command
+from ppcls_lite.quantize.recipe import logits
+from ppcls_lite.quantize.scaling import plant_outliers
+from ppcls_lite.weights.published import pretrained_file
+
+OPSET = 11  # the accelerator's, so that layers have the same names here and there
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network about to be quantized.
+
+    Attributes:
+        graph: what `float_graph` made of it; with `outliers`, its twin.
+        sidecar: of its float export.
+        calibration: float32 [1, 3, H, W] each, from train.
+        pictures: the same from val.
+        labels: of those, int64 [N].
+        right: the float network's answers to them, float32 [N, K].
+        others: pictures of train that are not calibrated with, for choosing between recipes.
+        others_right: the float network's answers to those.
+        training: pictures of train for the remedy train, none of them among the others.
+        planted: channels that were made too large.
+    """
+
+    graph: onnx.ModelProto
+    sidecar: Sidecar
+    calibration: Sequence[np.ndarray]
+    pictures: Sequence[np.ndarray]
+    labels: np.ndarray
+    right: np.ndarray
+    others: Sequence[np.ndarray]
+    others_right: np.ndarray
+    training: Sequence[np.ndarray]
+    planted: int
+
+
+def open_job(
+    settings: Int8Settings, eval_images: int = 0, other_images: int = 0, train_images: int = 0
+) -> Job:
+    """Exports the network and reads the pictures.
+
+    Args:
+        settings: of the command.
+        eval_images: pictures of val, as many of each class as possible; 0 takes all.
+        other_images: pictures of train beside those to calibrate with.
+        train_images: pictures of train to train with, those to calibrate with among them.
+
+    Raises:
+        UserError: weights and data do not fit each other, or cannot be read.
+    """
+    settings.require("pretrained", "data_path")
+    train, val = (open_split(settings.data_path, name) for name in ("train", "val"))
+    _refuse_int8(settings)
+    with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
+        sidecar = export_model(
+            settings.pretrained,
+            Path(temporary),
+            formats=("onnx",),
+            opset_version=OPSET,
+            image_size=settings.img_size,
+            softmax_inside=False,
+            model=settings.model,
+            num_classes=settings.num_classes,
+        )
+        graph = float_graph(Path(temporary) / "inference.onnx")
+    classes = len(train.classes)
+    if classes != sidecar.info.num_classes:
+        raise UserError(
+            f"{settings.pretrained} has {sidecar.info.num_classes} classes,"
+            f" {settings.data_path} {classes}",
+            "give the data the network was trained on",
+        )
+    chosen = choose_pictures(train.labels, len(train))
+    count, end = settings.calibration_images, settings.calibration_images + other_images
+    measured = choose_pictures(val.labels, eval_images or len(val))
+    spec = sidecar.info.preprocess
+    pictures = list(pictures_of(val, measured, spec))
+    calibration = list(pictures_of(train, chosen[:count], spec))
+    others = list(pictures_of(train, chosen[count:end], spec))
+    training = pictures_of(train, [*chosen[:count], *chosen[end:]][:train_images], spec)
+    right = logits(graph, pictures)
+    others_right = logits(graph, others) if others else right[:0]
+    planted = plant_outliers(graph, settings.outliers) if settings.outliers > 1 else 0
+    return Job(
+        graph,
+        sidecar,
+        calibration,
+        pictures,
+        np.asarray(val.labels)[measured],
+        right,
+        others,
+        others_right,
+        training,
+        planted,
+    )
+
+
+def _refuse_int8(settings: Int8Settings) -> None:
+    load_paddle()
+    # Not at the top of the file: it imports paddle, which load_paddle must do first.
+    from ppcls_lite.engine.checkpoint import read_model_info
+
+    weights = pretrained_file(str(settings.pretrained), settings.model)
+    info = read_model_info(weights, settings.model, settings.num_classes)
+    if info.quant_skip is not None:
+        raise UserError(
+            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
+            command("export_model", "--pretrained", settings.pretrained),
+        )

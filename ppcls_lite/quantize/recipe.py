@@ -1,0 +1,166 @@
+"""A float graph, the remedies asked for, and what int8 then makes of its answers."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.int8.calibrate import Activations, Threshold, calibrate
+from ppcls_lite.int8.qdq import (
+    ARITHMETIC,
+    EXACT,
+    Arithmetic,
+    insert_qdq,
+    rounded_tensors,
+)
+from ppcls_lite.quantize.correct import correct_biases, round_by_least_squares
+from ppcls_lite.quantize.gates import clip_gates, split_hard_swish
+from ppcls_lite.quantize.roles import float_layers_of
+from ppcls_lite.quantize.scaling import equalise
+
+# In the order in which they are applied; the first ones leave the float answers as they are.
+FREE_REMEDIES = ("gates", "split", "equalise")
+TRAINING = "train"
+REMEDIES = (*FREE_REMEDIES, "rounding", "bias", TRAINING)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a float graph becomes int8.
+
+    Attributes:
+        mode: how thresholds are found, a name of `calibrate.MODES`.
+        remedies: any of REMEDIES.
+        float_layers: names of layers, or words of `roles.WORDS`.
+        target: a name of `qdq.ARITHMETIC`.
+    """
+
+    mode: str = "percentile"
+    remedies: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    target: str = "accelerator"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the target rounds."""
+        return ARITHMETIC[self.target]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What `quantize` made.
+
+    Attributes:
+        graph: the float graph after the remedies; what the accelerator's compiler is to be given.
+        int8: the same with int8 written into it.
+        thresholds: per tensor.
+        float_layers: names of the nodes that stay float.
+        blocked: per reason, how many groups of tensors could not be equalised.
+    """
+
+    graph: onnx.ModelProto
+    int8: onnx.ModelProto
+    thresholds: dict[str, Threshold]
+    float_layers: set[str]
+    blocked: dict[str, int] = field(default_factory=dict)
+
+
+def quantize(
+    model: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    recipe: Recipe,
+    training: Sequence[np.ndarray] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> Quantized:
+    """Applies a recipe to a graph of `float_graph`, which stays as it is.
+
+    Args:
+        model: the float graph.
+        images: calibration pictures, float32 [1, 3, H, W] each.
+        recipe: what to do.
+        training: pictures for the remedy train, as those.
+        log: takes the lines in which it tells how far it is.
+
+    Raises:
+        UserError: the graph has an operator that cannot be trained.
+    """
+    graph, layers, blocked = prepare(model, images, recipe)
+    reference = onnx.ModelProto()
+    reference.CopyFrom(graph)
+    if "rounding" in recipe.remedies:
+        round_by_least_squares(graph, images, layers)
+    thresholds = thresholds_of(graph, images, recipe, layers)
+    if "bias" in recipe.remedies:
+        correct_biases(graph, reference, thresholds, images, layers)
+        # Once more, as the compiler will: it sees the corrected graph only.
+        thresholds = thresholds_of(graph, images, recipe, layers)
+    if TRAINING in recipe.remedies:
+        load_paddle()
+        # Not at the top of the file: it imports paddle, which load_paddle must do first.
+        from ppcls_lite.quantize.finetune import fine_tune
+
+        def int8_of(trained: onnx.ModelProto) -> onnx.ModelProto:
+            return insert_qdq(trained, thresholds_of(trained, images, recipe, layers), layers)
+
+        fine_tune(graph, reference, training, int8_of, log)
+        thresholds = thresholds_of(graph, images, recipe, layers)
+    return Quantized(graph, insert_qdq(graph, thresholds, layers), thresholds, layers, blocked)
+
+
+def thresholds_of(
+    graph: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    recipe: Recipe,
+    float_layers: Collection[str] = (),
+) -> dict[str, Threshold]:
+    """Calibrates every tensor that the recipe's target rounds."""
+    tensors = rounded_tensors(graph, float_layers, recipe.arithmetic)
+    activations = Activations(graph, tensors, images)
+    return calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned)
+
+
+def prepare(
+    model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe
+) -> tuple[onnx.ModelProto, set[str], dict[str, int]]:
+    """The function-preserving part of a recipe, whatever the arithmetic.
+
+    Returns:
+        A changed copy; names of the nodes that stay float; `Quantized.blocked`.
+    """
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    if "split" in recipe.remedies:
+        split_hard_swish(graph)
+    if "gates" in recipe.remedies:
+        clip_gates(graph)
+    layers = float_layers_of(graph, recipe.float_layers)
+    blocked: dict[str, int] = {}
+    if "equalise" in recipe.remedies:
+        for group in equalise(graph, images, rounded_tensors(graph, layers, recipe.arithmetic)):
+            for reason in group.blocked[:1]:
+                blocked[reason] = blocked.get(reason, 0) + 1
+    return graph, layers, blocked
+
+
+def logits(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The answers of a graph, rounding where it says so: float32 [N, K]."""
+    name = model.graph.output[0].name
+    return np.concatenate([v[name] for v in Activations(model, [name], images, EXACT)])
+
+
+def score(answers: np.ndarray, right: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Compares logits [N, K] with those of float, and with the labels [N].
+
+    Returns:
+        top1; agreement: the share of pictures with float's class; snr: signal to noise of the
+        logits, dB.
+    """
+    noise = float(np.mean((answers - right) ** 2))
+    signal = float(np.var(right))
+    return {
+        "top1": float(np.mean(answers.argmax(1) == labels)),
+        "agreement": float(np.mean(answers.argmax(1) == right.argmax(1))),
+        "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
+    }

@@ -1,0 +1,169 @@
+"""Which layers int8 damages: each alone in int8, all others in float."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ppcls_lite.errors import UserError
+from ppcls_lite.int8.qdq import insert_qdq, layer_names, rounded_tensors
+from ppcls_lite.quantize.recipe import Recipe, logits, prepare, score, thresholds_of
+from ppcls_lite.quantize.roles import roles
+from ppcls_lite.quantize.scaling import Layers, channel_peaks, groups_of, input_shares
+
+PLAIN = Recipe()
+MOST_BARS = 30  # more cannot be read
+RANKED_WITH = 24  # calibration pictures; the ranking's top is the same with more
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What int8 in one layer alone does.
+
+    Attributes:
+        layer: name of the node.
+        role: of `roles.roles`.
+        noise: mean square error of the logits over their variance; 0.01 is 20 dB.
+        agreement: share of pictures that keep their class.
+        threshold: at which its first rounded input is clipped.
+        peak: the largest |x| there.
+        imbalance: the largest channel's |x| over the median channel's; at 127 the median channel
+            has one step left.
+        weight_imbalance: the same of the weights by input channel; 1 for depthwise and no weights.
+    """
+
+    layer: str
+    role: str
+    noise: float
+    agreement: float
+    threshold: float
+    peak: float
+    imbalance: float
+    weight_imbalance: float
+
+
+def sensitivity(
+    model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe = PLAIN
+) -> list[Damage]:
+    """Measures every int8 layer of a graph of `float_graph`, the most damaged first.
+
+    Labels are not needed: the yardstick is the float network's own answers.
+
+    Args:
+        model: the float graph.
+        images: pictures to calibrate with and to measure on, float32 [1, 3, H, W] each.
+        recipe: of which target and calibration mode count.
+    """
+    right = logits(model, images)
+    thresholds = thresholds_of(model, images, recipe)
+    peaks = channel_peaks(model, list(thresholds), images)
+    layers = Layers(model)
+    weighted = {node.name: node for node in layers.nodes}
+    role, names = roles(model), layer_names(model, recipe.arithmetic.ops)
+    rows = []
+    for name in names:
+        others = set(names) - {name}
+        own = rounded_tensors(model, others, recipe.arithmetic)
+        small = insert_qdq(model, {tensor: thresholds[tensor] for tensor in own}, others)
+        measured = score(logits(small, images), right, right.argmax(1))
+        rows.append(
+            Damage(
+                layer=name,
+                role=role[name],
+                noise=10 ** (-measured["snr"] / 10),
+                agreement=measured["agreement"],
+                threshold=float(np.abs(thresholds[own[0]]).max()),
+                peak=float(peaks[own[0]].max()),
+                imbalance=_imbalance(peaks[own[0]]),
+                weight_imbalance=_imbalance(input_shares(layers, weighted[name]))
+                if name in weighted and groups_of(weighted[name]) == 1
+                else 1.0,
+            )
+        )
+    return sorted(rows, key=lambda row: -row.noise)
+
+
+def with_worst(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> Recipe:
+    """Replaces `worst:N` among a recipe's float layers by the names of the N most damaged.
+
+    Layers that the recipe keeps in float anyway do not count, and its gates are clipped before.
+
+    Raises:
+        UserError: there is no number after the colon.
+    """
+    words = [word for word in recipe.float_layers if word.startswith("worst:")]
+    if not words:
+        return recipe
+    count = words[-1].partition(":")[2]
+    if not count.isdecimal():
+        raise UserError(f"float layers {words[-1]!r}: no number of layers", "such as worst:6")
+    others = tuple(word for word in recipe.float_layers if word not in words)
+    names = worst_layers(model, images, replace(recipe, float_layers=others))[: int(count)]
+    return replace(recipe, float_layers=(*others, *names))
+
+
+def worst_layers(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> list[str]:
+    """Names of the layers that a recipe does not keep in float, the most damaged first."""
+    graph, taken, _ = prepare(model, images, recipe)
+    ranked = [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe)]
+    return [name for name in ranked if name not in taken]
+
+
+def _imbalance(sizes: np.ndarray) -> float:
+    """The largest over the median of those that are not 0; 1 when all are."""
+    alive = sizes[sizes > 0]
+    return float(alive.max() / np.median(alive)) if len(alive) else 1.0
+
+
+def noise_by_role(rows: Sequence[Damage]) -> dict[str, float]:
+    """The noise of each role's layers together, the noisiest first."""
+    sums: dict[str, float] = {}
+    for row in rows:
+        sums[row.role] = sums.get(row.role, 0.0) + row.noise
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def as_json(rows: Sequence[Damage]) -> dict:
+    """The result as plain values."""
+    return {"noise_by_role": noise_by_role(rows), "layers": [asdict(row) for row in rows]}
+
+
+def lines(rows: Sequence[Damage], count: int) -> list[str]:
+    """The first rows as a table."""
+    result = [
+        f"{'layer':<28}{'role':<11}{'noise':>10}{'agreement':>11}{'threshold':>11}{'peak':>9}"
+        f"{'channels':>10}{'weights':>9}"
+    ]
+    for row in rows[:count]:
+        result.append(
+            f"{row.layer[:27]:<28}{row.role:<11}{row.noise:>10.5f}{row.agreement:>11.1%}"
+            f"{row.threshold:>11.2f}{row.peak:>9.2f}{row.imbalance:>10.1f}"
+            f"{row.weight_imbalance:>9.1f}"
+        )
+    return result
+
+
+def plot(rows: Sequence[Damage], title: str, picture: Path) -> None:
+    """Draws the noise of the most damaged layers, coloured by role, and their imbalance."""
+    from matplotlib.figure import Figure
+
+    shown = list(rows[:MOST_BARS])[::-1]
+    kinds = sorted({row.role for row in rows})
+    colours = {kind: f"C{i}" for i, kind in enumerate(kinds)}
+    figure = Figure(figsize=(11, 2 + 0.25 * len(shown)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = [row.layer for row in shown]
+    for axes, values, label in (
+        (left, [row.noise for row in shown], "noise of the logits (1 = as large as they are)"),
+        (right, [row.imbalance for row in shown], "largest channel / median channel"),
+    ):
+        axes.barh(names, values, color=[colours[row.role] for row in shown])
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.grid(axis="x", alpha=0.3)
+    handles = [left.barh([], [], color=colours[kind]) for kind in kinds]
+    right.legend(handles, kinds, loc="lower right")
+    figure.suptitle(title)
+    figure.savefig(picture, dpi=100)

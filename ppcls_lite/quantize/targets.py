@@ -1,0 +1,71 @@
+"""Int8 files for three runtimes, each by the arithmetic that its runtime has kernels for."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ppcls_lite.quantize.recipe import Quantized, Recipe, logits
+from ppcls_lite.runtimes import FILE_RUNTIMES
+
+FILE = "inference.onnx"
+FOR_COMPILER = "accelerator.onnx"
+COMPILER_OPSET = 11  # the documents have none above
+
+
+def for_compiler(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The float graph as the compiler takes it: one picture at a time, opset 11."""
+    single = onnx.ModelProto()
+    single.CopyFrom(graph)
+    del single.graph.value_info[:]
+    for value in (single.graph.input[0], single.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    # Between 11 and 13 only these changed; ONNX's converter has no way down for Clip.
+    axes = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in single.graph.initializer}
+    for node in single.graph.node:
+        if node.op_type in ("Squeeze", "Unsqueeze") and len(node.input) > 1:
+            node.attribute.append(onnx.helper.make_attribute("axes", axes[node.input.pop()]))
+    del single.opset_import[:]
+    single.opset_import.append(onnx.helper.make_opsetid("", COMPILER_OPSET))
+    onnx.checker.check_model(single, full_check=True)
+    return single
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one runtime's file is written and run.
+
+    Attributes:
+        recipe: what is done unless the user says otherwise.
+        engine: the one that runs the file; None computes as the accelerator does.
+    """
+
+    recipe: Recipe
+    engine: str | None
+
+    def write(self, made: Quantized, folder: Path) -> None:
+        """Writes the int8 graph; for the accelerator the float graph for its compiler, too."""
+        onnx.save(made.int8, str(folder / FILE))
+        if self.engine is None:
+            onnx.save(for_compiler(made.graph), str(folder / FOR_COMPILER))
+
+    def answers(self, graph: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The logits [N, K] of a graph from its own runtime."""
+        if self.engine is None:
+            return logits(graph, images)
+        with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
+            file = Path(temporary) / FILE
+            onnx.save(graph, str(file))
+            run = FILE_RUNTIMES[self.engine](file)
+            return np.concatenate([run(image) for image in images])
+
+
+# Chosen on pictures of train: docs/int8.md.
+TARGETS = {
+    "accelerator": Target(Recipe("mse", ("gates", "equalise"), ("pool", "worst:24")), None),
+    "onnxruntime": Target(Recipe("mse", (), ("worst:12",), "onnxruntime"), "onnxruntime"),
+    "openvino": Target(Recipe("mse", (), ("worst:12",), "openvino"), "openvino"),
+}

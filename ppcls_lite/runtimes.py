@@ -1,0 +1,250 @@
+"""The engines that run a network, behind one call: float32 [N, 3, H, W] -> float32 [N, K].
+
+Each class imports its engine only when it is created, so ONNX Runtime works without Paddle.
+"""
+
+import importlib
+import importlib.util
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ppcls_lite.environment import cpu_cores, cpu_flags, load_paddle
+from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    import paddle
+
+    from ppcls_lite.weights.load import LoadReport
+
+
+class Runtime(Protocol):
+    """What every engine offers."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 [N, 3, H, W] -> float32 [N, K]."""
+
+
+def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
+    """Rebuilds a trained network, in evaluation mode, and says what the file gave.
+
+    Raises:
+        UserError: the weights are damaged or do not fit the network.
+    """
+    import_engine("paddle", "paddlepaddle")
+    from ppcls_lite.slim.network import network_of
+    from ppcls_lite.weights.load import load_weights
+
+    network = network_of(info)
+    report = load_weights(network, path)
+    network.eval()
+    return network, report
+
+
+class DygraphRuntime:
+    """The network as it was trained, run layer by layer: the yardstick for the others.
+
+    Args:
+        model: the network; put into evaluation mode and moved to the device.
+        device: auto, cpu or gpu.
+    """
+
+    def __init__(self, model: "paddle.nn.Layer", device: str = "cpu") -> None:
+        self._paddle = load_paddle()
+        on_gpu = _paddle_uses_gpu(self._paddle, device)
+        self._place = self._paddle.CUDAPlace(0) if on_gpu else self._paddle.CPUPlace()
+        self._model = model
+        self._model.to(device=self._place)
+        self._model.eval()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with self._paddle.no_grad():
+            return self._model(self._paddle.to_tensor(images, place=self._place)).numpy()
+
+
+class PaddleInferenceRuntime:
+    """Paddle Inference on `.pdmodel` or `.json`, with `.pdiparams` beside it.
+
+    Args:
+        path: the model file.
+        device: auto, cpu or gpu.
+        precision: f32, or bf16 on a CPU that computes with it.
+        params: the weights; None takes the `.pdiparams` beside the model file.
+
+    Raises:
+        UserError: Paddle is missing, has no GPU, or cannot read the files; no bf16 here.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        precision: str = "f32",
+        params: Path | None = None,
+    ) -> None:
+        paddle = import_engine("paddle", "paddlepaddle")
+        inference = importlib.import_module("paddle.inference")
+        config = inference.Config(str(path), str(params or path.with_suffix(".pdiparams")))
+        config.disable_glog_info()
+        if _paddle_uses_gpu(paddle, device):
+            config.enable_use_gpu(256, 0)  # MB of GPU memory taken at the start, device number
+        else:
+            config.disable_gpu()
+        # oneDNN is on by default and gives 3.5 to 4 times the speed.
+        config.set_cpu_math_library_num_threads(cpu_cores())
+        if precision == "bf16":
+            check_bf16()
+            config.enable_mkldnn_bfloat16()
+        if path.suffix == ".pdmodel":  # it raises on .json (Paddle 3.3)
+            config.enable_memory_optim()
+        try:
+            self._predictor = inference.create_predictor(config)
+        except (RuntimeError, ValueError) as error:
+            raise _unreadable(path, "Paddle Inference", error) from error
+        self.input_name: str = self._predictor.get_input_names()[0]
+        self.output_name: str = self._predictor.get_output_names()[0]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self._predictor.get_input_handle(self.input_name).copy_from_cpu(images)
+        self._predictor.run()
+        return self._predictor.get_output_handle(self.output_name).copy_to_cpu()
+
+
+class OnnxRuntime:
+    """ONNX Runtime on `.onnx`.
+
+    Args:
+        path: the model file.
+        device: auto, cpu or gpu.
+        settings: of the session, by ONNX Runtime's names.
+
+    Raises:
+        UserError: ONNX Runtime is missing, has no GPU, or cannot read the file.
+    """
+
+    def __init__(
+        self, path: Path, device: str = "cpu", settings: Mapping[str, str] | None = None
+    ) -> None:
+        onnxruntime = import_engine("onnxruntime", "onnxruntime")
+        providers = ["CPUExecutionProvider"]
+        has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device == "gpu" and not has_cuda:
+            raise UserError(
+                "this ONNX Runtime has no CUDA provider; allowed: --device cpu",
+                "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+            )
+        if device != "cpu" and has_cuda:
+            providers.insert(0, "CUDAExecutionProvider")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        options.intra_op_num_threads = cpu_cores()
+        for key, value in (settings or {}).items():
+            options.add_session_config_entry(key, value)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its error classes share no narrower base
+            raise _unreadable(path, "ONNX Runtime", error) from error
+        self.input_name: str = self._session.get_inputs()[0].name
+        self.output_name: str = self._session.get_outputs()[0].name
+        # [N, 3, H, W]; a size the file leaves open is a text or None
+        height = self._session.get_inputs()[0].shape[2]
+        self.image_size: int | None = height if isinstance(height, int) else None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run([self.output_name], {self.input_name: images})[0]
+
+
+class OpenVinoRuntime:
+    """OpenVINO on `.onnx` or `.pdmodel`, on the CPU.
+
+    Args:
+        path: the model file.
+        device: auto or cpu.
+        precision: f32, or bf16 on a CPU that computes with it.
+
+    Raises:
+        UserError: OpenVINO is missing or cannot read the file; a GPU is asked for; no bf16 here.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "f32") -> None:
+        openvino = import_engine("openvino", "openvino")
+        if device == "gpu":
+            raise UserError("OpenVINO runs on the CPU here; allowed: --device cpu or auto")
+        if precision == "bf16":
+            check_bf16()
+        options = {
+            # Left alone it takes bf16 wherever the CPU has it, with other answers.
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": cpu_cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._model = openvino.Core().compile_model(str(path), "CPU", options)
+        except RuntimeError as error:
+            raise _unreadable(path, "OpenVINO", error) from error
+        self.input_name: str = self._model.input(0).any_name
+        self.output_name: str = self._model.output(0).any_name
+        height = self._model.input(0).partial_shape[2]
+        self.image_size: int | None = height.get_length() if height.is_static else None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._model([images])[0]
+
+
+# Engines that run exported files. DygraphRuntime is not among them: it needs a network, not a file.
+FILE_RUNTIMES: dict[
+    str, type[PaddleInferenceRuntime] | type[OnnxRuntime] | type[OpenVinoRuntime]
+] = {
+    "paddle_inference": PaddleInferenceRuntime,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVinoRuntime,
+}
+
+
+def is_installed(engine: str) -> bool:
+    """Tells whether an engine of `FILE_RUNTIMES` is installed, without loading it."""
+    module = {"paddle_inference": "paddle"}.get(engine, engine)
+    return importlib.util.find_spec(module) is not None
+
+
+def check_bf16() -> None:
+    """Raises UserError where the CPU does not compute with bfloat16: it would be emulated."""
+    if not cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
+        raise UserError("this CPU does not compute with bfloat16", "use f32")
+
+
+def import_engine(module: str, package: str) -> types.ModuleType:
+    """Imports the module of an engine.
+
+    Raises:
+        UserError: it is missing or broken; the hint is the pip line for its package.
+    """
+    try:
+        return load_paddle() if module == "paddle" else importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"the Python package {package} is not installed or does not load: {error}",
+            f"pip install {package}",
+        ) from error
+
+
+def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
+    available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not available:
+        raise UserError(
+            "Paddle sees no GPU; allowed: --device cpu or auto",
+            "pip install paddlepaddle-gpu on a machine with an NVIDIA driver",
+        )
+    return device != "cpu" and available
+
+
+def _unreadable(path: Path, engine: str, error: Exception) -> UserError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return UserError(
+        f"{engine} cannot read {path}: {lines[-1] if lines else type(error).__name__}",
+        "copy all files of the export folder again, or export the model again",
+    )

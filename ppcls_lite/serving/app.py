@@ -1,0 +1,22 @@
+"""The application object: FastAPI behind the gate, with gRPC beside it."""
+
+from fastapi import FastAPI
+
+from ppcls_lite.config import ServeConfig
+from ppcls_lite.serving.gate import Gate, Part
+from ppcls_lite.serving.routes import add_routes
+from ppcls_lite.serving.service import Service
+from ppcls_lite.version import __version__
+
+
+def create_app(config: ServeConfig) -> Gate:
+    """Returns the ASGI application of one process; it loads its networks when it is started."""
+    app = FastAPI(title="ppcls_lite", version=__version__, redoc_url=None)
+    service = Service(config)
+    add_routes(app, service)
+    parts: list[Part] = [service]
+    if config.grpc_port is not None:
+        from ppcls_lite.serving.grpc_server import GrpcServer  # takes a second to import
+
+        parts.append(GrpcServer(service, config.grpc_port))
+    return Gate(app, service, parts)

@@ -1,0 +1,188 @@
+"""KServe's v2 protocol over gRPC, on the same networks and within the same limits as HTTP.
+
+The messages are made from `inference.proto` when the server starts: generated code would have to
+match the installed protobuf.
+"""
+
+import asyncio
+import logging
+import time
+import types
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from ppcls_lite.serving import kserve, metrics
+from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.service import Service
+from ppcls_lite.version import __version__
+
+LOG = logging.getLogger("ppcls_lite.serving")
+PROTO = "ppcls_lite/serving/inference.proto"
+# Probes come without a key, as over HTTP.
+OPEN = {"ServerLive", "ServerReady"}
+Call = Callable[[Any], Awaitable[Any]]
+
+
+class GrpcServer:
+    """The gRPC side of a worker; all workers share the port.
+
+    Args:
+        service: the networks and limits.
+        port: to listen on.
+    """
+
+    def __init__(self, service: Service, port: int) -> None:
+        self._service = service
+        self._address = f"{service.config.host}:{port}"
+
+    async def start(self) -> None:
+        """Opens the port."""
+        messages, services = grpc.protos_and_services(PROTO)
+        limit = int(self._service.config.max_body_mb * 1e6)
+        options = [("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 1)]
+        self._server = grpc.aio.server(options=options)
+        calls = InferenceService(self._service, messages)
+        names = [name for name in vars(InferenceService) if not name.startswith("_")]
+        handlers = {name: guarded(name, getattr(calls, name), self._service) for name in names}
+        services.add_GRPCInferenceServiceServicer_to_server(
+            types.SimpleNamespace(**handlers), self._server
+        )
+        self._server.add_insecure_port(self._address)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Takes no more calls and waits for those under way."""
+        await self._server.stop(self._service.config.drain_timeout)
+
+
+class InferenceService:
+    """The calls of the protocol; each takes a message and returns one.
+
+    Args:
+        service: the networks and limits.
+        messages: the classes of inference.proto.
+    """
+
+    def __init__(self, service: Service, messages: Any) -> None:
+        self._service = service
+        self._messages = messages
+
+    async def ServerLive(self, request: Any) -> Any:
+        """The process answers."""
+        return self._messages.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any) -> Any:
+        """All networks have answered once."""
+        return self._messages.ServerReadyResponse(ready=self._service.ready)
+
+    async def ServerMetadata(self, request: Any) -> Any:
+        """Name, version and extensions of the server."""
+        return self._messages.ServerMetadataResponse(
+            name="ppcls_lite", version=__version__, extensions=kserve.EXTENSIONS
+        )
+
+    async def ModelReady(self, request: Any) -> Any:
+        """The model can answer."""
+        self._service.store.find(request.name, request.version or None)
+        return self._messages.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: Any) -> Any:
+        """Inputs and outputs of a model."""
+        store = self._service.store
+        versions = [version for (name, version), _ in store if name == request.name]
+        served = store.find(request.name, request.version or None)
+        return self._messages.ModelMetadataResponse(**kserve.model_metadata(served, versions))
+
+    async def RepositoryIndex(self, request: Any) -> Any:
+        """Triton's list of models."""
+        models = [
+            {"name": name, "version": version, "state": "READY"}
+            for (name, version), _ in self._service.store
+        ]
+        return self._messages.RepositoryIndexResponse(models=models)
+
+    async def ModelInfer(self, request: Any) -> Any:
+        """Tensors in, probabilities out; raw bytes when the request had raw bytes."""
+        parameters = {
+            key: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+            for key, value in request.parameters.items()
+        }
+        served = self._service.store.find(
+            request.model_name, request.model_version or None, kserve.engine_of(parameters)
+        )
+        images = _images(request, self._service, served.input_shape)
+        probs = await self._service.infer(served, lambda: images)
+        kserve.check_answer(probs)
+        output = {"name": kserve.OUTPUT, "datatype": kserve.FP32, "shape": probs.shape}
+        answer = self._messages.ModelInferResponse(
+            model_name=served.name, model_version=served.version, id=request.id, outputs=[output]
+        )
+        if request.raw_input_contents:
+            answer.raw_output_contents.append(probs.astype("<f4").tobytes())
+        else:
+            answer.outputs[0].contents.fp32_contents.extend(probs.ravel().tolist())
+        return answer
+
+
+def _images(request: Any, service: Service, input_shape: list[int]) -> np.ndarray:
+    """Returns the one input of a request, float32 [N, 3, H, W]."""
+    if len(request.inputs) != 1 or len(request.raw_input_contents) > 1:
+        raise RequestError("bad_tensor", f"{len(request.inputs)} inputs; allowed: 1")
+    tensor = request.inputs[0]
+    if (tensor.name, tensor.datatype) != (kserve.INPUT, kserve.FP32):
+        raise RequestError(
+            "bad_tensor",
+            f"input {tensor.name!r} {tensor.datatype!r}; allowed: {kserve.INPUT} {kserve.FP32}",
+        )
+    if any(output.name != kserve.OUTPUT for output in request.outputs):
+        raise RequestError("bad_tensor", f"an unknown output; there is {kserve.OUTPUT}")
+    shape = list(tensor.shape)
+    kserve.check_shape(shape, input_shape, service.config.max_images)
+    if request.raw_input_contents:
+        return kserve.from_bytes(request.raw_input_contents[0], shape)
+    return kserve.from_numbers(np.asarray(tensor.contents.fp32_contents), shape)
+
+
+def guarded(name: str, call: Call, service: Service) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Puts key, limits, time and metrics around a call."""
+
+    async def limited(request: Any, context: Any) -> Any:
+        if name not in OPEN:
+            given = dict(context.invocation_metadata() or ())
+            service.check_key(str(given.get("authorization", "")))
+        if name != "ModelInfer":
+            return await call(request)
+        with service.slot():
+            return await asyncio.wait_for(call(request), service.config.timeout)
+
+    async def answer(request: Any, context: Any) -> Any:
+        begin = time.perf_counter()
+        error: RequestError | None = None
+        reply = None
+        try:
+            reply = await limited(request, context)
+        except RequestError as failure:
+            error = failure
+        except asyncio.TimeoutError:
+            error = RequestError("timeout", f"no answer within {service.config.timeout:g} seconds")
+        except Exception:  # a defect of ours; the worker goes on
+            LOG.exception("gRPC call %s failed", name)
+            error = RequestError("internal", "the server failed; its log knows more")
+        seconds = time.perf_counter() - begin
+        status = error.problem.grpc if error else "OK"
+        metrics.REQUESTS.labels("grpc", name, status).inc()
+        metrics.LATENCY.labels("grpc", name).observe(seconds)
+        fields = {"method": name, "status": status, "ms": round(1000 * seconds, 2)}
+        if error is not None:
+            metrics.ERRORS.labels(error.kind).inc()
+            fields["error"] = error.message
+        LOG.info("gRPC call", extra={"fields": fields})
+        if error is not None:
+            await context.abort(grpc.StatusCode[status], error.message)
+        return reply
+
+    return answer

@@ -1,0 +1,297 @@
+"""The addresses of the HTTP server, and what they answer."""
+
+import base64
+import importlib.resources
+import io
+import time
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from PIL import Image
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from ppcls_lite.serving import kserve, metrics, paddle_serving
+from ppcls_lite.serving.gate import error_response, kind_of_status
+from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.service import Service
+from ppcls_lite.serving.store import Served
+from ppcls_lite.version import __version__
+
+PICTURES = "imagenet"  # the service name in document 002's address; means the first model
+# The page works alone: nothing is loaded from anywhere, and nothing is sent elsewhere.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+    " img-src data: blob:; media-src blob:; connect-src 'self'; frame-ancestors 'none'"
+)
+MODEL = "/v2/models/{name}"
+VERSION = MODEL + "/versions/{version}"
+Name = Annotated[str, Path(max_length=200)]
+Version = Annotated[str, Path(max_length=20)]
+
+
+class Failure(BaseModel):
+    """Why a request was not answered."""
+
+    error: str
+
+
+class Class(BaseModel):
+    """One class of a picture."""
+
+    class_id: int
+    prob: float
+    name: str
+
+
+class Result(BaseModel):
+    """What is on one picture."""
+
+    file: str
+    topk: list[Class]
+    seen: str | None = None
+
+
+class Predictions(BaseModel):
+    """The answer of /predict."""
+
+    model: str
+    version: str
+    engine: str
+    milliseconds: float
+    results: list[Result]
+
+
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Describes a body that the function reads itself, for the OpenAPI document."""
+    schema = kind.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        """Puts the schemas of parts where they are named: the document has no place for them."""
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return whole(parts[value["$ref"].rpartition("/")[2]])
+        return {key: whole(item) for key, item in value.items()}
+
+    content = {"application/json": {"schema": whole(schema)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+BINARY = {"type": "string", "format": "binary"}
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "array", "minItems": 1, "items": BINARY}},
+}
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": FORM},
+            "application/octet-stream": {"schema": BINARY},
+        },
+    }
+}
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Failure, "description": "The request is wrong, refused or too much."},
+    503: {"model": Failure, "description": "No answer in time; try again."},
+}
+PIPELINE_FAILURES: dict[int | str, dict[str, Any]] = {
+    status: row | {"model": paddle_serving.PipelineReply} for status, row in FAILURES.items()
+}
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Gives an application all addresses."""
+    app.add_exception_handler(RequestError, _answer_failure)
+    app.add_exception_handler(HTTPException, _answer_failure)
+    app.add_exception_handler(RequestValidationError, _answer_failure)
+    app.add_exception_handler(Exception, _answer_failure)
+    add_pictures(app, service)
+    add_kserve(app, service)
+    page = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
+
+    @app.get("/", response_class=HTMLResponse, tags=["page"])
+    async def try_it() -> HTMLResponse:
+        """The page to try the networks on."""
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
+
+    @app.get("/metrics", tags=["service"], responses=FAILURES, response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        """Counts and times of all worker processes, for Prometheus."""
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/models", tags=["service"], responses=FAILURES)
+    async def models() -> list[dict[str, Any]]:
+        """The networks, their engines, and how they see a picture."""
+        return [
+            {"name": name, "version": version, "engines": list(entry.engines),
+             "loaded_at": entry.loaded_at, **_describe(next(iter(entry.engines.values())))}
+            for (name, version), entry in service.store
+        ]  # fmt: skip
+
+
+def _describe(served: Served) -> dict[str, Any]:
+    info = served.predictor.info
+    return {
+        "network": info.name,
+        "num_classes": info.num_classes,
+        "preprocess": info.preprocess.to_dict(),
+    }
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        kind = kind_of_status(error.status_code)
+        failure = RequestError(kind, f"{request.method} {request.url.path}: {error.detail}")
+        return error_response(request.scope, failure, error.headers)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        error = RequestError("bad_body", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    elif not isinstance(error, RequestError):
+        error = RequestError("internal", "the server failed; its log knows more")
+    return error_response(request.scope, error)
+
+
+def add_pictures(app: FastAPI, service: Service) -> None:
+    """Adds the addresses that take pictures."""
+
+    @app.post(
+        "/{name}/prediction",
+        tags=["pictures"],
+        response_model=paddle_serving.PipelineReply,
+        responses=PIPELINE_FAILURES,
+        openapi_extra=json_body(paddle_serving.PipelineRequest),
+    )
+    async def prediction(name: Name, request: Request) -> Response:
+        """Paddle Serving's request: base64 pictures. `imagenet` means the first model."""
+        body = kserve.read_model(paddle_serving.PipelineRequest, await request.body())
+        request.state.notes.update(logid=body.logid, clientip=body.clientip)
+        known = {key[0] for key, _ in service.store}
+        served = service.store.find(None if name == PICTURES and name not in known else name, None)
+        pictures = paddle_serving.pictures(body, service.config.max_images)
+        rankings, _ = await service.classify(served, pictures, body.topk)
+        return JSONResponse(paddle_serving.reply(rankings, body.topk))
+
+    @app.post(
+        "/predict",
+        tags=["pictures"],
+        response_model=Predictions,
+        responses=FAILURES,
+        openapi_extra=UPLOAD,
+    )
+    async def predict(
+        request: Request,
+        model: str | None = None,
+        version: str | None = None,
+        engine: str | None = None,
+        topk: Annotated[int, Query(ge=1, le=1000)] = 5,
+        seen: bool = False,
+    ) -> Response:
+        """One picture as the body, or several as files of a form; `seen` returns the crop, too."""
+        begin = time.perf_counter()
+        served = service.store.find(model, version, engine)
+        files = await _uploads(request, service.config.max_images)
+        rankings, crops = await service.classify(served, [data for _, data in files], topk)
+        results = [
+            {"file": name, "topk": [vars(p) for p in ranking]}
+            | ({"seen": _data_url(crop)} if seen else {})
+            for (name, _), ranking, crop in zip(files, rankings, crops, strict=True)
+        ]
+        milliseconds = round(1000 * (time.perf_counter() - begin), 2)
+        return JSONResponse(
+            {"model": served.name, "version": served.version, "engine": served.predictor.engine,
+             "milliseconds": milliseconds, "results": results}
+        )  # fmt: skip
+
+
+async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]:
+    """Returns names and bytes of the pictures that were sent, in whichever way."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        body = await request.body()
+        if not body:
+            raise RequestError("bad_body", "the body is empty; it must be a picture")
+        return [("", body)]
+    form = await request.form(max_files=max_images, max_fields=0)
+    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+    if not files:
+        raise RequestError("bad_body", "the form has no file with the name `file`")
+    return [(part.filename or "", await part.read()) for part in files]
+
+
+def _data_url(pixels: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def add_kserve(app: FastAPI, service: Service) -> None:
+    """Adds KServe's v2 protocol."""
+
+    @app.get("/v2/health/live", tags=["kserve"])
+    async def live() -> dict[str, bool]:
+        """The process answers."""
+        return {"live": True}
+
+    @app.get("/v2/health/ready", tags=["kserve"], responses={503: FAILURES[503]})
+    async def ready() -> Response:
+        """All networks have answered once."""
+        return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+
+    @app.get("/v2", tags=["kserve"], responses=FAILURES)
+    async def server() -> dict[str, Any]:
+        """Name, version and extensions of the server."""
+        version = __version__
+        return {"name": "ppcls_lite", "version": version, "extensions": kserve.EXTENSIONS}
+
+    @app.post("/v2/repository/index", tags=["kserve"], responses=FAILURES)
+    async def index() -> list[dict[str, str]]:
+        """Triton's list of models."""
+        return [
+            {"name": name, "version": version, "state": "READY", "reason": ""}
+            for (name, version), _ in service.store
+        ]
+
+    @app.get(VERSION, tags=["kserve"], responses=FAILURES)
+    @app.get(MODEL, tags=["kserve"], responses=FAILURES)
+    async def metadata(name: Name, version: Version | None = None) -> dict[str, Any]:
+        """Inputs and outputs of a model."""
+        versions = [v for (known, v), _ in service.store if known == name]
+        return kserve.model_metadata(service.store.find(name, version), versions)
+
+    @app.get(VERSION + "/ready", tags=["kserve"], responses=FAILURES)
+    @app.get(MODEL + "/ready", tags=["kserve"], responses=FAILURES)
+    async def model_ready(name: Name, version: Version | None = None) -> dict[str, bool]:
+        """The model can answer."""
+        service.store.find(name, version)
+        return {"ready": True}
+
+    options: dict[str, Any] = {
+        "tags": ["kserve"],
+        "response_model": kserve.InferAnswer,
+        "responses": FAILURES,
+        "openapi_extra": json_body(kserve.InferRequest),
+    }
+
+    @app.post(VERSION + "/infer", **options)
+    @app.post(MODEL + "/infer", **options)
+    async def infer(name: Name, request: Request, version: Version | None = None) -> Response:
+        """Tensors in, probabilities out; JSON, or Triton's binary tensors behind it."""
+        head_length = request.headers.get(kserve.HEADER)
+        served = service.store.find(name, version)
+        inference = kserve.parse(
+            await request.body(), head_length, served.input_shape, service.config.max_images
+        )
+        if inference.engine is not None:
+            served = service.store.find(name, served.version, inference.engine)
+        probs = await service.infer(served, lambda: inference.images)
+        kserve.check_answer(probs)
+        content, headers = kserve.answer(served, inference, probs)
+        return Response(content, headers=headers)

@@ -1,0 +1,166 @@
+"""What every way into a worker shares: the networks, the limits, the key, the answers."""
+
+import asyncio
+import hmac
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.config import ServeConfig
+from ppcls_lite.deploy.predictor import Prediction
+from ppcls_lite.errors import UserError
+from ppcls_lite.serving import metrics
+from ppcls_lite.serving.compute import ComputeThread, decode
+from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.store import Served, Store
+
+LOG = logging.getLogger("ppcls_lite.serving")
+
+
+class Service:
+    """One worker's networks, and who may use them.
+
+    Args:
+        config: of the server.
+
+    Raises:
+        UserError: the key's file cannot be used.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        self.thread = ComputeThread()
+        self.store = Store(config, self.thread)
+        self.ready = False
+        self._key = read_key(config.api_key_file)
+        self._held = 0
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Reads and tries all networks; only then the worker is ready.
+
+        Raises:
+            UserError: one of them cannot be served.
+        """
+        metrics.forget_dead_workers()
+        begin = time.perf_counter()
+        await asyncio.to_thread(self.store.load)
+        keep_signals()
+        self.ready = True
+        if self.config.reload_seconds:
+            self._watcher = asyncio.create_task(self._watch())
+        names = [f"{name} version {version}" for (name, version), _ in self.store]
+        LOG.info("ready after %.1f s: %s", time.perf_counter() - begin, ", ".join(names))
+
+    async def stop(self) -> None:
+        """Ends the watching and the compute thread, after the last request."""
+        self.ready = False
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await asyncio.to_thread(self.thread.close)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.reload_seconds)
+            try:
+                await asyncio.to_thread(self.store.refresh)
+                keep_signals()
+            except Exception:  # a worker that stopped looking would serve old networks for ever
+                LOG.exception("reload: looking for changes failed")
+
+    def check_key(self, authorization: str) -> None:
+        """Raises RequestError when a key is needed and `Bearer KEY` does not carry it."""
+        given = authorization.encode("utf-8", "surrogateescape")
+        # In constant time: its length must not tell how much of a guess is right.
+        if self._key is not None and not hmac.compare_digest(given, b"Bearer " + self._key):
+            raise RequestError(
+                "no_key", "the header `Authorization: Bearer KEY` is missing or wrong"
+            )
+
+    @contextmanager
+    def slot(self) -> Iterator[Callable[[], None]]:
+        """Holds one of the worker's places for requests; what it gives frees the place earlier.
+
+        Raises:
+            RequestError: all are taken.
+        """
+        if self._held >= self.config.max_concurrency:
+            raise RequestError(
+                "overloaded", f"{self._held} requests are under way; try again in a second"
+            )
+        self._held += 1
+        metrics.IN_PROGRESS.inc()
+        held = True
+
+        def free() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._held -= 1
+                metrics.IN_PROGRESS.dec()
+
+        try:
+            yield free
+        finally:
+            free()
+
+    async def infer(self, served: Served, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Images [N, 3, H, W] -> probabilities [N, K]; `make` runs on the compute thread."""
+        return await served.infer(make)
+
+    async def classify(
+        self, served: Served, pictures: list[bytes], topk: int
+    ) -> tuple[list[list[Prediction]], np.ndarray]:
+        """Pictures -> the best classes of each, and what the network saw, uint8 [N, H, W, 3].
+
+        Raises:
+            RequestError: one of them is no picture; it names which.
+        """
+        spec = served.predictor.info.preprocess
+        seen: list[np.ndarray] = []
+
+        def make() -> np.ndarray:
+            for number, picture in enumerate(pictures, start=1):
+                try:
+                    seen.append(decode(picture, spec, self.config.max_megapixels))
+                except RequestError as error:
+                    which = f"picture {number} of {len(pictures)}: " if len(pictures) > 1 else ""
+                    raise RequestError(error.kind, which + error.message) from error
+            return spec.normalize(np.stack(seen))
+
+        probs = await self.infer(served, make)
+        return served.predictor.rank(probs, topk), np.stack(seen)
+
+
+def keep_signals() -> None:
+    """Puts Python's signal handlers back in place.
+
+    Paddle installs one of its own when it is imported, which ends the process at SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))
+
+
+def read_key(file: str | None) -> bytes | None:
+    """Returns the key in a file, without the line's end; None without a file.
+
+    Raises:
+        UserError: it is missing or empty.
+    """
+    if file is None:
+        return None
+    path = Path(file)
+    key = path.read_bytes().strip() if path.is_file() else b""
+    if not key:
+        raise UserError(
+            f"--api-key-file {file}: no such file, or no key in it",
+            f"openssl rand -hex 32 > {file}",
+        )
+    return key

@@ -1,0 +1,1 @@
+"""Weights: files of six frameworks, their layouts, published ones, what a file says of itself."""

@@ -1,0 +1,35 @@
+"""A network of the zoo with its weights in one call, as timm's and torchvision's users know it."""
+
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ppcls_lite.arch.zoo import build_model
+from ppcls_lite.weights.load import load_weights
+from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.tags import DEFAULT
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    pretrained: str | Path | bool | None = None,
+    **overrides: Any,
+) -> nn.Layer:
+    """A model that maps images [N, 3, H, W] float32 to logits [N, K].
+
+    Args:
+        num_classes: K, the number of logits.
+        pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
+            True for the model's default ones; None initialises as the source does.
+        overrides: see `arch.zoo.build_model`.
+
+    Raises:
+        UserError: unknown name or override, a value out of range, or weights that do not fit.
+    """
+    model = build_model(name, num_classes, **overrides)
+    if pretrained:
+        source = DEFAULT if pretrained is True else pretrained
+        load_weights(model, pretrained_file(source, name))
+    return model

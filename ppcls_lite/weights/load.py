@@ -1,0 +1,99 @@
+"""Weights into a model: every mismatch is named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppcls_lite.errors import UserError
+from ppcls_lite.weights.formats import open_weights
+from ppcls_lite.weights.published import pretrained_file
+
+if TYPE_CHECKING:
+    import paddle
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a file gave.
+
+    Attributes:
+        loaded: names of the tensors it gave.
+        reinitialised: names of those left at their initial values; clipping thresholds, which come
+            with the first batch, are not among them.
+        layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
+        choice: which of several tables in the file was taken; "" where there was one.
+    """
+
+    loaded: tuple[str, ...]
+    reinitialised: tuple[str, ...]
+    layout: str | None = None
+    choice: str = ""
+
+
+def load_weights(
+    model: "paddle.nn.Layer",
+    source: str | Path | Mapping[str, np.ndarray],
+    *,
+    replace_head: bool = False,
+) -> LoadReport:
+    """Puts the arrays of a file (or a mapping), in any of `layouts.LAYOUTS`, into a model.
+
+    Half and double precision become float32, which the models compute in.
+
+    Args:
+        model: the network to fill.
+        source: path of a weights file (see `formats`), tag of published weights (`model.tag`), or
+            the arrays themselves.
+        replace_head: when only the last linear layer differs in its number of classes, start it
+            afresh (fine-tuning) instead of refusing.
+
+    Raises:
+        UserError: names or shapes differ (the message is a table of every difference), the values
+            are no floating-point numbers, or they are of a network that none of ours computes.
+    """
+    from ppcls_lite.weights.mapping import (  # needs paddle; reading files does not
+        THRESHOLD,
+        to_ours,
+    )
+
+    if isinstance(source, Mapping):
+        arrays, label, choice = source, "the weights", ""
+    else:
+        path = pretrained_file(source)
+        file = open_weights(path)
+        arrays, label, choice = file.arrays, str(path), file.choice()
+    ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label)
+    if layout == "d-li14":
+        raise UserError(
+            f"{label} ({layout} layout) would not compute what they were trained for: their network"
+            " has squeeze-excite before the activation, none of these models has",
+            "take torchvision's or timm's weights of the same network",
+        )
+    for name, array in ours.items():
+        if array.dtype.kind != "f":
+            raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
+    fresh = tuple(
+        name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
+    )
+    model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
+    if replace_head and fresh:
+        _start_head(model, fresh)
+    return LoadReport(tuple(ours), fresh, layout, choice)
+
+
+def _start_head(model: "paddle.nn.Layer", names: tuple[str, ...]) -> None:
+    """Gives the fresh last layer small weights, so that its first, random gradients are small.
+
+    A network's own start can be far too large behind trained features: EfficientNet's grows as the
+    classes get fewer, which gives ten classes a first loss of 4 instead of 2.3.
+    """
+    import paddle
+
+    values = model.state_dict()
+    for name in names:
+        shape = values[name].shape
+        small = paddle.normal(0.0, 0.01, shape) if len(shape) > 1 else paddle.zeros(shape)
+        values[name].set_value(small)
