@@ -378,9 +378,11 @@ def test_mistakes_at_the_start_are_told(exported, tmp_path):
                 run(ServeConfig(**({"exported": str(exported)} | settings)))
 
 
-def test_a_damaged_file_at_the_start_is_one_message(exported, tmp_path):
+# The second name is that of Dockerfiles and manifests written before the server moved.
+@pytest.mark.parametrize("module", ["ppcls_lite.serving", "ppcls_lite.deploy.serving"])
+def test_a_damaged_file_at_the_start_is_one_message(exported, tmp_path, module):
     copy = shutil.copytree(exported, tmp_path / "copy")
     (copy / "inference.onnx").write_bytes(b"damaged")
-    done = run_tool("-m", "ppcls_lite.serving", copy, "--port=0", "--workers=1")
+    done = run_tool("-m", module, copy, "--port=0", "--workers=1")
     assert done.returncode == 1 and "SHA-256 differs" in done.stderr
     assert "Traceback" not in done.stderr
