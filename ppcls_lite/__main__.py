@@ -6,11 +6,13 @@ are imported inside of that, so that Ctrl-C is answered without a traceback from
 
 import io
 import os
+import platform
 import signal
 import sys
 import types
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import environment_hint
 
 
 def main() -> None:
@@ -54,10 +56,22 @@ def run_command(verb: str, argv: list[str], prog: str) -> None:
         elif isinstance(error, UserError | OSError):
             print(f"{prog}: {explain(error)}", file=sys.stderr)
             status = 2
+        elif isinstance(error, ModuleNotFoundError) and not of_this_package(error):
+            print(
+                f"{prog}: {sys.executable} (Python {platform.python_version()}) has no package"
+                f" {error.name}\n  next: {environment_hint()}",
+                file=sys.stderr,
+            )
+            status = 2
         else:
             raise
     drop_unwritable_output()
     sys.exit(status)
+
+
+def of_this_package(error: ModuleNotFoundError) -> bool:
+    """Tells whether a module of ours is missing, which no installation of packages would mend."""
+    return not error.name or error.name.partition(".")[0] == "ppcls_lite"
 
 
 def explain(error: UserError | OSError) -> str:

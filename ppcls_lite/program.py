@@ -35,3 +35,11 @@ def command(verb: str, *args: object) -> str:
     else:
         words = ["python", "-m", "ppcls_lite", verb]
     return shlex.join([*words, *map(str, args)])
+
+
+def environment_hint() -> str:
+    """Returns what to type when this interpreter lacks the packages this project needs."""
+    activate = _CHECKOUT / ".venv/bin/activate"
+    if activate.is_file():
+        return shlex.join([".", os.path.relpath(activate)]) + ", then the same command again"
+    return shlex.join(["pip", "install", "-r", os.path.relpath(_CHECKOUT / "requirements.txt")])

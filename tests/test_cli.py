@@ -397,3 +397,13 @@ def test_suggested_commands_have_the_form_of_the_one_that_runs(
     assert command("predict", "--img-path", Path("my cat.jpg")) == (
         f"{predict_line} --img-path 'my cat.jpg'"
     )
+
+
+def test_an_interpreter_without_the_packages_gives_one_line():
+    # -S: no site-packages, like the system's Python outside of .venv
+    for program in ("train.py", "tools/predict.py", "tools/accelerator/lint.py"):
+        done = subprocess.run(
+            [sys.executable, "-S", program, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "has no package msgspec" in done.stderr and "  next: " in done.stderr

@@ -11,9 +11,9 @@ from golden.make_calibration_golden import samples
 from onnx import TensorProto, helper, numpy_helper
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.int8 import calibrate as rules
+from ppcls_lite.int8 import half, qdq
 from ppcls_lite.int8.qdq import EXACT
-from ppcls_lite.quantize import calibrate as rules
-from ppcls_lite.quantize import half, qdq
 
 RANDOM = np.random.RandomState(0)
 WEIGHTS = RANDOM.randn(4, 3, 3, 3).astype("float32") * [[[[0.1]]], [[[1]]], [[[5]]], [[[0]]]]
