@@ -14,24 +14,40 @@ from ppcls_lite.model_info import ModelInfo
 
 # More classes than this make unreadable labels and numbers; the picture then shows colours only.
 MOST_LABELS = 30
+MOST_CLASSES = 1000  # more make a matrix that nobody can look at, and gigabytes
 
 
 def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) -> list[Path]:
-    """Writes confusion_matrix.csv, per_class.csv and confusion_matrix.png; returns their paths.
+    """Writes what is taken for what, and the accuracy of each class; returns the files' paths.
 
-    Rows are the true classes, columns the predicted ones; the PNG is coloured by shares of the row.
+    Up to MOST_CLASSES classes: confusion_matrix.csv and .png, rows are the true classes, columns
+    the predicted ones, the PNG is coloured by shares of the row. Above: confused_pairs.csv and
+    .png, the mistakes, most frequent first. In both cases per_class.csv.
     """
-    from matplotlib.figure import Figure
-
     folder.mkdir(parents=True, exist_ok=True)
     names = [info.class_name(k) for k in range(info.num_classes)]
-    table, per_class = folder / "confusion_matrix.csv", folder / "per_class.csv"
-    counts = accuracy.confusion
-    write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
-    rows = zip(names, counts.sum(axis=1), accuracy.per_class(), strict=True)
+    per_class = folder / "per_class.csv"
+    rows = zip(names, accuracy.class_counts()[0], accuracy.per_class(), strict=True)
     write_csv(
         per_class, [["class", "pictures", "accuracy"], *([n, c, f"{a:.4f}"] for n, c, a in rows)]
     )
+    title = f"{info.name}: top-1 {accuracy.top1:.3f}"
+    if len(names) > MOST_CLASSES:
+        mistakes = [(names[t], names[p], n) for t, p, n in accuracy.most_confused()]
+        table, picture = folder / "confused_pairs.csv", folder / "confused_pairs.png"
+        write_csv(table, [["true", "predicted", "pictures"], *mistakes])
+        draw_confused_pairs(mistakes[:MOST_LABELS], title, picture)
+    else:
+        counts = accuracy.confusion()
+        table, picture = folder / "confusion_matrix.csv", folder / "confusion_matrix.png"
+        write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
+        draw_confusion_matrix(counts, names, title, picture)
+    return [table, per_class, picture]
+
+
+def draw_confusion_matrix(counts: np.ndarray, names: list[str], title: str, path: Path) -> None:
+    """Draws int64 [K, K] as a PNG, with numbers and names up to MOST_LABELS classes."""
+    from matplotlib.figure import Figure
 
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labelled = len(names) <= MOST_LABELS
@@ -40,7 +56,7 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{info.name}: top-1 {accuracy.top1:.3f}")
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     if labelled:
         ticks = [name if _can_draw(name) else str(k) for k, name in enumerate(names)]
         axes.set_xticks(range(len(names)), ticks, rotation=45, ha="right", rotation_mode="anchor")
@@ -49,9 +65,22 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
             if count:
                 dark = shares[row, column] > 0.5
                 axes.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
-    picture = folder / "confusion_matrix.png"
-    figure.savefig(picture, dpi=110)
-    return [table, per_class, picture]
+    figure.savefig(path, dpi=110)
+
+
+def draw_confused_pairs(rows: list[tuple[str, str, int]], title: str, path: Path) -> None:
+    """Draws how often a class was taken for another: (true, predicted, pictures) as bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 1.5 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    words = [" taken for ".join(n if _can_draw(n) else "?" for n in row[:2]) for row in rows]
+    bars = axes.barh(range(len(rows)), [count for _, _, count in rows])
+    axes.bar_label(bars, padding=2)
+    axes.set_yticks(range(len(rows)), words)
+    axes.set(xlabel="pictures", title=title)
+    axes.invert_yaxis()  # the most frequent on top
+    figure.savefig(path, dpi=110)
 
 
 def _can_draw(text: str) -> bool:

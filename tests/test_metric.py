@@ -1,10 +1,17 @@
 """Counting hits: by hand, by definition, and against Paddle's own metric."""
 
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 from ppcls_lite.metric import Accuracy, cross_entropy, label_rank
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.report import write_confusion_matrix
 
 
 def test_rank_of_the_label_counted_by_hand():
@@ -52,19 +59,82 @@ def test_with_fewer_than_five_classes_every_picture_is_in_the_top_five():
 def test_confusion_rows_are_the_true_classes():
     accuracy = Accuracy(3)
     accuracy.add(np.eye(3)[[0, 1, 1, 2]], np.array([0, 0, 1, 1]))  # predicted 0 1 1 2
-    assert accuracy.confusion.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    assert accuracy.confusion().tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
     assert accuracy.per_class()[:2].tolist() == [0.5, 0.5]
     assert np.isnan(accuracy.per_class()[2])
 
 
-def test_totals_of_two_ranks_add_up_to_the_whole():
+def test_counts_of_two_ranks_add_up_to_the_whole():
     draws = np.random.RandomState(1)
     logits, labels = draws.standard_normal((31, 7)), draws.randint(0, 7, 31)
     whole, ranks = Accuracy(7), [Accuracy(7), Accuracy(7)]
     whole.add(logits, labels)
     for rank in (0, 1):
         ranks[rank].add(logits[rank::2], labels[rank::2])
-    both = Accuracy.from_totals(ranks[0].totals() + ranks[1].totals(), 7)
-    assert both.totals()[:3].tolist() == whole.totals()[:3].tolist()
-    assert both.loss == pytest.approx(whole.loss, rel=1e-12)  # order of a float64 sum
-    assert (both.confusion == whole.confusion).all()
+    both = over_all(ranks)
+    for total in both:  # every rank knows the sum
+        assert (total.count, total.top1_hits, total.top5_hits) == (31, *hits(logits, labels))
+        assert total.loss == pytest.approx(whole.loss, rel=1e-12)  # order of a float64 sum
+        assert total.pairs == whole.pairs
+        assert total.confusion().tolist() == confusion_matrix(labels, logits.argmax(1)).tolist()
+
+
+def hits(logits, labels):
+    best = np.argsort(-logits, axis=1, kind="stable")
+    return [int((best[:, :k] == labels[:, None]).any(axis=1).sum()) for k in (1, 5)]
+
+
+def confusion_matrix(labels, predicted, k=7):
+    return np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
+
+
+def over_all(ranks):
+    """`over_ranks` of several processes, in threads that meet at every sum."""
+    slots = [None] * len(ranks)
+    barrier = threading.Barrier(len(ranks))
+
+    def run(rank):
+        def total(values):
+            slots[rank] = values
+            barrier.wait()
+            summed = np.sum(slots, axis=0)
+            barrier.wait()
+            return summed
+
+        return ranks[rank].over_ranks(total, rank, len(ranks))
+
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        return list(pool.map(run, range(len(ranks))))
+
+
+def test_twenty_thousand_classes_take_little_memory():
+    k = 21841  # ImageNet-21k; a matrix of it would take 3.8 GB
+    draws = np.random.RandomState(0)
+    tracemalloc.start()
+    try:
+        accuracy = Accuracy(k)
+        for _ in range(4):
+            labels = draws.randint(0, k, 64)
+            logits = draws.standard_normal((64, k)).astype(np.float32)
+            accuracy.add(logits, labels)
+        total = over_all([accuracy])[0]
+        assert total.per_class().shape == (k,)
+        assert sum(n for *_, n in total.most_confused()) == 256 - total.top1_hits
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
+
+
+def test_the_most_confused_pairs_come_first(tmp_path):
+    k = 1001
+    accuracy = Accuracy(k)
+    predicted = np.array([3, 3, 3, 7, 5, 5])
+    accuracy.add(np.eye(k)[predicted], np.array([4, 4, 3, 8, 9, 9]))
+    assert accuracy.most_confused() == [(4, 3, 2), (9, 5, 2), (8, 7, 1)]
+    files = write_confusion_matrix(tmp_path, accuracy, ModelInfo("mobilenet_v3_small", k))
+    assert [f.name for f in files] == ["confused_pairs.csv", "per_class.csv", "confused_pairs.png"]
+    assert files[0].read_text().splitlines()[:2] == ["true,predicted,pictures", "4,3,2"]
+    assert files[1].read_text().splitlines()[4] == "3,1,1.0000"
+    with Image.open(files[2]) as image:
+        image.verify()

@@ -92,7 +92,9 @@ def evaluate(
             bar(i + 1, f"Test  acc1 {accuracy.top1:.4f}")
             if stop and stop.signal and world.size == 1:
                 raise Stopped(stop.signal)
-    total = Accuracy.from_totals(sum_over_ranks(accuracy.totals(), world), num_classes)
+    total = accuracy.over_ranks(
+        lambda counts: sum_over_ranks(counts, world), world.rank, world.size
+    )
     log.line(f"Test: Total time: {timedelta(seconds=int(time.perf_counter() - begin))}")
     log.line(f" * Acc@1 {total.top1:.3f} Acc@5 {total.top5:.3f}")
     return total
