@@ -1,7 +1,6 @@
 """Fetches published files: once, whole, and checked."""
 
 import functools
-import hashlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ import requests
 from filelock import FileLock, Timeout
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import FileContent
 
 PAUSES = (1.0, 3.0, 9.0)  # seconds before the second, third and fourth attempt
 TIMEOUTS = (10.0, 30.0)  # seconds to connect, and to wait for more bytes
@@ -38,8 +38,8 @@ class Remote(Protocol):
 
 
 def fetch_file(
-    remote: Remote, folder: Path, examine: Callable[[Path], str], folder_hint: str
-) -> Path:
+    remote: Remote, folder: Path, examine: Callable[[FileContent], str], folder_hint: str
+) -> FileContent:
     """The file, downloaded at first use.
 
     Processes that ask at the same time download once. A download that was interrupted goes on
@@ -56,22 +56,22 @@ def fetch_file(
             hand.
     """
     target = folder / remote.file_name
+    content = FileContent(target)
     complaint = functools.partial(_complaint, remote, examine)
     try:
         if not target.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             with _one_process(target):
                 if not target.is_file():
-                    _download(remote, target, complaint)
-                    return target
-        wrong = complaint(target)  # put there by hand, or by another process
+                    return _download(remote, target, complaint)
+        wrong = complaint(content)  # put there by hand, or by another process
     except OSError as error:
         raise UserError(
             f"{remote} cannot be kept in {folder}: {error.strerror or error}", folder_hint
         ) from None
     if wrong:
         raise UserError(f"{target} is not the file of {remote}: {wrong}", f"rm {target}")
-    return target
+    return content
 
 
 @contextmanager
@@ -89,10 +89,12 @@ def _one_process(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def _download(remote: Remote, target: Path, complaint: Callable[[Path], str]) -> None:
+def _download(remote: Remote, target: Path, complaint: Callable[[FileContent], str]) -> FileContent:
     part = target.with_name(f"{target.name}.part")
     hint = f"download it elsewhere and put it at {target}"
-    for pause in (*PAUSES, None):
+    pauses = iter((*PAUSES, None))
+    while True:
+        pause = next(pauses)
         try:
             resumed = _receive(remote.url, part)
         except requests.RequestException as error:
@@ -100,12 +102,14 @@ def _download(remote: Remote, target: Path, complaint: Callable[[Path], str]) ->
                 message = f"{remote} cannot be downloaded from {remote.url}: {_cause(error)}"
                 raise UserError(message, hint) from None
         else:
-            wrong = complaint(part)
+            content = FileContent(part)
+            wrong = complaint(content)
             if not wrong:
                 os.replace(part, target)
                 _note(part).unlink(missing_ok=True)
+                content.path = target
                 _say(f"saved {target} ({_verdict(remote)})")
-                return
+                return content
             part.unlink()
             # A file put together from two downloads gets a second chance, a whole one does not.
             if pause is None or not resumed:
@@ -162,12 +166,12 @@ def _write_note(note: Path, response: requests.Response) -> None:
         note.unlink(missing_ok=True)
 
 
-def _complaint(remote: Remote, examine: Callable[[Path], str], path: Path) -> str:
+def _complaint(remote: Remote, examine: Callable[[FileContent], str], content: FileContent) -> str:
     """Says what is wrong with a file, "" when nothing is."""
     if remote.digest is None:
-        return examine(path)
+        return examine(content)
     algorithm, _, published = remote.digest.partition(":")
-    found = hashlib.new(algorithm, path.read_bytes(), usedforsecurity=False).hexdigest()
+    found = content.digest(algorithm)
     if found.startswith(published):
         return ""
     return f"its {algorithm} is {found}, published is {published}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 
 
@@ -27,6 +28,30 @@ def cache_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "ppcls-lite"
 
 
+class FileContent:
+    """A file that is read at first need, once, whoever asks for its bytes and their digests.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._digests: dict[str, str] = {}
+
+    @cached_property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self.path.read_bytes()
+
+    def digest(self, algorithm: str = "sha256") -> str:
+        """Their digest in hexadecimal digits; `algorithm` is one of `hashlib`'s."""
+        if algorithm not in self._digests:
+            found = hashlib.new(algorithm, self.data, usedforsecurity=False)
+            self._digests[algorithm] = found.hexdigest()
+        return self._digests[algorithm]
+
+
 def file_sha256(path: Path) -> str:
     """Returns the SHA-256 of a file, as 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return FileContent(path).digest()

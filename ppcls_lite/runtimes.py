@@ -15,6 +15,7 @@ import numpy as np
 from ppcls_lite.environment import cpu_cores, cpu_flags, load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.find import Weights
 
 if TYPE_CHECKING:
     import paddle
@@ -29,7 +30,7 @@ class Runtime(Protocol):
         """float32 [N, 3, H, W] -> float32 [N, K]."""
 
 
-def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
+def load_network(weights: Path | Weights, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
     """Rebuilds a trained network, in evaluation mode, and says what the file gave.
 
     Raises:
@@ -40,7 +41,7 @@ def load_network(path: Path, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadRep
     from ppcls_lite.weights.load import load_weights
 
     network = network_of(info)
-    report = load_weights(network, path)
+    report = load_weights(network, weights)
     network.eval()
     return network, report
 

@@ -8,10 +8,10 @@ from ppcls_lite import verbs
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.simulator import load_planar
 from ppcls_lite.data.preprocess import Preprocess, find_images
-from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import OnnxRuntime, load_network
+from ppcls_lite.weights.description import save_weights
 
 SPEC = Preprocess(36, 32)
 FAMILIES = [

@@ -17,11 +17,11 @@ from ppcls_lite.benchmark.machine import Limits, machine
 from ppcls_lite.benchmark.peers import Measured, Peer, measure, percentile
 from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.engine.evaluate import AGREEMENT
 from ppcls_lite.environment import SPINS
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.description import save_weights
 
 # A competitor that writes down when it works, and has the misfortunes it is told to have.
 SCRIPT = """

@@ -14,6 +14,7 @@ from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.load import load_weights
 
@@ -196,10 +197,10 @@ def test_what_is_no_weights_file_is_named(tmp_path, data):
 def test_bare_weights_tell_their_class_count(tmp_path):
     state = create_model("mnasnet0_5", 11).state_dict()
     paddle.save(dict(sorted(state.items())), str(tmp_path / "bare.pdparams"))  # no head at its end
-    info = checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet0_5")
+    info = find_weights(tmp_path / "bare.pdparams", "mnasnet0_5").info
     assert (info.name, info.num_classes, info.classes) == ("mnasnet0_5", 11, ())
     with pytest.raises(UserError, match=r"bare\.pdparams and the model differ") as caught:
-        checkpoint.read_model_info(tmp_path / "bare.pdparams", "mnasnet1_0")
+        _ = find_weights(tmp_path / "bare.pdparams", "mnasnet1_0").info
     assert caught.value.hint == "--model mnasnet0_5"
     with pytest.raises(UserError, match=r"no bare\.json"):
         checkpoint.load_checkpoint(tmp_path / "bare.pdparams")

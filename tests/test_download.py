@@ -106,6 +106,13 @@ def server(tmp_path, monkeypatch):
     server.server_close()
 
 
+def fetched(tag):
+    """The file on disk, which is also what was read of it."""
+    content = fetch(tag)
+    assert content.path.read_bytes() == content.data
+    return content.path
+
+
 def tag_at(base, digest=f"sha256:{SHA256[:8]}", file="weights.pdparams"):
     return WeightTag("m", "t", f"{base}/{file}", digest, "", Preprocess(), None, None, "a test")
 
@@ -119,9 +126,9 @@ def cached(tmp_path):
 
 
 def test_downloads_once_and_says_what_it_checked(server, tmp_path, capfd):
-    path = fetch(tag_of(server))
+    path = fetched(tag_of(server))
     assert path == tmp_path / "cache/weights.pdparams" and path.read_bytes() == DATA
-    assert fetch(tag_of(server)) == path and len(server.seen) == 1
+    assert fetched(tag_of(server)) == path and len(server.seen) == 1
     said = capfd.readouterr()
     assert said.out == ""  # stdout belongs to the command
     assert "(0.4 MB)" in said.err and f"(sha256 {SHA256[:8]} as published)" in said.err
@@ -130,15 +137,15 @@ def test_downloads_once_and_says_what_it_checked(server, tmp_path, capfd):
 
 @pytest.mark.parametrize("digest", [f"md5:{hashlib.md5(DATA).hexdigest()}", f"sha256:{SHA256}"])
 def test_whole_digests_of_both_kinds(server, digest):
-    assert fetch(tag_of(server, digest)).read_bytes() == DATA
+    assert fetched(tag_of(server, digest)).read_bytes() == DATA
 
 
 def test_without_a_published_hash_it_says_so_and_still_wants_weights(server, tmp_path, capfd):
     server.script = ["page"]
     with pytest.raises(UserError, match="begins with b'<!DOCTYPE html"):
-        fetch(tag_of(server, None))
+        fetched(tag_of(server, None))
     assert cached(tmp_path) == ["weights.pdparams.version"]
-    assert fetch(tag_of(server, None)).read_bytes() == DATA
+    assert fetched(tag_of(server, None)).read_bytes() == DATA
     assert "not verified: no published hash" in capfd.readouterr().err
 
 
@@ -157,7 +164,7 @@ def test_without_a_published_hash_it_says_so_and_still_wants_weights(server, tmp
 )
 def test_passing_troubles_pass(server, tmp_path, script, ranges):
     server.script = list(script)
-    assert fetch(tag_of(server)).read_bytes() == DATA
+    assert fetched(tag_of(server)).read_bytes() == DATA
     assert not server.script and sum(r is not None for _, r, _ in server.seen) == ranges
     assert cached(tmp_path) == ["weights.pdparams"]
 
@@ -178,11 +185,11 @@ def test_passing_troubles_pass(server, tmp_path, script, ranges):
 def test_lasting_troubles_are_one_message_and_leave_no_weights(server, tmp_path, script, message):
     server.script = list(script)
     with pytest.raises(UserError, match=message) as caught:
-        fetch(tag_of(server))
+        fetched(tag_of(server))
     target = tmp_path / "cache/weights.pdparams"
     assert tag_of(server).url in caught.value.message and str(target) in caught.value.hint
     assert len(server.seen) == len(script) and not target.exists()
-    assert fetch(tag_of(server)).read_bytes() == DATA  # and does not stand in its own way
+    assert fetched(tag_of(server)).read_bytes() == DATA  # and does not stand in its own way
 
 
 def test_without_a_network_it_says_where_to_put_the_file(server, tmp_path):
@@ -190,12 +197,12 @@ def test_without_a_network_it_says_where_to_put_the_file(server, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError, match="Connection refused") as caught:
-        fetch(tag)
+        fetched(tag)
     target = tmp_path / "cache/weights.pdparams"
     assert "urllib3" not in caught.value.message and "HTTP" not in caught.value.message
     assert str(caught.value).count(tag.url) == 1 and f"put it at {target}" in caught.value.hint
     target.write_bytes(DATA)  # by hand
-    assert fetch(tag) == target
+    assert fetched(tag) == target
 
 
 def leave_part(tmp_path, data, etag='"one"'):
@@ -207,13 +214,13 @@ def leave_part(tmp_path, data, etag='"one"'):
 
 def test_a_part_of_another_version_is_not_continued(server, tmp_path):
     leave_part(tmp_path, OTHER[:200_000], '"zero"')
-    assert fetch(tag_of(server, None)).read_bytes() == DATA
+    assert fetched(tag_of(server, None)).read_bytes() == DATA
     assert server.seen == [("/weights.pdparams", "bytes=200000-", '"zero"')]
 
 
 def test_a_spoilt_part_gets_a_second_chance(server, tmp_path):
     leave_part(tmp_path, bytes(1000))
-    assert fetch(tag_of(server)).read_bytes() == DATA
+    assert fetched(tag_of(server)).read_bytes() == DATA
     assert [r for _, r, _ in server.seen] == ["bytes=1000-", None]
 
 
@@ -228,14 +235,14 @@ def test_another_range_than_asked_for_is_not_appended(server, tmp_path):
 
 def test_a_part_that_is_whole_is_kept(server, tmp_path):
     leave_part(tmp_path, DATA)
-    assert fetch(tag_of(server)).read_bytes() == DATA
+    assert fetched(tag_of(server)).read_bytes() == DATA
     assert len(server.seen) == 1  # answered 416
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"one"'])
 def test_without_a_version_that_stands_for_the_bytes_nothing_is_continued(server, etag):
     server.etag, server.script = etag, ["cut"]
-    assert fetch(tag_of(server)).read_bytes() == DATA
+    assert fetched(tag_of(server)).read_bytes() == DATA
     assert [r for _, r, _ in server.seen] == [None, None]
 
 
@@ -244,21 +251,21 @@ def test_a_wrong_file_in_the_cache_is_named_and_not_replaced(server, tmp_path):
     target.parent.mkdir()
     target.write_bytes(OTHER)
     with pytest.raises(UserError, match=r"is not the file of m\.t") as caught:
-        fetch(tag_of(server))
+        fetched(tag_of(server))
     assert caught.value.hint == f"rm {target}" and target.read_bytes() == OTHER
     assert not server.seen
 
 
 def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
-    path = fetch(tag_of(server))
+    path = fetched(tag_of(server))
     before = sorted(path.parent.iterdir())
     path.parent.chmod(0o500)
-    assert fetch(tag_of(server)) == path  # needs no lock
+    assert fetched(tag_of(server)) == path  # needs no lock
     path.parent.chmod(0o700)
     assert sorted(path.parent.iterdir()) == before
     monkeypatch.setenv("PPCLS_LITE_HOME", str(path / "below a file"))
     with pytest.raises(UserError, match=r"cannot be kept in .*: Not a directory") as caught:
-        fetch(tag_of(server))
+        fetched(tag_of(server))
     assert "PPCLS_LITE_HOME" in caught.value.hint
 
 
@@ -268,7 +275,7 @@ def test_a_full_disk(server, tmp_path):
     (tmp_path / "cache/weights.pdparams.part").symlink_to("/dev/full")
     (tmp_path / "cache/weights.pdparams.version").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"cannot be kept in .*: No space left on device"):
-        fetch(tag_of(server))
+        fetched(tag_of(server))
 
 
 def test_the_folder_of_the_cache(monkeypatch, tmp_path):
@@ -285,7 +292,7 @@ def test_the_folder_of_the_cache(monkeypatch, tmp_path):
 def test_the_proxy_of_the_environment_is_used(server, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     tag = tag_at("http://weights.invalid/models")  # no such host: only the proxy can answer
-    assert fetch(tag).read_bytes() == DATA
+    assert fetched(tag).read_bytes() == DATA
     assert server.seen[0][0] == "http://weights.invalid/models/weights.pdparams"
 
 
@@ -294,7 +301,7 @@ import sys
 from ppcls_lite.weights.published import fetch
 from ppcls_lite.weights.tags import WeightTag
 from ppcls_lite.data.preprocess import Preprocess
-print(fetch(WeightTag("m", "t", sys.argv[1], sys.argv[2], "", Preprocess(), None, None, "")))
+print(fetch(WeightTag("m", "t", sys.argv[1], sys.argv[2], "", Preprocess(), None, None, "")).path)
 """
 
 
@@ -324,7 +331,7 @@ def test_a_killed_download_holds_nobody_up_and_goes_on(server, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     had = part.stat().st_size
-    assert fetch(tag_of(server)).read_bytes() == DATA
+    assert fetched(tag_of(server)).read_bytes() == DATA
     assert server.seen[-1] == ("/weights.pdparams", f"bytes={had}-", '"one"')
 
 

@@ -13,7 +13,6 @@ from ppcls_lite import cli, create_model
 from ppcls_lite.config import QuantizeConfig
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.engine.checkpoint import save_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.qdq import ARITHMETIC, float_graph, insert_qdq
 from ppcls_lite.model_info import ModelInfo
@@ -21,6 +20,7 @@ from ppcls_lite.quantize import finetune
 from ppcls_lite.quantize.autograd import PaddleGraph
 from ppcls_lite.quantize.recipe import Recipe, logits, quantize, score, thresholds_of
 from ppcls_lite.quantize.scaling import plant_outliers
+from ppcls_lite.weights.description import save_weights
 
 TAG = "mobilenet_v3_small.clothing10"
 SIDE = 64  # pixels; the network's own are too slow to train at here

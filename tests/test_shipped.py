@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run_tool
 
-from ppcls_lite.engine.checkpoint import read_json
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.tags import WEIGHTS
 
 SHIPPED = [tag for tag in WEIGHTS if tag.shipped]
@@ -19,8 +18,8 @@ CARD = (ROOT / "ppcls_lite/pretrained/README.md").read_text()
 @pytest.mark.parametrize("tag", SHIPPED, ids=str)
 def test_it_is_whole_and_knows_its_classes(tag, monkeypatch, tmp_path):
     monkeypatch.setenv("PPCLS_LITE_HOME", str(tmp_path / "nothing"))
-    path = pretrained_file(str(tag))
-    assert path.is_file() and read_json(path)["name"] == tag.model  # the hash agrees
+    weights = find_weights(str(tag))
+    assert weights.path.is_file() and weights.description["name"] == tag.model  # the hash agrees
     done = run_tool(
         "tools/predict.py", f"--pretrained={tag}", "--img-path=test_images/chelsea.jpg", "--json"
     )

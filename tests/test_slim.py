@@ -17,7 +17,6 @@ from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import softmax
 from ppcls_lite.deploy.verify import check_images
-from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer import parameter_groups
@@ -26,6 +25,7 @@ from ppcls_lite.slim import fpgm
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.slim.onnx_qdq import to_qdq
 from ppcls_lite.slim.pact import PactConv2D, PactLinear, quantize_activation, quantize_weight
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.load import load_weights
 
@@ -298,7 +298,7 @@ def test_quantize_refuses_what_is_int8_already(quantized, pictures, tmp_path):
 def test_a_pruned_checkpoint_is_smaller_everywhere(pruned, straight, pictures):
     out, printed = pruned
     weights = out / "latest.pdparams"
-    expanded = read_model_info(weights, None).overrides["expanded"]
+    expanded = find_weights(weights).info.overrides["expanded"]
     assert expanded == [8, 28, 34, 34, 84, 84, 45, 50, 101, 202, 202]
     assert "features.2          40 -> 28" in printed
     sidecar = export_model(weights, out / "exported", formats=["onnx"])
@@ -310,7 +310,7 @@ def test_a_pruned_checkpoint_is_smaller_everywhere(pruned, straight, pictures):
     assert np.abs(onnx_answers(out / "exported", images) - expected).max() <= 1e-5
     resumed = run_tool("train.py", "--resume", weights, "--epochs=2")
     assert resumed.returncode == 0, resumed.stderr
-    assert read_model_info(weights, None).overrides["expanded"] == expanded  # not pruned again
+    assert find_weights(weights).info.overrides["expanded"] == expanded  # not pruned again
     again = run_tool("train.py", "--resume", weights, "--epochs=3", "--fpgm-ratio=0.5")
     assert again.returncode == 2 and "before the first step only" in again.stderr
 

@@ -16,12 +16,13 @@ from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
 from ppcls_lite.accelerator.labels import is_imagenet, synset_names, val_label_lines
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
+from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256
 from ppcls_lite.graph import INPUT_NAME
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import Weights, find_weights
 
 HW_CONFIG: dict[str, Any] = {
     "model": {"batch_size": "1", "idma": "0"},
@@ -96,13 +97,9 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
 def _fill(work: Path, request: Request) -> dict[str, Any]:
     (work / "onnx").mkdir()
     draft = work / "onnx/network.onnx"
+    weights = find_weights(request.pretrained, request.model, request.num_classes)
     sidecar = write_onnx(
-        request.pretrained,
-        draft,
-        model=request.model,
-        num_classes=request.num_classes,
-        opset_version=request.opset_version,
-        image_size=request.image_size,
+        weights, draft, opset_version=request.opset_version, image_size=request.image_size
     )
     info = sidecar.info
     name = info.name
@@ -127,7 +124,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "preprocess": info.preprocess.to_dict(),
         "onnx": {"file": str(file.relative_to(work)), "opset": request.opset_version}
         | {"input": INPUT_NAME, "softmax": False},
-        "fp32_accuracy": _accuracy(request),
+        "fp32_accuracy": _accuracy(weights),
         "verification": sidecar.verification,
         "calibration": calibration,
         "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
@@ -147,17 +144,12 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
 
 def source(model: str) -> str:
     """Whose network it is, as the documents' file names begin: timm, torchvision, ppcls ..."""
-    from ppcls_lite.arch.zoo import model_spec  # imports paddle
-
     return model_spec(model).source
 
 
-def _accuracy(request: Request) -> dict[str, float] | None:
+def _accuracy(weights: Weights) -> dict[str, float] | None:
     """What the checkpoint's own evaluation found; None when it never had one."""
-    from ppcls_lite.engine.checkpoint import read_json  # imports paddle
-
-    state = read_json(pretrained_file(request.pretrained, request.model))
-    return (state or {}).get("metrics") or None
+    return (weights.description or {}).get("metrics") or None
 
 
 def _write_build(work: Path, info: ModelInfo, request: Request) -> None:

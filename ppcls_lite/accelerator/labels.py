@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from ppcls_lite.engine.checkpoint import imagenet_names
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.description import imagenet_names
 
 WNID_FILE = Path("labels/wnid.json")  # of a bundle
 

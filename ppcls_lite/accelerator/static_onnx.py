@@ -11,24 +11,17 @@ from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.runtimes import OnnxRuntime
+from ppcls_lite.weights.find import Weights
 
 
 def write_onnx(
-    pretrained: str | Path,
-    file: Path,
-    *,
-    model: str | None,
-    num_classes: int | None,
-    opset_version: int,
-    image_size: int | None,
+    weights: Weights, file: Path, *, opset_version: int, image_size: int | None
 ) -> Sidecar:
     """Writes a network as the accelerator's compiler wants it: input `input` [1, 3, H, W], logits.
 
     Args:
-        pretrained: a checkpoint, weights of any framework, or the tag of published ones.
+        weights: what `find_weights` found.
         file: the ONNX file to write.
-        model: network to assume for weights without a JSON.
-        num_classes: K to assume for such weights; None takes it from them.
         opset_version: 10 or 11; the documents have no network above.
         image_size: H and W; None takes the checkpoint's.
 
@@ -40,14 +33,12 @@ def write_onnx(
     """
     with tempfile.TemporaryDirectory(prefix="ppcls-accelerator-") as temporary:
         sidecar = export_model(
-            pretrained,
+            weights,
             Path(temporary),
             formats=("onnx",),
             opset_version=opset_version,
             image_size=image_size,
             softmax_inside=False,
-            model=model,
-            num_classes=num_classes,
         )
         exported = Path(temporary) / "inference.onnx"
         graph = onnx.load(str(exported))
@@ -64,8 +55,8 @@ def write_onnx(
     if difference > checks["limit"] or not all(row["passed"] for row in checks["files"].values()):
         file.unlink()
         raise UserError(
-            f"the ONNX file of {pretrained} disagrees with the trained network (largest difference"
-            f" allowed: {checks['limit']:.1e}); it was not written",
+            f"the ONNX file of {weights.path} disagrees with the trained network (largest"
+            f" difference allowed: {checks['limit']:.1e}); it was not written",
             "another --opset-version",
         )
     return sidecar

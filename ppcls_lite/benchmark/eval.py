@@ -24,14 +24,14 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     config.require("data_path")
     found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
-        weights, info = weights_of(config, Path(folder))
+        weights = weights_of(config, Path(folder))
         exported = Path(folder) / "onnx"
         if importlib.util.find_spec("openvino"):
             say("exporting")
-            export_model(weights, exported, formats=["onnx"], softmax_inside=False, model=info.name)
+            export_model(weights, exported, formats=["onnx"], softmax_inside=False)
         shared = {
             "kind": "eval", "data": str(Path(config.data_path or "").resolve()),
-            "weights": str(weights.resolve()), "info": info.to_dict(),
+            "weights": str(weights.path.resolve()), "info": weights.info.to_dict(),
             "file": str(exported / "inference.onnx"),
         }  # fmt: skip
         for batch_size in config.batch_size:

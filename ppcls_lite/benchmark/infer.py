@@ -46,24 +46,23 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
-        weights, info = weights_of(config, Path(folder))
+        weights = weights_of(config, Path(folder))
+        path, info = weights.path, weights.info
         for size in config.size:
             say(f"exporting at {size} pixels")
             work = Path(folder) / str(size)
-            sidecar = export_model(
-                weights, work, image_size=size, softmax_inside=False, model=info.name
-            )
+            sidecar = export_model(weights, work, image_size=size, softmax_inside=False)
             np.save(work / "images.npy", pictures(config, sidecar.info))
-            problems = int8_files(config, weights, info, size, work, say)
+            problems = int8_files(config, path, info, size, work, say)
             answered: dict[str, dict[str, Any]] = {}
             for batch_size in config.batch_size:
                 for threads in config.threads:
                     group = [
-                        peer(choice, weights, sidecar.info, work, batch_size, threads, not answered)
+                        peer(choice, path, sidecar.info, work, batch_size, threads, not answered)
                         for choice in ENGINES
                     ]
                     results = measure(group, config.rounds, config.steps or 20, say, problems)
-                    answered = answered or compare(results, work, weights)
+                    answered = answered or compare(results, work, path)
                     found += [finished(r, answered, size, batch_size) for r in results]
     return found, {}
 

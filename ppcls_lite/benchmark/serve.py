@@ -69,10 +69,10 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     found: list[dict[str, Any]] = []
     workers = str(config.workers[0] or cpu_cores())
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
-        weights, info = weights_of(config, Path(folder))
+        weights = weights_of(config, Path(folder))
         say("exporting")
         export = Path(folder) / "export"
-        export_model(weights, export, formats=["onnx"], model=info.name)
+        export_model(weights, export, formats=["onnx"])
         requests = [request_bytes("localhost", PATH, body) for body in bodies(config)]
         python = shlex.quote(sys.executable)
         ours = f"{python} -m ppcls_lite serve {{folder}} --port {{port}} --workers {workers}"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.config import AverageConfig
-from ppcls_lite.engine.checkpoint import read_model_info, save_weights
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
-from ppcls_lite.weights.formats import read_weights
+from ppcls_lite.weights.description import save_weights
+from ppcls_lite.weights.find import find_weights
 
 
 def run(config: AverageConfig) -> int:
@@ -22,17 +22,19 @@ def run(config: AverageConfig) -> int:
     paths = found(config.checkpoints)
     if out in paths:
         raise UserError(f"--out {out} is one of the checkpoints", "give the mean another name")
-    infos = [read_model_info(path, config.model, config.num_classes) for path in paths]
-    for path, info in zip(paths, infos, strict=True):
-        if info != infos[0]:
+    weights = [find_weights(path, config.model, config.num_classes) for path in paths]
+    info = weights[0].info
+    for other in weights:
+        if other.info != info:
             raise UserError(
-                f"{path} is of another network, other classes or other pictures than {paths[0]}",
+                f"{other.path} is of another network, other classes or other pictures than"
+                f" {paths[0]}",
                 "give checkpoints of one run",
             )
-    mean = average([read_weights(path) for path in paths])
-    save_weights(out, mean, infos[0], {"averaged": [str(path) for path in paths]})
+    mean = average([each.arrays for each in weights])
+    save_weights(out, mean, info, {"averaged": [str(path) for path in paths]})
     print(f"averaged {', '.join(map(str, paths))}")
-    print(f"wrote {out}: the mean of {len(paths)} checkpoints of {infos[0].name}")
+    print(f"wrote {out}: the mean of {len(paths)} checkpoints of {info.name}")
     print(f"next: {command('train', '--test-only', '--pretrained', out, '--data-path', 'DATA')}")
     return 0
 

@@ -1,6 +1,5 @@
 """`tools/compare.py`: one set of pictures through a checkpoint and every file made from it."""
 
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.runtimes import is_installed
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import Weights, find_weights
 
 MODEL_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
 REPEATS = 20
@@ -43,21 +42,20 @@ def run(config: CompareConfig) -> int:
         1 when a file disagrees with the checkpoint on a class, else 0.
     """
     config.require("pretrained", "exported", "img_path")
-    weights, folder = pretrained_file(config.pretrained, config.model), Path(config.exported)
+    weights = find_weights(config.pretrained, config.model, config.num_classes)
+    folder = Path(config.exported)
     files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
     if not files:
         raise UserError(
             f"--exported {folder} holds none of {', '.join(MODEL_FILES)}",
-            command("export_model", "--pretrained", weights, "--save-inference-dir", folder),
+            command("export_model", "--pretrained", weights.path, "--save-inference-dir", folder),
         )
     pictures = find_images(config.img_path)
     reference: np.ndarray | None = None
     rows = []
-    runs = [(weights, "dygraph"), *((file, engine) for file in files for engine in engines(file))]
-    for file, engine in runs:
-        predictor = Predictor(
-            file, engine, device="cpu", model=config.model, num_classes=config.num_classes
-        )
+    of_files = [(find_weights(file), engine) for file in files for engine in engines(file)]
+    for found, engine in [(weights, "dygraph"), *of_files]:
+        file, predictor = found.path, Predictor(found, engine, device="cpu")
         probs = np.concatenate([answer(predictor, picture) for picture in pictures])  # [N, K]
         reference = probs if reference is None else reference
         best = int(probs[0].argmax())
@@ -106,15 +104,13 @@ def params_size(file: Path) -> int:
     return params.stat().st_size if file.suffix in (".pdmodel", ".json") else 0
 
 
-def table(rows: list[Row], count: int, weights: Path) -> list[str]:
+def table(rows: list[Row], count: int, weights: Weights) -> list[str]:
     """Returns the lines of the report."""
     lines = []
-    twin = weights.with_suffix(".json")
-    if twin.is_file():
-        metrics = json.loads(twin.read_bytes())["metrics"]
-        if metrics:  # none before the first evaluation
-            scores = f"top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f}"
-            lines.append(f"val {scores}  ({weights})")
+    metrics = (weights.description or {}).get("metrics")
+    if metrics:  # none before the first evaluation
+        scores = f"top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f}"
+        lines.append(f"val {scores}  ({weights.path})")
     lines.append(
         f"{'file':<20}{'engine':<18}{'first picture':<22}{'probability':>12}"
         f"{'largest diff.':>15}{'same class':>12}{'ms':>7}{'MB':>7}"
@@ -134,6 +130,6 @@ def table(rows: list[Row], count: int, weights: Path) -> list[str]:
     return [
         *lines,
         f"\nnext: {command('predict', '--pretrained', folder, '--img-path', 'YOUR_PICTURES')}",
-        f"      {command('train', '--pretrained', weights, *again)}",
+        f"      {command('train', '--pretrained', weights.path, *again)}",
         f"      {command('list_models')}",
     ]

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 from ppcls_lite.config import ConvertConfig
-from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
-from ppcls_lite.weights.formats import open_weights
+from ppcls_lite.weights.description import DESCRIBED, save_weights
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.mapping import from_ours, to_ours
-from ppcls_lite.weights.published import pretrained_file
-from ppcls_lite.weights.tags import tag_of_file
 from ppcls_lite.weights.writing import SUFFIXES, write_weights
 
 
@@ -25,23 +23,22 @@ def run(config: ConvertConfig) -> int:
             " and .npz for any; .pth is not written, because reading one may run code",
             f"--out {out.with_suffix('.safetensors' if is_for_torch else '.pdparams')}",
         )
-    path = pretrained_file(config.weights, config.model)
-    says_what_it_is = tag_of_file(path) is not None or checkpoint.read_json(path) is not None
-    if config.model is None and not says_what_it_is:
+    weights = find_weights(config.weights, config.model)
+    path = weights.path
+    if config.model is None and weights.tag is None and weights.description is None:
         raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
-    file = open_weights(path)
-    info = checkpoint.read_model_info(path, config.model)
+    info = weights.info
     model = network_of(info)
-    ours, layout = to_ours(file.arrays, model, label=str(path))
-    described = config.to == "ours" and out.suffix in checkpoint.DESCRIBED
+    ours, layout = to_ours(weights.arrays, model, label=str(path))
+    described = config.to == "ours" and out.suffix in DESCRIBED
     if described:
-        checkpoint.save_weights(out, ours, info)
+        save_weights(out, ours, info)
         print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_weights(out, from_ours(ours, model, config.to))
     print(
-        f"{path}{file.choice()}: {len(ours)} tensors of {info.name}, {info.num_classes} classes,"
-        f" in the layout {layout}"
+        f"{path}{weights.file.choice()}: {len(ours)} tensors of {info.name}, {info.num_classes}"
+        f" classes, in the layout {layout}"
     )
     print(f"wrote {out} in the layout {config.to}")
     if described:

@@ -7,6 +7,7 @@ from ppcls_lite.arch.zoo import list_models, model_spec
 from ppcls_lite.config import TimmTorchvisionConfig
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
+from ppcls_lite.weights.find import find_weights
 
 OPSET = 11  # the original's
 
@@ -25,14 +26,8 @@ def run(config: TimmTorchvisionConfig) -> int:
             command("list_models", "--source", config.model_library),
         )
     file = Path(config.save_dir) / f"{config.model_name}_{config.size}.onnx"
-    sidecar = write_onnx(
-        config.pretrained_weights,
-        file,
-        model=config.model_name,
-        num_classes=None,
-        opset_version=OPSET,
-        image_size=config.size,
-    )
+    weights = find_weights(config.pretrained_weights or "", config.model_name)
+    sidecar = write_onnx(weights, file, opset_version=OPSET, image_size=config.size)
     classes = sidecar.info.num_classes
     print(f"wrote {file}: input `input` [1, 3, {config.size}, {config.size}], {classes} logits")
     return 0

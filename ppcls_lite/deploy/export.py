@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import scaled
@@ -27,10 +27,7 @@ from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import load_network
 from ppcls_lite.version import __version__
-from ppcls_lite.weights.published import pretrained_file
-
-if TYPE_CHECKING:
-    pass
+from ppcls_lite.weights.find import Weights, find_weights
 
 # Files of a format; the model file is the first.
 FORMATS = {
@@ -43,7 +40,7 @@ INT8_OPSET = 13  # DequantizeLinear has a scale per channel since then
 
 
 def export_model(
-    pretrained: str | Path,
+    pretrained: str | Path | Weights,
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
@@ -57,7 +54,8 @@ def export_model(
     """Writes a checkpoint in the formats asked for and compares each with the trained network.
 
     Args:
-        pretrained: a checkpoint, weights of any framework, or a tag of published ones.
+        pretrained: a checkpoint, weights of any framework, a tag of published ones, or weights that
+            were found already.
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
         opset_version: of the ONNX file; None is 10, or 13 for a quantized network.
@@ -77,11 +75,10 @@ def export_model(
     _check_request(folder, formats)
     paddle = load_paddle()
     # Not at the top of the file: it imports paddle, which load_paddle must do first.
-    from ppcls_lite.engine.checkpoint import read_model_info
     from ppcls_lite.slim.int8 import deployable
 
-    pretrained = pretrained_file(pretrained, model)
-    info = read_model_info(pretrained, model, num_classes)
+    weights = find_weights(pretrained, model, num_classes)
+    info = weights.info
     opset_version = _opset(opset_version, info)
     size = image_size or info.preprocess.crop_size
     info = replace(info, preprocess=scaled(info.preprocess, size))
@@ -89,17 +86,17 @@ def export_model(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
-            network, _ = load_network(pretrained, info)
+            network, _ = load_network(weights, info)
             graph = StaticGraph(deployable(network, info), size, softmax_inside)
             graph.save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
-            _convert_in_child(pretrained, info, work, formats, opset_version, softmax_inside)
+            _convert_in_child(weights.path, info, work, formats, opset_version, softmax_inside)
         model_files = [work / FORMATS[format_][0] for format_ in formats]
         outputs, checks = verify(network, info, model_files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
         sidecar = Sidecar(
             info=info,
-            source={"file": pretrained.name, "sha256": file_sha256(pretrained)},
+            source={"file": weights.path.name, "sha256": weights.sha256},
             input={"name": INPUT_NAME, "shape": [-1, 3, size, size], "dtype": "float32"},
             outputs=outputs,
             files={name: _describe(work / name, opset_version) for name in names},

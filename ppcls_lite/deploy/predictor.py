@@ -22,8 +22,7 @@ from ppcls_lite.runtimes import (
     import_engine,
     load_network,
 )
-from ppcls_lite.weights.published import pretrained_file
-from ppcls_lite.weights.tags import tag_of_file
+from ppcls_lite.weights.find import Weights, find_weights
 
 Picture = str | Path | Image.Image | np.ndarray
 
@@ -50,7 +49,8 @@ class Predictor:
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
-            at first use), an export folder, or a file in it (.pdmodel, .json, .onnx).
+            at first use), an export folder, or a file in it (.pdmodel, .json, .onnx); or weights
+            that were found already.
         engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
             a folder it takes the fastest that agreed when it was exported (`choose.find_model`).
         device: auto, cpu or gpu.
@@ -71,36 +71,32 @@ class Predictor:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Weights,
         engine: str = "auto",
         device: str = "auto",
         batch_size: int = 32,
         model: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        found = find_model(pretrained_file(path, model), engine, device)
+        weights = find_weights(path, model, num_classes)
+        found = find_model(weights.path, engine, device)
         self.engine, file, self.choice = found.engine, found.file, found.why
         self.batch_size = batch_size
         self.note = ""
         self._run: Runtime
         if self.engine == "dygraph":
-            self._open_weights(file, device, model, num_classes)
+            self._open_weights(weights, device)
         else:
             self._open_export(file, device)
 
-    def _open_weights(
-        self, file: Path, device: str, model: str | None, num_classes: int | None
-    ) -> None:
+    def _open_weights(self, weights: Weights, device: str) -> None:
         import_engine("paddle", "paddlepaddle")
-        # Not at the top of the file: it imports paddle, which an exported ONNX model does without.
-        from ppcls_lite.engine.checkpoint import read_json, read_model_info
-
-        self.info = read_model_info(file, model, num_classes)
-        network, report = load_network(file, self.info)
+        self.info = weights.info
+        network, report = load_network(weights, self.info)
         self._run = DygraphRuntime(network, device)
         self.has_softmax = False
-        if read_json(file) is None:
-            self.note = _assumed(file, self.info) + report.choice
+        if weights.description is None:
+            self.note = _assumed(weights) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
@@ -182,13 +178,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exp / exp.sum(axis=1, keepdims=True)
 
 
-def _assumed(file: Path, info: ModelInfo) -> str:
+def _assumed(weights: Weights) -> str:
     """Says what was taken for granted of weights without a JSON, in one sentence."""
+    info, tag = weights.info, weights.tag
     names = "ImageNet's" if info.classes else "unknown"
-    tag = tag_of_file(file)
     known = tag is not None and tag.model == info.name
     says = f"has the name of {tag}" if known else "does not say what it is"
-    return f"{file} {says}: assuming {info.name} and {info.preprocess}; class names are {names}"
+    assuming = f"assuming {info.name} and {info.preprocess}; class names are {names}"
+    return f"{weights.path} {says}: {assuming}"
 
 
 def scaled(spec: Preprocess, crop_size: int) -> Preprocess:

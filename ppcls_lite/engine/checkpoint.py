@@ -15,23 +15,20 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 
-from ppcls_lite.config import DEFAULT_MODEL
-from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256, write_atomically
+from ppcls_lite.files import FileContent, file_sha256, write_atomically
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.description import described_info, other_version, read_description
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.formats import read_weights
-from ppcls_lite.weights.tags import tag_of_file, tags_of
-from ppcls_lite.weights.writing import write_weights
 
 PARTS = (".pdparams", ".pdopt", ".json")
-DESCRIBED = (".pdparams", ".safetensors")  # may have a JSON beside them
 TRAINED = ".trained"
 PEER = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
@@ -117,8 +114,6 @@ def save_checkpoint(
         progress: where the run stands.
         extra: settings, metrics, versions; stored as they are.
     """
-    import paddle
-
     # A complete older checkpoint of this name must not vouch for the new files.
     path.with_suffix(".json").unlink(missing_ok=True)
     hashes = {}
@@ -131,22 +126,6 @@ def save_checkpoint(
     write_atomically(
         path.with_suffix(".json"), (json.dumps(state, indent=1, allow_nan=False) + "\n").encode()
     )
-
-
-def save_weights(
-    path: Path,
-    params: dict[str, np.ndarray],
-    info: ModelInfo,
-    extra: dict[str, Any] | None = None,
-) -> None:
-    """Writes weights to use, not to go on training with, and their JSON with `extra` in it."""
-    path.with_suffix(".json").unlink(missing_ok=True)
-    write_weights(path, params)
-    state = info.to_dict() | {
-        "progress": asdict(Progress()), "metrics": {},
-        "sha256": {path.suffix[1:]: file_sha256(path)},
-    } | (extra or {})  # fmt: skip
-    write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
 
 
 def link_checkpoint(source: Path, target: Path) -> None:
@@ -171,79 +150,11 @@ def remove_checkpoint(path: Path) -> None:
         path.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads the JSON twin of a weights file and checks that the two belong together.
-
-    Returns None when there is no twin.
-
-    Raises:
-        UserError: the twin is damaged or speaks of other weights.
-    """
-    twin = path.with_suffix(".json")
-    if path.suffix not in DESCRIBED or not twin.is_file():
-        return None
-    try:
-        state = json.loads(twin.read_bytes())
-        expected = state["sha256"][path.suffix[1:]]
-    except (ValueError, KeyError, TypeError):
-        if path.suffix != ".pdparams":
-            return None  # other frameworks put other JSON files beside theirs
-        raise UserError(f"{twin} is damaged or is not the description of a checkpoint") from None
-    if path.is_file() and file_sha256(path) != expected:
-        raise UserError(
-            f"{path} and {twin.name} do not belong together (SHA-256 differs)",
-            "copy both files of the checkpoint again",
-        )
-    return state
-
-
 def read_model_info(
     path: str | Path, model: str | None = None, num_classes: int | None = None
 ) -> ModelInfo:
-    """Tells which network a weights file holds.
-
-    Args:
-        path: the weights; the JSON beside them, if any, is believed.
-        model: name to assume for weights without one (document 002's files); None takes the network
-            of the published file of this name, or DEFAULT_MODEL.
-        num_classes: K to assume for weights without a JSON; None counts them in the file.
-
-    Raises:
-        UserError: the twin is damaged, or the weights are to be counted and are not of `model`.
-    """
-    path = Path(path)
-    state = read_json(path)
-    if state is not None:
-        return understood(path, state)[0]
-    tag = tag_of_file(path)
-    model = model or (tag.model if tag else DEFAULT_MODEL)
-    if num_classes is None:
-        from ppcls_lite.weights.mapping import count_classes  # needs paddle; the twin does not
-
-        num_classes = count_classes(read_weights(path), model, label=str(path))
-    # They are fed as they were when published, or as the network's published weights are.
-    tag = tag or next(iter(tags_of(model)), None)
-    preprocess = tag.preprocess if tag else Preprocess()
-    # 1000 classes are taken for ImageNet's.
-    return ModelInfo(model, num_classes, classes=imagenet_names(num_classes), preprocess=preprocess)
-
-
-def imagenet_names(num_classes: int) -> tuple[str, ...]:
-    """Returns ImageNet's class names for a network of 1000 classes, and none for others."""
-    names = resources.files("ppcls_lite.data").joinpath("imagenet_labels.txt").read_text("utf-8")
-    classes = tuple(names.splitlines())
-    return classes if num_classes == len(classes) else ()
-
-
-def understood(path: Path, state: dict[str, Any]) -> tuple[ModelInfo, Progress]:
-    """Returns the parts of a checkpoint's JSON, or raises UserError when they are not there."""
-    try:
-        return ModelInfo.from_dict(state), Progress(**state["progress"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path.with_suffix('.json')} is not of this version ({type(error).__name__}: {error})",
-            f"--pretrained {path} --model NAME, without the .json beside it",
-        ) from None
+    """Deprecated: `find_weights(...).info`."""
+    return find_weights(path, model, num_classes).info
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -253,26 +164,32 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = Path(path)
-    params = read_weights(path)
-    state = read_json(path)
+    weights, optimizer = FileContent(path), FileContent(path.with_suffix(".pdopt"))
+    params = read_weights(weights)
+    state = read_description(weights)
     if state is None:
         raise UserError(
             f"{path} has no {path.stem}.json beside it, so the run cannot be gone on with",
             f"--pretrained {path} starts a new run from these weights",
         )
-    optimizer_file = path.with_suffix(".pdopt")
-    if not optimizer_file.is_file() or file_sha256(optimizer_file) != state["sha256"]["pdopt"]:
-        raise UserError(f"{optimizer_file} is missing or damaged", "resume from another checkpoint")
-    info, progress = understood(path, state)
+    if not optimizer.path.is_file() or optimizer.digest() != state["sha256"]["pdopt"]:
+        raise UserError(f"{optimizer.path} is missing or damaged", "resume from another checkpoint")
     return Checkpoint(
         path,
         params,
-        read_weights(optimizer_file),
-        info,
-        progress,
+        read_weights(optimizer),
+        described_info(path, state),
+        _progress(path, state),
         state.get("config", {}),
         state.get("metrics", {}),
     )
+
+
+def _progress(path: Path, state: dict[str, Any]) -> Progress:
+    try:
+        return Progress(**state["progress"])
+    except (KeyError, TypeError) as error:
+        raise other_version(path, error) from None
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -12,14 +12,13 @@ from ppcls_lite.config import Int8Settings
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
-from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.pictures import choose_pictures, pictures_of
 from ppcls_lite.int8.qdq import float_graph
 from ppcls_lite.program import command
 from ppcls_lite.quantize.recipe import logits
 from ppcls_lite.quantize.scaling import plant_outliers
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import find_weights
 
 OPSET = 11  # the accelerator's, so that layers have the same names here and there
 
@@ -69,17 +68,20 @@ def open_job(
     """
     settings.require("pretrained", "data_path")
     train, val = (open_split(settings.data_path, name) for name in ("train", "val"))
-    _refuse_int8(settings)
+    weights = find_weights(str(settings.pretrained), settings.model, settings.num_classes)
+    if weights.info.quant_skip is not None:
+        raise UserError(
+            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
+            command("export_model", "--pretrained", settings.pretrained),
+        )
     with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
         sidecar = export_model(
-            settings.pretrained,
+            weights,
             Path(temporary),
             formats=("onnx",),
             opset_version=OPSET,
             image_size=settings.img_size,
             softmax_inside=False,
-            model=settings.model,
-            num_classes=settings.num_classes,
         )
         graph = float_graph(Path(temporary) / "inference.onnx")
     classes = len(train.classes)
@@ -112,17 +114,3 @@ def open_job(
         training,
         planted,
     )
-
-
-def _refuse_int8(settings: Int8Settings) -> None:
-    load_paddle()
-    # Not at the top of the file: it imports paddle, which load_paddle must do first.
-    from ppcls_lite.engine.checkpoint import read_model_info
-
-    weights = pretrained_file(str(settings.pretrained), settings.model)
-    info = read_model_info(weights, settings.model, settings.num_classes)
-    if info.quant_skip is not None:
-        raise UserError(
-            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
-            command("export_model", "--pretrained", settings.pretrained),
-        )

@@ -24,7 +24,7 @@ def make_weights(model: str, data_path: str, out: Path) -> None:
     paddle = load_paddle()
     from ppcls_lite.arch.layers import InvertedResidual
     from ppcls_lite.arch.zoo import build_model
-    from ppcls_lite.engine.checkpoint import save_weights
+    from ppcls_lite.weights.description import save_weights
 
     data = open_split(data_path, "train")
     network = build_model(model, num_classes=len(data.classes))

@@ -6,8 +6,8 @@ from typing import Any
 from paddle import nn
 
 from ppcls_lite.arch.zoo import build_model
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.load import load_weights
-from ppcls_lite.weights.published import pretrained_file
 from ppcls_lite.weights.tags import DEFAULT
 
 
@@ -31,5 +31,5 @@ def create_model(
     model = build_model(name, num_classes, **overrides)
     if pretrained:
         source = DEFAULT if pretrained is True else pretrained
-        load_weights(model, pretrained_file(source, name))
+        load_weights(model, find_weights(source, name))
     return model

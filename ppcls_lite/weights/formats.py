@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import FileContent
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused, decode, shaped
@@ -62,12 +63,12 @@ class WeightsFile:
         return f" (weights from {taken} of the file, not from {', '.join(map(repr, self.others))})"
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+def read_weights(source: str | Path | FileContent) -> dict[str, np.ndarray]:
     """Reads the named arrays of a weights file, in any of FORMATS (see `open_weights`)."""
-    return open_weights(path).arrays
+    return open_weights(source).arrays
 
 
-def open_weights(path: str | Path) -> WeightsFile:
+def open_weights(source: str | Path | FileContent) -> WeightsFile:
     """Reads a weights file; its format is told by its first bytes, never by its name.
 
     Values keep their type, except that bfloat16 becomes float32 (Paddle's own files hold
@@ -77,8 +78,9 @@ def open_weights(path: str | Path) -> WeightsFile:
         UserError: the file is missing, damaged, of no known format, holds no arrays, or would
             have to run code.
     """
-    path = Path(path)
-    name, content = _read(path)
+    file = source if isinstance(source, FileContent) else FileContent(Path(source))
+    path = file.path
+    name, content = _read(file)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
     tables = {"": content} | _tables(content)
@@ -88,7 +90,7 @@ def open_weights(path: str | Path) -> WeightsFile:
     container = _choose(path, list(found))
     arrays = found[container]
     # Many names for the same bytes are a few bytes that pretend to be gigabytes.
-    if sum(array.nbytes for array in arrays.values()) > _largest(path.stat().st_size):
+    if sum(array.nbytes for array in arrays.values()) > _largest(len(file.data)):
         raise UserError(f"{path} is damaged: its arrays share their values")
     arrays = {key: np.array(array, order="C") for key, array in _unwrapped(arrays).items()}
     others = tuple(key for key in found if key not in (container, ""))
@@ -135,12 +137,13 @@ def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read(path: Path) -> tuple[str, Any]:
+def _read(file: FileContent) -> tuple[str, Any]:
     """Returns the format and the content."""
+    path = file.path
     if not path.is_file():
         raise UserError(f"no weights file {path}", f"ls {path.parent}")
     try:
-        data = path.read_bytes()
+        data = file.data
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     try:

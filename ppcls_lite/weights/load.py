@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import paddle
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.weights.formats import open_weights
-from ppcls_lite.weights.published import pretrained_file
-
-if TYPE_CHECKING:
-    import paddle
+from ppcls_lite.weights.find import Weights, find_weights
+from ppcls_lite.weights.mapping import THRESHOLD, to_ours
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class LoadReport:
 
 
 def load_weights(
-    model: "paddle.nn.Layer",
-    source: str | Path | Mapping[str, np.ndarray],
+    model: paddle.nn.Layer,
+    source: str | Path | Weights | Mapping[str, np.ndarray],
     *,
     replace_head: bool = False,
 ) -> LoadReport:
@@ -45,8 +42,8 @@ def load_weights(
 
     Args:
         model: the network to fill.
-        source: path of a weights file (see `formats`), tag of published weights (`model.tag`), or
-            the arrays themselves.
+        source: path of a weights file (see `formats`), tag of published weights (`model.tag`),
+            weights that were found already, or the arrays themselves.
         replace_head: when only the last linear layer differs in its number of classes, start it
             afresh (fine-tuning) instead of refusing.
 
@@ -54,17 +51,11 @@ def load_weights(
         UserError: names or shapes differ (the message is a table of every difference), the values
             are no floating-point numbers, or they are of a network that none of ours computes.
     """
-    from ppcls_lite.weights.mapping import (  # needs paddle; reading files does not
-        THRESHOLD,
-        to_ours,
-    )
-
     if isinstance(source, Mapping):
         arrays, label, choice = source, "the weights", ""
     else:
-        path = pretrained_file(source)
-        file = open_weights(path)
-        arrays, label, choice = file.arrays, str(path), file.choice()
+        weights = find_weights(source)
+        arrays, label, choice = weights.arrays, str(weights.path), weights.file.choice()
     ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label)
     if layout == "d-li14":
         raise UserError(
@@ -84,14 +75,12 @@ def load_weights(
     return LoadReport(tuple(ours), fresh, layout, choice)
 
 
-def _start_head(model: "paddle.nn.Layer", names: tuple[str, ...]) -> None:
+def _start_head(model: paddle.nn.Layer, names: tuple[str, ...]) -> None:
     """Gives the fresh last layer small weights, so that its first, random gradients are small.
 
     A network's own start can be far too large behind trained features: EfficientNet's grows as the
     classes get fewer, which gives ten classes a first loss of 4 instead of 2.3.
     """
-    import paddle
-
     values = model.state_dict()
     for name in names:
         shape = values[name].shape
