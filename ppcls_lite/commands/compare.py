@@ -44,7 +44,7 @@ def run(config: CompareConfig) -> int:
     config.require("pretrained", "exported", "img_path")
     weights = find_weights(config.pretrained, config.model, config.num_classes)
     folder = Path(config.exported)
-    files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    files = [find_weights(folder / name) for name in MODEL_FILES if (folder / name).is_file()]
     if not files:
         raise UserError(
             f"--exported {folder} holds none of {', '.join(MODEL_FILES)}",
@@ -53,7 +53,7 @@ def run(config: CompareConfig) -> int:
     pictures = find_images(config.img_path)
     reference: np.ndarray | None = None
     rows = []
-    of_files = [(find_weights(file), engine) for file in files for engine in engines(file)]
+    of_files = [(file, engine) for file in files for engine in engines(file.path)]
     for found, engine in [(weights, "dygraph"), *of_files]:
         file, predictor = found.path, Predictor(found, engine, device="cpu")
         probs = np.concatenate([answer(predictor, picture) for picture in pictures])  # [N, K]

@@ -1,0 +1,128 @@
+"""Every command finds its weights once, opens their file once and hashes it once."""
+
+import hashlib
+import json
+import os
+
+import paddle
+import pytest
+from conftest import ROOT, run_tool
+from golden import formula
+
+from ppcls_lite import create_model
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.deploy.export import export_model
+from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
+from ppcls_lite.model_info import ModelInfo
+
+CLASSES = ("blue", "green", "red")
+INFO = ModelInfo("mobilenet_v3_small", 3, {"width": 0.5}, CLASSES, Preprocess(36, 32))
+OTHER = "MobileNetV3_small_x0_35"
+
+# best.pdparams has a JSON beside it, bare.pdparams none, OTHER.t is a published file in the cache.
+COMMANDS = {
+    "predict": ("best", "--pretrained=@ --img-path=COFFEE"),
+    "predict of bare": ("bare", f"--pretrained=@ --model={OTHER} --img-path=COFFEE"),
+    "predict of a tag": ("published", f"--pretrained={OTHER}.t --img-path=COFFEE"),
+    "export_model": ("best", "--pretrained=@ --save-inference-dir=OUT --format=json"),
+    "export_model of a tag": (
+        "published", f"--pretrained={OTHER}.t --save-inference-dir=OUT --format=json",
+    ),
+    "compare": ("best", "--pretrained=@ --exported=EXPORT --img-path=COFFEE"),
+    "convert_weights": ("best", "@ --to=torchvision --out=OUT.npz"),
+    "convert_weights of bare": ("bare", f"@ --model={OTHER} --to=ours --out=OUT.npz"),
+    "average_checkpoints": ("best", "--checkpoints=@,SECOND --out=OUT.pdparams"),
+    "quantize": (
+        "best",
+        "--pretrained=@ --data-path=DATA --out=OUT --calibration-images=3 --eval-images=3"
+        " --min-agreement=0",
+    ),
+    "export_accelerator": (
+        "best", "--pretrained=@ --data-path=DATA --out=OUT --calibration-images=3"
+    ),
+}  # fmt: skip
+
+# Runs commands one after the other; the last line says what each opened, hashed and resolved.
+COUNTED = """
+import hashlib, json, os, sys
+from collections import Counter
+
+opened, hashed, resolved = Counter(), Counter(), Counter()
+
+def audit(event, args):
+    if event == "open" and isinstance(args[0], str):
+        opened[os.path.basename(args[0])] += 1
+
+def counted_new(name, data=b"", **options):
+    hashed[len(data)] += 1
+    return new(name, data, **options)
+
+def counted_resolve(text, model=None):
+    resolved[os.path.basename(text)] += 1
+    return resolve(text, model)
+
+new, hashlib.new = hashlib.new, counted_new
+hashlib.sha256 = lambda data=b"": counted_new("sha256", data)
+
+from ppcls_lite import verbs
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.weights import find, tags
+
+resolve, find.resolve_pretrained = find.resolve_pretrained, counted_resolve
+asked = json.loads(sys.argv[1])
+tags.WEIGHTS = (tags.WeightTag(*asked["tag"], "", Preprocess(), None, None, "a test"),)
+sys.addaudithook(audit)
+found = {}
+for name, argv in asked["commands"].items():
+    for counter in (opened, hashed, resolved):
+        counter.clear()
+    status = verbs.run(argv[0], argv[1:], argv[0])
+    found[name] = json.loads(json.dumps([status, opened, hashed, resolved]))
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def counted(pictures, tmp_path_factory):
+    """What each of COMMANDS did, and the size of each weights file."""
+    folder = tmp_path_factory.mktemp("once")
+    model = create_model(INFO.name, INFO.num_classes, **INFO.overrides)
+    optimizer = paddle.optimizer.SGD(parameters=model.parameters())
+    for name in ("best", "second"):
+        state, accumulators = model.state_dict(), optimizer.state_dict()
+        path = folder / f"{name}.pdparams"
+        save_checkpoint(path, state, accumulators, INFO, Progress(), {"config": {}, "metrics": {}})
+    state = create_model(OTHER, 3).state_dict()
+    state = {k: paddle.to_tensor(formula.weight(k, tuple(v.shape))) for k, v in state.items()}
+    for name in ("bare", "published"):
+        paddle.save(state, str(folder / f"{name}.pdparams"))
+    export_model(folder / "best.pdparams", folder / "export", formats=["json", "onnx"])
+    commands = {}
+    for number, (name, (weights, flags)) in enumerate(COMMANDS.items()):
+        words = {
+            "@": folder / f"{weights}.pdparams", "SECOND": folder / "second.pdparams",
+            "EXPORT": folder / "export", "OUT": folder / f"out{number}", "DATA": pictures,
+            "COFFEE": ROOT / "test_images/coffee.jpg",
+        }  # fmt: skip
+        for word, value in words.items():
+            flags = flags.replace(word, str(value))
+        commands[name] = [name.split()[0], *flags.split()]
+    digest = hashlib.sha256((folder / "published.pdparams").read_bytes()).hexdigest()
+    tag = [OTHER, "t", "http://weights.invalid/published.pdparams", f"sha256:{digest}"]
+    environment = os.environ | {"PPCLS_LITE_HOME": str(folder)}
+    done = run_tool("-c", COUNTED, json.dumps({"tag": tag, "commands": commands}), env=environment)
+    assert done.returncode == 0, done.stderr
+    sizes = {path.stem: path.stat().st_size for path in folder.glob("*.pdparams")}
+    return json.loads(done.stdout.splitlines()[-1]), sizes
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_found_read_or_hashed_twice(counted, command):
+    found, sizes = counted
+    status, opened, hashed, resolved = found[command]
+    weights = COMMANDS[command][0]
+    assert status == 0
+    assert opened[f"{weights}.pdparams"] == 1
+    assert opened.get(f"{weights}.json", 0) == (weights == "best")
+    assert hashed.get(str(sizes[weights]), 0) <= (2 if "average" in command else 1)  # of two files
+    assert max(resolved.values()) == 1
