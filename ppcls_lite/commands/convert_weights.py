@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import ConvertConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
@@ -10,6 +9,7 @@ from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.formats import open_weights
 from ppcls_lite.weights.mapping import from_ours, to_ours
 from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.settings import ConvertConfig
 from ppcls_lite.weights.tags import tag_of_file
 from ppcls_lite.weights.writing import SUFFIXES, write_weights
 
