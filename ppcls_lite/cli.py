@@ -10,7 +10,7 @@ import functools
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from ppcls_lite.config import Settings
@@ -87,8 +87,20 @@ def make_parser(config: type[Settings], prog: str) -> Parser:
     return parser
 
 
-def parse(config: type[C], argv: list[str], prog: str) -> C:
+def parse(
+    config: type[C],
+    argv: list[str],
+    prog: str,
+    others: Callable[[], Mapping[str, str]] = dict,
+) -> C:
     """Builds the settings of a command from its arguments.
+
+    Args:
+        config: the class of the settings.
+        argv: flags and values.
+        prog: the program's name, for messages.
+        others: gives the names of other commands' settings, and a command that has each. A `-c`
+            file may hold them: they are passed over with one line.
 
     Raises:
         UserError: an unknown flag or key, a value of a wrong type, an impossible combination.
@@ -101,17 +113,16 @@ def parse(config: type[C], argv: list[str], prog: str) -> C:
         if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":
             setattr(namespace, flag.name, rest.pop(0))
     if rest:
-        spelled = "--" + rest[0].lstrip("-").partition("=")[0].replace("_", "-")
-        raise UserError(
-            f"unknown argument {rest[0]}{nearest(spelled, parser._option_string_actions)}",
-            f"{prog} --help",
-        )
+        raise UserError(_unknown(rest[0], parser, others()), f"{prog} --help")
     given = vars(namespace)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for path in given.pop("config"):
-        for name, value, line in read_yaml(path, known):
+        found, passed_over = read_yaml(path, known, others)
+        for name, value, line in found:
             values[name], sources[name] = value, f"{path}:{line}"
+        if passed_over:
+            _say_passed_over(prog, path, passed_over)
     print_config = given.pop("print_config", False)
     for name, text in given.items():
         values[name] = known[name].check(text, known[name].spellings[0])
@@ -121,6 +132,49 @@ def parse(config: type[C], argv: list[str], prog: str) -> C:
         print(to_yaml(settings), end="")
         sys.exit(0)
     return settings
+
+
+def _unknown(argument: str, parser: Parser, others: Mapping[str, str]) -> str:
+    flag = "--" + argument.lstrip("-").partition("=")[0].replace("_", "-")
+    name = flag[2:].replace("-", "_")
+    if argument.startswith("--") and name in others:
+        return f"unknown argument {argument}: {flag} is a setting of {others[name]}"
+    return f"unknown argument {argument}{nearest(flag, parser._option_string_actions)}"
+
+
+def _say_passed_over(prog: str, path: str, names: list[str]) -> None:
+    print(f"{prog}: {path}: passed over, not of this command: {', '.join(names)}", file=sys.stderr)
+
+
+def narrowed(settings: Settings, config: type[C], prog: str, when: str) -> C:
+    """Returns the settings of a command that reads fewer.
+
+    What a file set beyond them is passed over with a line.
+
+    Args:
+        settings: as parsed.
+        config: the class of the smaller ones.
+        prog: the program's name, for messages.
+        when: the flag that chooses the other command.
+
+    Raises:
+        UserError: the command line sets one that the command does not read.
+    """
+    known = flags(config)
+    beyond: dict[str, list[str]] = {}
+    for name in [n for n in settings.sources if n not in known and f"--{_dashed(n)}" != when]:
+        origin = settings.sources[name]
+        if origin == "command line":
+            raise UserError(f"--{_dashed(name)} has no effect with {when}", "leave it out")
+        beyond.setdefault(origin.rpartition(":")[0], []).append(name)
+    for path, names in beyond.items():
+        _say_passed_over(f"{prog} {when}", path, names)
+    sources = {name: origin for name, origin in settings.sources.items() if name in known}
+    return config(**{name: getattr(settings, name) for name in known}, sources=sources)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _spell(argument: str, known: Mapping[str, Flag]) -> str:

@@ -80,13 +80,14 @@ def is_annotated(kind: Any) -> bool:
 
 
 def flags(config: type[Settings]) -> dict[str, Flag]:
-    """Returns the flags of a settings class by field name: its own first, then group by group."""
+    """Returns the flags of a settings class by field name: the essentials, its own, then group by
+    group."""
     kinds = typing.get_type_hints(config, include_extras=True)
     found = {}
     groups = (config, *reversed(config.__mro__[1:]))
     for group in [c for c in groups if c not in (object, Settings)]:
         helps = {
-            p.arg_name: (p.description or "").replace("\n", " ")
+            p.arg_name: " ".join((p.description or "").split())
             for p in docstring_parser.parse_from_object(group).params
         }
         for field in [f for f in dataclasses.fields(group) if f.name in group.__annotations__]:
@@ -98,10 +99,14 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
                 kind=kind,
                 default=field.default,
                 help=helps.get(field.name, ""),
-                group=(group.__doc__ or "").strip().splitlines()[0].rstrip("."),
+                group="Essentials"
+                if field.name in config.essentials
+                else (group.__doc__ or "").strip().splitlines()[0].rstrip("."),
                 spellings=("--" + field.name.replace("_", "-"), *extra.get("flags", ())),
                 positional=extra.get("positional", False),
                 also=extra.get("also", {}),
                 bare="true" if bool in (kind, *typing.get_args(kind)) else extra.get("bare"),
             )
-    return found
+    found = {name: found[name] for name in config.essentials} | found
+    groups_shown = list(dict.fromkeys(flag.group for flag in found.values()))
+    return dict(sorted(found.items(), key=lambda item: groups_shown.index(item[1].group)))

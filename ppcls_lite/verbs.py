@@ -5,7 +5,8 @@ import dataclasses
 import importlib
 import signal
 
-from ppcls_lite import cli, config
+from ppcls_lite import cli
+from ppcls_lite.config import Settings
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.flags import flags
@@ -13,44 +14,56 @@ from ppcls_lite.flags import flags
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A verb: its settings, and whether it needs paddle (which takes a second to import)."""
+    """A verb: where its settings lie, and whether it needs paddle (which takes a second to import).
 
-    settings: type[config.Settings]
+    Settings are named as text, so that a verb imports its own only.
+    """
+
+    room: str
+    name: str
     needs_paddle: bool
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Its settings."""
+        found: type[Settings] = getattr(
+            importlib.import_module(f"ppcls_lite.{self.room}.settings"), self.name
+        )
+        return found
 
 
 COMMANDS = {
-    "train": Command(config.TrainConfig, True),
-    "validate": Command(config.ValidateConfig, True),
-    "predict": Command(config.PredictConfig, False),
-    "export_model": Command(config.ExportConfig, True),
-    "paddle_serving_convert": Command(config.PaddleServingConvertConfig, True),
-    "export_mobile": Command(config.ExportMobileConfig, False),
-    "compare": Command(config.CompareConfig, True),
-    "average_checkpoints": Command(config.AverageConfig, True),
-    "benchmark": Command(config.BenchmarkConfig, True),
-    "convert_weights": Command(config.ConvertConfig, True),
-    "list_models": Command(config.ListModelsConfig, True),
-    "check_data": Command(config.CheckDataConfig, False),
-    "show_augment": Command(config.ShowAugmentConfig, True),
-    "pack_dataset": Command(config.PackDatasetConfig, False),
-    "plot_run": Command(config.PlotRunConfig, False),
-    "make_lite_data": Command(config.MakeLiteDataConfig, False),
-    "serve": Command(config.ServeConfig, False),
-    "quantize": Command(config.QuantizeConfig, True),
-    "sensitivity": Command(config.SensitivityConfig, True),
-    "export_accelerator": Command(config.ExportAcceleratorConfig, True),
-    "export_timm_torchvision_model": Command(config.TimmTorchvisionConfig, True),
-    "accelerator_lint": Command(config.AcceleratorLintConfig, False),
-    "accelerator_build": Command(config.AcceleratorBuildConfig, False),
-    "accelerator_profile": Command(config.AcceleratorProfileConfig, False),
-    "sample_cls": Command(config.SampleClsConfig, False),
-    "image2npz": Command(config.Image2NpzConfig, False),
-    "eval_topk": Command(config.EvalTopkConfig, False),
-    "eval_imagenet": Command(config.EvalImagenetConfig, False),
-    "valprep": Command(config.ValprepConfig, False),
-    "tipc": Command(config.TipcConfig, False),
-    "completion": Command(config.CompletionConfig, False),
+    "train": Command("engine", "TrainConfig", True),
+    "validate": Command("engine", "ValidateConfig", True),
+    "predict": Command("deploy", "PredictConfig", False),
+    "export_model": Command("deploy", "ExportConfig", True),
+    "paddle_serving_convert": Command("deploy", "PaddleServingConvertConfig", True),
+    "export_mobile": Command("deploy", "ExportMobileConfig", False),
+    "compare": Command("deploy", "CompareConfig", True),
+    "average_checkpoints": Command("weights", "AverageConfig", True),
+    "benchmark": Command("benchmark", "BenchmarkConfig", True),
+    "convert_weights": Command("weights", "ConvertConfig", True),
+    "list_models": Command("weights", "ListModelsConfig", True),
+    "check_data": Command("data", "CheckDataConfig", False),
+    "show_augment": Command("data", "ShowAugmentConfig", True),
+    "pack_dataset": Command("data", "PackDatasetConfig", False),
+    "plot_run": Command("commands", "PlotRunConfig", False),
+    "make_lite_data": Command("data", "MakeLiteDataConfig", False),
+    "serve": Command("serving", "ServeConfig", False),
+    "quantize": Command("quantize", "QuantizeConfig", True),
+    "sensitivity": Command("quantize", "SensitivityConfig", True),
+    "export_accelerator": Command("accelerator", "ExportAcceleratorConfig", True),
+    "export_timm_torchvision_model": Command("accelerator", "TimmTorchvisionConfig", True),
+    "accelerator_lint": Command("accelerator", "AcceleratorLintConfig", False),
+    "accelerator_build": Command("accelerator", "AcceleratorBuildConfig", False),
+    "accelerator_profile": Command("accelerator", "AcceleratorProfileConfig", False),
+    "sample_cls": Command("accelerator", "SampleClsConfig", False),
+    "image2npz": Command("accelerator", "Image2NpzConfig", False),
+    "eval_topk": Command("accelerator", "EvalTopkConfig", False),
+    "eval_imagenet": Command("accelerator", "EvalImagenetConfig", False),
+    "valprep": Command("accelerator", "ValprepConfig", False),
+    "tipc": Command("tipc", "TipcConfig", False),
+    "completion": Command("commands", "CompletionConfig", False),
 }
 
 
@@ -66,12 +79,25 @@ def run(verb: str, argv: list[str], prog: str) -> int:
     if verb not in COMMANDS:
         raise UserError(f"unknown verb{nearest(verb, COMMANDS)}", f"one of {', '.join(COMMANDS)}")
     command = COMMANDS[verb]
-    settings = cli.parse(command.settings, argv, prog)
+    settings = cli.parse(command.settings, argv, prog, lambda: others(verb))
+    if getattr(settings, "test_only", False):
+        verb, command = "validate", COMMANDS["validate"]
+        settings = cli.narrowed(settings, command.settings, prog, "--test-only")
     if command.needs_paddle:
         load_paddle()
         # Paddle puts a handler of its own under Python's, which would not clean up: once more.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
+
+
+def others(verb: str) -> dict[str, str]:
+    """Returns the settings of all other commands, and for each name a command that has it."""
+    return {
+        name: other
+        for other, command in reversed(COMMANDS.items())
+        if other != verb
+        for name in flags(command.settings)
+    }
 
 
 def usage() -> list[str]:

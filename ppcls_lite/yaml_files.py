@@ -1,6 +1,6 @@
 """Settings as YAML files: read with the line of every value, written with their help."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,18 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, int]]:
-    """Yields (field name, checked value, line number) of a flat YAML file.
+def read_yaml(
+    path: str, known: Mapping[str, Flag], others: Callable[[], Mapping[str, str]] = dict
+) -> tuple[list[tuple[str, Any, int]], list[str]]:
+    """Reads a flat YAML file.
+
+    Args:
+        path: the file.
+        known: the command's flags.
+        others: gives the names of other commands' flags, whose keys are passed over.
+
+    Returns:
+        (field name, checked value, line number) of each key; names of the keys passed over.
 
     Raises:
         UserError: no such file, broken YAML, an unknown or repeated key, a wrong value.
@@ -40,22 +50,26 @@ def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, 
             f"cannot read {path}: {' '.join(str(error).split())}", "ls configs"
         ) from None
     if root is None:
-        return
+        return [], []
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: expected lines of `key: value`", "--print-config shows the form")
     seen: dict[str, int] = {}
+    found, passed_over = [], []
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
         name = str(key_node.value).replace("-", "_")
         where = f"{path}:{line}"
-        if name not in known:
-            raise UserError(
-                f"{where}: unknown key {key_node.value!r}{nearest(name, known)}",
-                "--print-config lists every key",
-            )
         if name in seen:
             raise UserError(f"{where}: {name} is already set in line {seen[name]}", "delete one")
         seen[name] = line
+        if name not in known:
+            if name not in others():
+                raise UserError(
+                    f"{where}: unknown key {key_node.value!r}{nearest(name, known)}",
+                    "--print-config lists every key",
+                )
+            passed_over.append(name)
+            continue
         try:
             value = loader.construct_object(value_node, deep=True)
         # PyYAML converts a value after an explicit tag, like `!!int five`, without a check.
@@ -64,7 +78,8 @@ def read_yaml(path: str, known: Mapping[str, Flag]) -> Iterator[tuple[str, Any, 
             raise UserError(
                 f"{where}: {name}: no value can be made of it ({cause})", known[name].help
             ) from None
-        yield name, known[name].check(value, f"{where}: {name}"), line
+        found.append((name, known[name].check(value, f"{where}: {name}"), line))
+    return found, passed_over
 
 
 def to_yaml(settings: Settings) -> str:

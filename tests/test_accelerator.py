@@ -21,6 +21,14 @@ from ppcls_lite.accelerator.labels import synset_names
 from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
 from ppcls_lite.accelerator.pixels import half_bits, half_value, resize_bilinear
 from ppcls_lite.accelerator.results import result_lines
+from ppcls_lite.accelerator.settings import (
+    AcceleratorLintConfig,
+    EvalImagenetConfig,
+    EvalTopkConfig,
+    ExportAcceleratorConfig,
+    Image2NpzConfig,
+    ValprepConfig,
+)
 from ppcls_lite.accelerator.vdsp import FORMS, read_vdsp, vdsp_params
 from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.commands import (
@@ -30,14 +38,6 @@ from ppcls_lite.commands import (
     export_accelerator,
     image2npz,
     valprep,
-)
-from ppcls_lite.config import (
-    AcceleratorLintConfig,
-    EvalImagenetConfig,
-    EvalTopkConfig,
-    ExportAcceleratorConfig,
-    Image2NpzConfig,
-    ValprepConfig,
 )
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError

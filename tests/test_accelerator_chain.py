@@ -14,11 +14,11 @@ from small_checkpoint import network_by_formula
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.simulator import load_planar
 from ppcls_lite.commands import convert_weights
-from ppcls_lite.config import ConvertConfig
 from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import OnnxRuntime
 from ppcls_lite.weights.description import save_weights
+from ppcls_lite.weights.settings import ConvertConfig
 
 SPEC = Preprocess(36, 32)
 CLASSES = ("blue", "green", "red")

@@ -24,9 +24,9 @@ from test_arch import build_from_formula, fingerprint_error, to_numpy
 from test_preprocess import PHOTOS
 
 from ppcls_lite import create_model
-from ppcls_lite.config import TrainConfig
-from ppcls_lite.optimizer import build_optimizer
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.optimizer.ema import Ema, ema_decay, ema_start
+from ppcls_lite.optimizer.optimizers import build_optimizer
 
 TRAINING = dict(np.load(Path(__file__).parent / "golden/training.npz"))
 OPTIMIZERS = dict(np.load(Path(__file__).parent / "golden/optimizers.npz"))

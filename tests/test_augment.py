@@ -13,11 +13,11 @@ from golden.data_images import StreamDraws, make_image
 from PIL import Image
 
 from ppcls_lite import cli
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.augment import CHOICES, Motion
 from ppcls_lite.data.policies import POLICIES, TIMM_CHOICES, Policy, color_jitter
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform, random_erase, sample_rng
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.flags import flags
 
 GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(

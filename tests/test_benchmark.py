@@ -15,7 +15,7 @@ from ppcls_lite.benchmark import infer
 from ppcls_lite.benchmark.channel import peak_mib
 from ppcls_lite.benchmark.machine import Limits, machine
 from ppcls_lite.benchmark.peers import Measured, Peer, measure, percentile
-from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.evaluate import AGREEMENT
 from ppcls_lite.environment import SPINS

@@ -8,7 +8,7 @@ import pytest
 from golden.data_images import make_image
 
 from ppcls_lite.commands.check_data import run
-from ppcls_lite.config import CheckDataConfig
+from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.errors import UserError
 
 

@@ -15,7 +15,8 @@ from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
 
 from ppcls_lite import cli, create_model, report
 from ppcls_lite.commands import compare, plot_run
-from ppcls_lite.config import CompareConfig, PlotRunConfig
+from ppcls_lite.commands.settings import PlotRunConfig
+from ppcls_lite.deploy.settings import CompareConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.metric import Accuracy

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import run_tool
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data import named
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.named import DataFile, open_data
+from ppcls_lite.data.named import DataFile, open_train, open_val
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 
 COUNT = 12  # pictures in a file
@@ -119,7 +119,7 @@ def test_cifar_is_read_in_every_form(name, form, packed, tmp_path):
     write_cifar(tmp_path, name, form, packed)
     config = TrainConfig(data_path=str(tmp_path), dataset=name)
     for split, seeds in (("train", range(5) if name == "cifar10" else [0]), ("val", [5, 1])):
-        data = open_data(config, split)
+        data = {"train": open_train, "val": open_val}[split](config)
         seeds = seeds if split == "train" else seeds[:1] if name == "cifar10" else seeds[1:]
         parts = [planes(seed) for seed in seeds]
         assert data.classes == NAMES[name]
@@ -155,7 +155,7 @@ def test_fashion_mnist_is_read_packed_or_not(packed, below, tmp_path):
         file.write_bytes(gzip.compress(content) if packed else content)
     config = TrainConfig(data_path=str(tmp_path), dataset="fashion_mnist")
     for seed, split in enumerate(("train", "val")):
-        data = open_data(config, split)
+        data = {"train": open_train, "val": open_val}[split](config)
         pixels = np.random.RandomState(seed).randint(0, 256, (COUNT, 28, 28), np.uint8)
         batch = next(Loader(data, Preprocess(28, 28), 99, training=False, workers=1).epoch(0))
         assert np.array_equal(batch.images, np.repeat(pixels[..., None], 3, axis=-1))
@@ -181,20 +181,20 @@ def test_a_download_is_checked_and_happens_once(tmp_path, monkeypatch):
     try:
         flags = {"data_path": str(here), "dataset": "cifar10"}
         with pytest.raises(UserError, match="--dataset-download fetches it"):
-            open_data(TrainConfig(**flags), "train")
+            open_train(TrainConfig(**flags))
         with pytest.raises(UserError, match="a dry run downloads nothing"):
-            open_data(TrainConfig(**flags, dataset_download=True, dry_run=True), "train")
+            open_train(TrainConfig(**flags, dataset_download=True), dry_run=True)
         config = TrainConfig(**flags, dataset_download=True)
         monkeypatch.setitem(named.DOWNLOADS, "cifar10", (DataFile(url, "md5:" + "0" * 32),))
         with pytest.raises(UserError, match=f"its md5 is {digest}, published is 000"):
-            open_data(config, "train")
+            open_train(config)
         assert not list(here.glob("*.tar.gz"))
         monkeypatch.setitem(named.DOWNLOADS, "cifar10", (DataFile(url, f"md5:{digest}"),))
-        assert len(open_data(config, "train")) == 5 * COUNT
+        assert len(open_train(config)) == 5 * COUNT
     finally:
         server.shutdown()
         server.server_close()
-    assert len(open_data(config, "val")) == COUNT  # the server is gone
+    assert len(open_val(config)) == COUNT  # the server is gone
     assert [p.name for p in here.iterdir() if p.suffix != ".lock"] == [archive.name]
 
 
@@ -213,7 +213,7 @@ def test_damaged_cifar_is_named_and_runs_nothing(file, content, message, tmp_pat
     path = tmp_path / "cifar-10-batches-py" / file
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        open_data(TrainConfig(data_path=str(tmp_path), dataset="cifar10"), "train")
+        open_train(TrainConfig(data_path=str(tmp_path), dataset="cifar10"))
 
 
 # Document 003's command lines as they are printed, less what is a slip of the pen there: `pirun`, a
@@ -250,7 +250,7 @@ def test_document_003s_slip_is_pointed_at():
 def test_the_validation_split_may_have_another_name(pictures, tmp_path):
     (tmp_path / "train").symlink_to(pictures / "train")
     (tmp_path / "test").symlink_to(pictures / "val")
-    data = open_data(TrainConfig(data_path=str(tmp_path), val_split="test"), "val")
+    data = open_val(TrainConfig(data_path=str(tmp_path), val_split="test"))
     assert len(data) == 21
     with pytest.raises(UserError, match="has no val/"):
-        open_data(TrainConfig(data_path=str(tmp_path)), "val")
+        open_val(TrainConfig(data_path=str(tmp_path)))

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from ppcls_lite import cli
-from ppcls_lite.config import TrainConfig
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.verbs import COMMANDS
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")]

@@ -17,7 +17,6 @@ import pytest
 from conftest import ROOT, TINY_FLAGS, run_tool, train, workers_of
 
 from ppcls_lite import create_model
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.checkpoint import Progress
@@ -26,10 +25,11 @@ from ppcls_lite.engine.evaluate import checked
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.plan import lr_line
 from ppcls_lite.engine.run import Diverged, Run
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.train import finish_epoch, train_batch, train_one_epoch
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.optimizer import build_optimizer
+from ppcls_lite.optimizer.optimizers import build_optimizer
 
 
 def make_run(model, batches, world=None, **settings):

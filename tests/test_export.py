@@ -21,9 +21,9 @@ from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 
 from ppcls_lite import create_model
 from ppcls_lite.commands.export_model import run
-from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy import export, verify
 from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.settings import ExportConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
 from ppcls_lite.runtimes import PaddleInferenceRuntime

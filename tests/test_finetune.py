@@ -10,7 +10,6 @@ from small_checkpoint import trained_like_state
 from test_accelerator_zoo import FAMILIES, SPEC
 
 from ppcls_lite import cli, create_model
-from ppcls_lite.config import QuantizeConfig
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.errors import UserError
@@ -20,6 +19,7 @@ from ppcls_lite.quantize import finetune
 from ppcls_lite.quantize.autograd import PaddleGraph
 from ppcls_lite.quantize.recipe import Recipe, logits, quantize, score, thresholds_of
 from ppcls_lite.quantize.scaling import plant_outliers
+from ppcls_lite.quantize.settings import QuantizeConfig
 from ppcls_lite.weights.description import save_weights
 
 TAG = "mobilenet_v3_small.clothing10"

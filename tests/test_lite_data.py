@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ppcls_lite.commands.make_lite_data import CLASSES, run
-from ppcls_lite.config import MakeLiteDataConfig
+from ppcls_lite.data.settings import MakeLiteDataConfig
 from ppcls_lite.errors import UserError
 
 TEST_IMAGES = Path(__file__).parents[1] / "test_images"

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.mixing import Mix, cut, draw_mix
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.loss import training_loss
 

@@ -97,7 +97,7 @@ def test_the_check_tells_a_wrong_answer(exported, tmp_path, monkeypatch, capsys)
     """A format whose converter copies the file and whose runtime answers another class."""
     from ppcls_lite import cli
     from ppcls_lite.commands import export_mobile
-    from ppcls_lite.config import ExportMobileConfig
+    from ppcls_lite.deploy.settings import ExportMobileConfig
 
     def convert(export, folder, size):
         (folder / "x").write_bytes(b"x")

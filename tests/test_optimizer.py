@@ -9,8 +9,13 @@ import pytest
 from paddle import nn
 
 from ppcls_lite import cli
-from ppcls_lite.config import TrainConfig
-from ppcls_lite.optimizer import build_optimizer, load_named_state, named_state, parameter_groups
+from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.optimizer.optimizers import (
+    build_optimizer,
+    load_named_state,
+    named_state,
+    parameter_groups,
+)
 from ppcls_lite.optimizer.schedule import lr_at, peak_lr
 
 SCHEDULES = json.loads((Path(__file__).parent / "golden/schedules.json").read_text())

@@ -18,10 +18,10 @@ from conftest import ROOT, picture, run_tool
 from PIL import Image
 
 from ppcls_lite.commands import check_data, pack_dataset
-from ppcls_lite.config import PackDatasetConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.packed import PackedFiles
+from ppcls_lite.data.settings import PackDatasetConfig
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.errors import UserError
 
@@ -139,7 +139,7 @@ def test_a_killed_run_leaves_whole_shards_and_the_next_one_goes_on(folder, packe
         textwrap.dedent("""
         import sys, time
         from ppcls_lite.commands import pack_dataset
-        from ppcls_lite.config import PackDatasetConfig
+        from ppcls_lite.data.settings import PackDatasetConfig
         add, count = pack_dataset._add, 0
         def slow(tar, name, data):
             add(tar, name, data)

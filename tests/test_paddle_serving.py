@@ -8,8 +8,8 @@ from conftest import ROOT, run_tool
 
 from ppcls_lite import cli
 from ppcls_lite.commands.paddle_serving_convert import run
-from ppcls_lite.config import PaddleServingConvertConfig
 from ppcls_lite.deploy.paddle_serving import description
+from ppcls_lite.deploy.settings import PaddleServingConvertConfig
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError
 

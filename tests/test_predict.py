@@ -17,12 +17,12 @@ from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 
 from ppcls_lite import create_model
 from ppcls_lite.commands.predict import run
-from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy import choose
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.predictor import Prediction, Predictor, softmax
+from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -24,8 +24,8 @@ from serving import serving
 from small_checkpoint import CLASSES
 
 from ppcls_lite.commands.serve import run
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.serving.settings import ServeConfig
 
 for _name in ("fastapi", "uvicorn", "prometheus_client", "schemathesis"):
     pytest.importorskip(_name)

@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 
 from ppcls_lite import cli
-from ppcls_lite.config import ServeConfig
+from ppcls_lite.serving.settings import ServeConfig
 
 FOLDER = ROOT / "deploy/serving"
 NEWEST = "1.34"  # of Kubernetes; a sleeping preStop is on by default since 1.30

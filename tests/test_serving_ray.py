@@ -19,8 +19,9 @@ import yaml
 from conftest import ROOT
 
 from ppcls_lite.commands import predict, predict_shards
-from ppcls_lite.config import PredictConfig, ServeConfig
+from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.serving.settings import ServeConfig
 
 ray = pytest.importorskip("ray")
 serve = pytest.importorskip("ray.serve")

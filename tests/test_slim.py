@@ -13,13 +13,13 @@ from onnx import numpy_helper
 
 from ppcls_lite import cli, create_model
 from ppcls_lite.arch.count import count_macs, count_parameters
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import softmax
 from ppcls_lite.deploy.verify import check_images
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.optimizer import parameter_groups
+from ppcls_lite.optimizer.optimizers import parameter_groups
 from ppcls_lite.runtimes import load_network
 from ppcls_lite.slim import fpgm
 from ppcls_lite.slim.network import network_of

@@ -9,12 +9,12 @@ import pytest
 from conftest import picture, same_weights, start, train, wait_for
 from test_engine import batches, frozen_network, make_run, weights
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.peer import build_peer
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.errors import UserError

@@ -6,7 +6,7 @@ import pytest
 from conftest import run_tool
 from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 
-from ppcls_lite.config import ExportConfig
+from ppcls_lite.deploy.settings import ExportConfig
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.deploy.triton import write_triton_model
 from ppcls_lite.errors import UserError

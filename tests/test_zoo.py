@@ -22,8 +22,8 @@ from ppcls_lite.arch.explain import explain
 from ppcls_lite.arch.layers import InvertedResidual
 from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.commands.list_models import run as list_models_command
-from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.settings import ListModelsConfig
 
 ROOT = Path(__file__).parent.parent
 

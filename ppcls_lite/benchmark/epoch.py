@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.benchmark.peers import Peer, measure
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.train import LR
-from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.environment import cpu_cores
 
 COLUMNS = (

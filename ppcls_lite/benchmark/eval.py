@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.benchmark.peers import Peer, measure
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
-from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.environment import cpu_cores
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.benchmark.peers import Measured, Peer, measure
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
-from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import load_image
 from ppcls_lite.deploy.export import FORMATS, export_model

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ppcls_lite.benchmark.peers import Peer, measure
-from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import load_image
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.benchmark.channel import serve
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo

@@ -21,8 +21,8 @@ from typing import Any
 
 from ppcls_lite.benchmark.load import drive, request_bytes
 from ppcls_lite.benchmark.peers import HERE, percentile
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
-from ppcls_lite.config import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.verify import check_images

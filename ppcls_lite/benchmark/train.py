@@ -8,7 +8,7 @@ from ppcls_lite.arch.count import count_operations
 from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.benchmark.machine import Limits, measure_limits
 from ppcls_lite.benchmark.peers import Peer, measure
-from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.environment import cpu_cores
 
 LR = 0.01  # low enough for a finite loss on one batch of noise

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppcls_lite.arch.zoo import build_model
-from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.description import save_weights
 from ppcls_lite.weights.find import Weights, find_weights

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.settings import AcceleratorBuildConfig
 from ppcls_lite.accelerator.simulator import NOTE, build
-from ppcls_lite.config import AcceleratorBuildConfig
 
 
 def run(config: AcceleratorBuildConfig) -> int:

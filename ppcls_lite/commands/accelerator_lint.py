@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
-from ppcls_lite.config import AcceleratorLintConfig
+from ppcls_lite.accelerator.settings import AcceleratorLintConfig
 
 
 def run(config: AcceleratorLintConfig) -> int:

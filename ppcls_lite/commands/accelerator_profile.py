@@ -12,9 +12,9 @@ from ppcls_lite.accelerator.profile import (
     read_datalist,
     run_list,
 )
+from ppcls_lite.accelerator.settings import AcceleratorProfileConfig
 from ppcls_lite.accelerator.simulator import SimulatedModel
 from ppcls_lite.accelerator.vdsp import read_vdsp
-from ppcls_lite.config import AcceleratorProfileConfig
 from ppcls_lite.errors import UserError
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import AverageConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.weights.description import save_weights
 from ppcls_lite.weights.find import find_weights
+from ppcls_lite.weights.settings import AverageConfig
 
 
 def run(config: AverageConfig) -> int:

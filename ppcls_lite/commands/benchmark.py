@@ -8,7 +8,7 @@ from typing import Any
 from ppcls_lite.benchmark import epoch, infer, loader, serve, train
 from ppcls_lite.benchmark import eval as evaluation
 from ppcls_lite.benchmark.machine import machine
-from ppcls_lite.config import BenchmarkConfig
+from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.engine.plan import versions
 from ppcls_lite.report import plot_engines
 

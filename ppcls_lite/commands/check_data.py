@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls_lite.config import CheckDataConfig
 from ppcls_lite.data.dataset import (
     ImageDataset,
     check_root,
@@ -21,6 +20,7 @@ from ppcls_lite.data.dataset import (
 )
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import ImageError, image_files, load_image
+from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError
 

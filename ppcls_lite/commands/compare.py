@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import CompareConfig
 from ppcls_lite.data.preprocess import find_images, load_image
 from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.settings import CompareConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.runtimes import is_installed

@@ -2,7 +2,7 @@
 
 import shtab
 
-from ppcls_lite.config import CompletionConfig
+from ppcls_lite.commands.settings import CompletionConfig
 from ppcls_lite.verbs import completion_parser
 
 

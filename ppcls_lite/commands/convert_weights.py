@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import ConvertConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.description import DESCRIBED, save_weights
 from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.mapping import from_ours, to_ours
+from ppcls_lite.weights.settings import ConvertConfig
 from ppcls_lite.weights.writing import SUFFIXES, write_weights
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ppcls_lite.accelerator.npz_eval import picture_labels, score_npz
 from ppcls_lite.accelerator.profile import read_datalist
-from ppcls_lite.config import EvalImagenetConfig
+from ppcls_lite.accelerator.settings import EvalImagenetConfig
 
 
 def run(config: EvalImagenetConfig) -> int:

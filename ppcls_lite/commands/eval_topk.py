@@ -9,7 +9,7 @@ from ppcls_lite.accelerator.results import (
     score_by_id,
     score_by_name,
 )
-from ppcls_lite.config import EvalTopkConfig
+from ppcls_lite.accelerator.settings import EvalTopkConfig
 
 
 def run(config: EvalTopkConfig) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ppcls_lite.accelerator.bundle import Request, write_bundle
 from ppcls_lite.accelerator.lint import lint_bundle
-from ppcls_lite.config import ExportAcceleratorConfig
+from ppcls_lite.accelerator.settings import ExportAcceleratorConfig
 
 
 def run(config: ExportAcceleratorConfig) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.config import ExportMobileConfig
 from ppcls_lite.data.preprocess import find_images, load_image
 from ppcls_lite.deploy.mobile import FORMATS
 from ppcls_lite.deploy.predictor import Predictor, softmax
+from ppcls_lite.deploy.settings import ExportMobileConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar, write_sidecar
 from ppcls_lite.deploy.verify import agreement, check_images
 from ppcls_lite.errors import UserError

@@ -4,8 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from ppcls_lite.config import ExportConfig
 from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.settings import ExportConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
 from ppcls_lite.deploy.triton import write_triton_model
 from ppcls_lite.program import command

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.settings import TimmTorchvisionConfig
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.arch.zoo import list_models, model_spec
-from ppcls_lite.config import TimmTorchvisionConfig
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
 from ppcls_lite.weights.find import find_weights

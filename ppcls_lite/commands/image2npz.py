@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.accelerator.settings import Image2NpzConfig
 from ppcls_lite.accelerator.simulator import load_planar
-from ppcls_lite.config import Image2NpzConfig
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically

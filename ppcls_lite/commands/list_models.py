@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
 from ppcls_lite.arch.zoo import build_model, list_models, model_spec
-from ppcls_lite.config import ListModelsConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.settings import ListModelsConfig
 from ppcls_lite.weights.tags import tags_of
 
 

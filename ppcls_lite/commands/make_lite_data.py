@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.config import MakeLiteDataConfig
 from ppcls_lite.data.idx import read_idx_pair
+from ppcls_lite.data.settings import MakeLiteDataConfig
 from ppcls_lite.errors import UserError
 
 # Position = label in the archives.

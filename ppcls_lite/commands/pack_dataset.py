@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.config import PackDatasetConfig
 from ppcls_lite.data.dataset import (
     ImageDataset,
     PackedDataset,
@@ -33,6 +32,7 @@ from ppcls_lite.data.packed import (
     shard_file,
 )
 from ppcls_lite.data.preprocess import ImageError, open_image
+from ppcls_lite.data.settings import PackDatasetConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically

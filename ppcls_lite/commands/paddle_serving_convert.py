@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import PaddleServingConvertConfig
 from ppcls_lite.deploy.paddle_serving import convert
+from ppcls_lite.deploy.settings import PaddleServingConvertConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import PlotRunConfig
+from ppcls_lite.commands.settings import PlotRunConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.report import plot_curves, read_metrics
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.config import PredictConfig
 from ppcls_lite.data.preprocess import ImageError, find_images, load_image
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.predictor import Prediction, Predictor
+from ppcls_lite.deploy.settings import PredictConfig
 
 BAR_WIDTH = 24
 

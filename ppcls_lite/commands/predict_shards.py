@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.commands import predict
-from ppcls_lite.config import PredictConfig
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically

@@ -10,7 +10,6 @@ from typing import Any
 
 import onnx
 
-from ppcls_lite.config import QuantizeConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256
@@ -18,6 +17,7 @@ from ppcls_lite.program import command
 from ppcls_lite.quantize.job import Job, open_job
 from ppcls_lite.quantize.recipe import Recipe, quantize, score
 from ppcls_lite.quantize.sensitivity import with_worst
+from ppcls_lite.quantize.settings import QuantizeConfig
 from ppcls_lite.quantize.table import HEADING, compare, line
 from ppcls_lite.quantize.targets import FILE, FOR_COMPILER, TARGETS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ppcls_lite.accelerator.labels import read_names
 from ppcls_lite.accelerator.results import TEXT_NAME, result_lines
+from ppcls_lite.accelerator.settings import SampleClsConfig
 from ppcls_lite.accelerator.simulator import NOTE, SimulatedModel, load_planar
 from ppcls_lite.accelerator.vdsp import read_vdsp
-from ppcls_lite.config import SampleClsConfig
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from ppcls_lite.config import SensitivityConfig
 from ppcls_lite.files import write_atomically
 from ppcls_lite.quantize.job import open_job
 from ppcls_lite.quantize.recipe import Recipe, prepare
 from ppcls_lite.quantize.sensitivity import as_json, lines, noise_by_role, plot, sensitivity
+from ppcls_lite.quantize.settings import SensitivityConfig
 
 
 def run(config: SensitivityConfig) -> int:

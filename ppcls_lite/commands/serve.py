@@ -1,7 +1,7 @@
 """`serve`: answers requests over HTTP and gRPC until it is told to stop."""
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.serving.server import serve
+from ppcls_lite.serving.settings import ServeConfig
 
 
 def run(config: ServeConfig) -> int:

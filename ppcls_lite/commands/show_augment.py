@@ -3,18 +3,21 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ppcls_lite.config import ShowAugmentConfig
 from ppcls_lite.data.mixing import prepare
-from ppcls_lite.data.named import open_data
+from ppcls_lite.data.named import open_train
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.data.unlabelled import WithUnlabelled
-from ppcls_lite.engine.build import common_seed, describe_model, train_loader, with_network_of
+from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.build import common_seed, train_loader
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.published import pretrained_file
 
 COLUMNS = 8
 GAP = 8  # pixels between two pictures
@@ -25,26 +28,40 @@ LARGEST = 2  # classes named below a picture
 def run(config: ShowAugmentConfig) -> int:
     """Draws the first batch of epoch --start-epoch; returns the exit status."""
     world = World(rank=0, size=1, device="cpu")
-    data = open_data(config, "train")
-    settings, start = with_network_of(config) if config.pretrained else (config, None)
-    info = describe_model(settings, data, start)
+    data = open_train(config)
+    config, preprocess = as_trained(config)
+    info = ModelInfo(config.model, len(data.classes), {}, tuple(data.classes), preprocess)
     if config.unlabelled_path:
         data = WithUnlabelled(data, config.unlabelled_path)
     seed = common_seed(world) if config.seed is None else config.seed
-    loader = train_loader(data, settings, info.preprocess, seed, world)
+    loader = train_loader(data, config, preprocess, seed, world)
     batch = next(loader.epoch(config.start_epoch))
     loader.close()
     images, targets, mix = prepare(
-        batch.images, batch.labels, info.preprocess, info.num_classes, config,
+        batch.images, batch.labels, preprocess, info.num_classes, config,
         (seed, config.start_epoch, 0, 0),
     )  # fmt: skip
     count = min(config.pictures, len(images))
-    pixels = denormalized(images[:count], info.preprocess)
+    pixels = denormalized(images[:count], preprocess)
     sheet(pixels, [captions(row, info) for row in targets[:count]]).save(config.out)
     how = dataclasses.asdict(mix) if mix.share < 1 else "not mixed"
     print(f"wrote {config.out}: {count} of {len(images)} pictures, seed {seed}, {how}")
     print(f"next: look at {Path(config.out).resolve()}")
     return 0
+
+
+def as_trained(config: ShowAugmentConfig) -> tuple[ShowAugmentConfig, Preprocess]:
+    """Returns the settings with the interpolation of --pretrained, where no other is asked for, and
+    mean and std likewise."""
+    start = Preprocess()
+    if config.pretrained:
+        asked = config.model if config.given("model") else None
+        weights = pretrained_file(config.pretrained, asked)
+        start = checkpoint.read_model_info(weights, asked).preprocess
+        if not config.given("interpolation"):
+            known: dict[str, Any] = {"interpolation": start.interpolation}
+            config = dataclasses.replace(config, **known)
+    return config, Preprocess(mean=config.mean or start.mean, std=config.std or start.std)
 
 
 def denormalized(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:

@@ -3,13 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
-from ppcls_lite.data.named import open_data
+from ppcls_lite.data.named import open_val
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluation import Evaluation, eval_loader
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import ValidateConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.report import write_confusion_matrix
@@ -18,14 +18,14 @@ from ppcls_lite.weights.load import load_weights
 from ppcls_lite.weights.published import pretrained_file
 
 
-def run(config: TrainConfig, world: World) -> int:
+def run(config: ValidateConfig, world: World) -> int:
     """Evaluates weights on the validation pictures; returns the exit status."""
     asked = config.model if config.given("model") else None
     if config.resume == "auto":
         weights = Path(config.output_dir) / "latest.pdparams"
     else:
         weights = pretrained_file(config.pretrained or config.resume or "", asked)
-    data = open_data(config, "val")
+    data = open_val(config)
     info = tested_model(config, weights, data)
     model = network_of(info)
     report = load_weights(model, weights)
@@ -48,7 +48,7 @@ def run(config: TrainConfig, world: World) -> int:
     return 0
 
 
-def tested_model(config: TrainConfig, weights: Path, data: ImageDataset) -> ModelInfo:
+def tested_model(config: ValidateConfig, weights: Path, data: ImageDataset) -> ModelInfo:
     """Returns what the weights say of themselves, with the user's own flags on top."""
     asked = config.model if config.given("model") else None
     info = checkpoint.read_model_info(weights, asked, config.num_classes)

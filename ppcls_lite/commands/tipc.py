@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ppcls_lite.config import TipcConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.tipc import report
 from ppcls_lite.tipc.chains import chain, cpu_subset
+from ppcls_lite.tipc.settings import TipcConfig
 from ppcls_lite.tipc.steps import FAILED, PASSED, run_chain
 from ppcls_lite.tipc.table import CONFIGS, write_files
 

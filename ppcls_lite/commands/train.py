@@ -3,11 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite.commands import test_only
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.named import open_data
+from ppcls_lite.data.named import open_train, open_val
 from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.engine import checkpoint, plan
 from ppcls_lite.engine.build import (
@@ -37,6 +35,7 @@ from ppcls_lite.engine.resume import (
     resume,
 )
 from ppcls_lite.engine.run import Diverged, Run
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import Stopped, StopRequest
 from ppcls_lite.engine.teacher import Teacher, check_same_outputs
 from ppcls_lite.engine.train import fit
@@ -47,10 +46,8 @@ from ppcls_lite.yaml_files import to_yaml
 
 
 def run(config: TrainConfig) -> int:
-    """Trains or, with `test_only`, evaluates; returns the exit status."""
+    """Trains; returns the exit status. With `test_only` it is `validate` that runs."""
     world = start_world(pick_device(config.device, config.use_gpu))
-    if config.test_only:
-        return test_only.run(config, world)
     config, resumed = resume(config, world)
     with open_teacher(config, world) as teacher:
         return train(config, resumed, world, teacher)
@@ -58,7 +55,7 @@ def run(config: TrainConfig) -> int:
 
 def open_sets(config: TrainConfig) -> tuple[ImageDataset, ImageDataset]:
     """Returns the pictures to train on, unlabelled ones at their end, and those to validate on."""
-    train_set, val_set = open_data(config, "train"), open_data(config, "val")
+    train_set, val_set = open_train(config, config.dry_run), open_val(config, config.dry_run)
     check_same_classes(train_set.classes, val_set.classes)
     if config.unlabelled_path:
         train_set = WithUnlabelled(train_set, config.unlabelled_path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppcls_lite.accelerator.labels import read_two_fields, synset_names
-from ppcls_lite.config import ValprepConfig
+from ppcls_lite.accelerator.settings import ValprepConfig
 from ppcls_lite.errors import UserError
 
 

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from ppcls_lite.config import LossSettings
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.settings import MixSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def prepare(
     labels: np.ndarray,
     preprocess: Preprocess,
     num_classes: int,
-    settings: LossSettings,
+    settings: MixSettings,
     place: tuple[int, int, int, int],
 ) -> tuple[np.ndarray, np.ndarray, Mix]:
     """What a batch of the loader is to the network.
@@ -75,7 +75,7 @@ def prepare(
 
 
 def draw_mix(
-    settings: LossSettings, epoch: int, height: int, width: int, rng: np.random.Generator
+    settings: MixSettings, epoch: int, height: int, width: int, rng: np.random.Generator
 ) -> Mix:
     """Draws how a batch is mixed, with the distributions of torchvision's MixUp and CutMix.
 

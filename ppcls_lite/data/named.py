@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.cifar import FORMS, read_cifar
 from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.idx import read_idx_pair
+from ppcls_lite.data.settings import DatasetSettings, TrainData, ValData
 from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
 
@@ -87,26 +87,38 @@ class PixelDataset(ImageDataset):
         return b"%s %d %d 255\n" % (kind, pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
 
 
-def open_data(config: TrainConfig, split: str) -> ImageDataset:
-    """Opens one split, train or val, of the data set that the settings name.
+def open_train(config: TrainData, dry_run: bool = False) -> ImageDataset:
+    """Opens the training pictures of the data set that the settings name.
+
+    Args:
+        config: the settings.
+        dry_run: download nothing.
 
     Raises:
         UserError: it is not there, or damaged.
     """
     if config.dataset == "folder":
-        list_file = config.train_list if split == "train" else config.val_list
-        return open_split(
-            config.data_path, config.val_split if split == "val" else split, list_file
-        )
+        return open_split(config.data_path, "train", config.train_list)
+    return _open_named(config, "train", dry_run)
+
+
+def open_val(config: ValData, dry_run: bool = False) -> ImageDataset:
+    """Opens the validation pictures, see `open_train`."""
+    if config.dataset == "folder":
+        return open_split(config.data_path, config.val_split, config.val_list)
+    return _open_named(config, "val", dry_run)
+
+
+def _open_named(config: DatasetSettings, split: str, dry_run: bool) -> ImageDataset:
     found = _read(config.dataset, config.data_path, split)
-    if found is None and config.dataset_download and not config.dry_run:
+    if found is None and config.dataset_download and not dry_run:
         for file in DOWNLOADS[config.dataset]:
             hint = "--data-path FOLDER with space that you may write to"
             fetch_file(file, Path(config.data_path), lambda path: "", hint)
         found = _read(config.dataset, config.data_path, split)
     if found is None:
         names = ", ".join(_file_names(config.dataset))
-        why = "; a dry run downloads nothing" * (config.dry_run and config.dataset_download)
+        why = "; a dry run downloads nothing" * (dry_run and config.dataset_download)
         raise UserError(
             f"--dataset {config.dataset}: {config.data_path} has none of {names}{why}",
             "--dataset-download fetches it",

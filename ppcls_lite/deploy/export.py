@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.config import OPSETS
 from ppcls_lite.deploy.predictor import scaled
+from ppcls_lite.deploy.settings import OPSETS
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle

@@ -9,24 +9,25 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
+from ppcls_lite.data.settings import TrainBatches, TrainPictures
 from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.native import Unavailable
-from ppcls_lite.optimizer import build_optimizer, load_named_state
 from ppcls_lite.optimizer.ema import Ema, ema_decay
+from ppcls_lite.optimizer.optimizers import build_optimizer, load_named_state
 from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.load import LoadReport, load_weights
@@ -197,7 +198,7 @@ def build_ema(
     return ema
 
 
-def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransform:
+def train_transform(config: TrainPictures, preprocess: Preprocess) -> TrainTransform:
     """Returns what happens to a training picture before it is normalised with `preprocess`."""
     red, green, blue = (round(255 * value) for value in preprocess.mean)
     policy = Policy(
@@ -229,7 +230,7 @@ def train_transform(config: TrainConfig, preprocess: Preprocess) -> TrainTransfo
 
 
 def train_loader(
-    data: ImageDataset, config: TrainConfig, preprocess: Preprocess, seed: int, world: World
+    data: ImageDataset, config: TrainBatches, preprocess: Preprocess, seed: int, world: World
 ) -> Loader:
     """Returns the shuffled, augmented training batches of this process."""
     return Loader(

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.settings import BatchSettings
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import checked, dygraph_forward, evaluate
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import EvaluationSettings
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.environment import set_threads
 from ppcls_lite.graph import StaticGraph
@@ -43,7 +44,7 @@ def exported_forward(graph: StaticGraph) -> Iterator[Callable[[np.ndarray], np.n
 
 
 def eval_loader(
-    data: ImageDataset, preprocess: Preprocess, config: TrainConfig, world: World
+    data: ImageDataset, preprocess: Preprocess, config: BatchSettings, world: World
 ) -> Loader:
     """Returns the validation batches of this process, every picture once over all processes."""
     return Loader(
@@ -70,7 +71,7 @@ class Evaluation:
         model: paddle.nn.Layer,
         loader: Loader,
         info: ModelInfo,
-        config: TrainConfig,
+        config: EvaluationSettings,
         world: World,
         log: RunLog,
         stop: StopRequest | None,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.engine.checkpoint import read_model_info
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward
 from ppcls_lite.engine.evaluation import exported_forward
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.environment import set_threads
 from ppcls_lite.errors import UserError

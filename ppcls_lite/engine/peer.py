@@ -8,12 +8,12 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.zoo import build_model
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.optimizer import build_optimizer, load_named_state, named_state
+from ppcls_lite.optimizer.optimizers import build_optimizer, load_named_state, named_state
 from ppcls_lite.weights.load import load_weights
 from ppcls_lite.weights.published import pretrained_file
 

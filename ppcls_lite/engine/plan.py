@@ -16,11 +16,11 @@ import paddle
 import PIL
 
 from ppcls_lite.arch.count import count_macs, count_parameters
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
 from ppcls_lite.flags import flags

@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo

@@ -7,12 +7,12 @@ from typing import Any
 
 import paddle
 
-from ppcls_lite.config import TrainConfig
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.peer import Peer
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher
 from ppcls_lite.metric import Accuracy

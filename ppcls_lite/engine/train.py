@@ -20,8 +20,8 @@ from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.window import Window
 from ppcls_lite.loss import training_loss
 from ppcls_lite.metric import Accuracy
-from ppcls_lite.optimizer import named_state
 from ppcls_lite.optimizer.ema import ema_start
+from ppcls_lite.optimizer.optimizers import named_state
 from ppcls_lite.optimizer.schedule import lr_at
 from ppcls_lite.report import write_confusion_matrix
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import paddle
 from paddle import nn
 
-from ppcls_lite.config import TrainConfig
+from ppcls_lite.optimizer.settings import EmaSettings
 
 
 class Ema:
@@ -49,12 +49,12 @@ def _copy(model: nn.Layer) -> dict[str, paddle.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def ema_start(config: TrainConfig) -> float:
+def ema_start(config: EmaSettings) -> float:
     """Returns the epoch before which every update is told to restart."""
     return config.lr_warmup_epochs if config.model_ema_rule == "torchvision" else 0.0
 
 
-def ema_decay(config: TrainConfig, effective_batch: int) -> float:
+def ema_decay(config: EmaSettings, effective_batch: int) -> float:
     """Returns the share of the average that an update keeps.
 
     torchvision's rule multiplies what an update takes in by effective batch x steps between two

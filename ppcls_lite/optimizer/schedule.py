@@ -5,16 +5,16 @@ import math
 
 import numpy as np
 
-from ppcls_lite.config import OptimizationSettings, TrainConfig
+from ppcls_lite.optimizer.settings import ScheduleSettings
 
 
-def peak_lr(settings: TrainConfig, effective_batch: int) -> float:
+def peak_lr(settings: ScheduleSettings, effective_batch: int) -> float:
     """Returns the rate at full height: `lr`, scaled by the effective batch where that is asked."""
     base = settings.lr_scale_batch
     return settings.lr * (effective_batch / base if base else 1.0)
 
 
-def lr_at(epoch: float, epochs: int, settings: OptimizationSettings, peak: float) -> float:
+def lr_at(epoch: float, epochs: int, settings: ScheduleSettings, peak: float) -> float:
     """Returns the learning rate at a point of the training.
 
     Args:
@@ -54,9 +54,7 @@ def timm_noise(epoch: int) -> float:
                 return noise
 
 
-def _without_noise(
-    epoch: float, epochs: float, settings: OptimizationSettings, peak: float
-) -> float:
+def _without_noise(epoch: float, epochs: float, settings: ScheduleSettings, peak: float) -> float:
     warmup = settings.lr_warmup_epochs
     if epoch < warmup:
         start = settings.lr_warmup_decay
@@ -66,9 +64,7 @@ def _without_noise(
     return _after_warmup(epoch - before, epochs - before, settings, peak)
 
 
-def _after_warmup(
-    epoch: float, epochs: float, settings: OptimizationSettings, peak: float
-) -> float:
+def _after_warmup(epoch: float, epochs: float, settings: ScheduleSettings, peak: float) -> float:
     gamma, low = settings.lr_gamma, settings.lr_min
     match settings.lr_scheduler:
         case "step":

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ppcls_lite.config import Int8Settings
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
@@ -18,6 +17,7 @@ from ppcls_lite.int8.qdq import float_graph
 from ppcls_lite.program import command
 from ppcls_lite.quantize.recipe import logits
 from ppcls_lite.quantize.scaling import plant_outliers
+from ppcls_lite.quantize.settings import Int8Settings
 from ppcls_lite.weights.find import find_weights
 
 OPSET = 11  # the accelerator's, so that layers have the same names here and there

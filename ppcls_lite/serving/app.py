@@ -2,10 +2,10 @@
 
 from fastapi import FastAPI
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.serving.gate import Gate, Part
 from ppcls_lite.serving.routes import add_routes
 from ppcls_lite.serving.service import Service
+from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.version import __version__
 
 

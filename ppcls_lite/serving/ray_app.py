@@ -11,11 +11,11 @@ import msgspec
 import ray
 from ray import serve
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.serving.app import create_app
 from ppcls_lite.serving.gate import Gate
+from ppcls_lite.serving.settings import ServeConfig
 
 # Ray Serve's business: http_options and deployments of the YAML file say it.
 NOT_OURS = {"host", "port", "grpc_port", "workers", "sources"}

@@ -17,9 +17,9 @@ from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
+from ppcls_lite.serving.settings import ServeConfig
 
 LOG = logging.getLogger("ppcls_lite.serving")
 SPAWN = multiprocessing.get_context("spawn")  # engines and their threads do not survive a fork

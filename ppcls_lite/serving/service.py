@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.deploy.predictor import Prediction
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
 from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.serving.store import Served, Store
 
 LOG = logging.getLogger("ppcls_lite.serving")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.config import ServeConfig
 from ppcls_lite.deploy.choose import ENGINES, find_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
@@ -18,6 +17,7 @@ from ppcls_lite.program import command
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import Batcher, ComputeThread
 from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.settings import ServeConfig
 
 LOG = logging.getLogger("ppcls_lite.serving")
 Key = tuple[str, str]  # name and version of a model

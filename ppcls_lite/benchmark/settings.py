@@ -1,0 +1,100 @@
+"""Settings of the benchmark, and which of them each measurement reads."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import DEFAULT_MODEL, Count, CountOrZero, Pixels, Settings
+from ppcls_lite.errors import UserError
+
+BENCHMARK_FLAGS = {
+    "train": "model batch_size size threads processes versus versus_python",
+    "epoch": "model data_path batch_size size workers versus versus_python",
+    "eval": "model pretrained data_path batch_size workers",
+    "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
+    "infer": "model pretrained data_path batch_size size threads plot",
+    "serve": "model pretrained data_path workers clients seconds versus_command",
+}
+COMPARED = {"epoch": ("bf16", "paddle", "torch"), "loader": ("torch",)}  # train: with all
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(Settings):
+    """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
+
+    python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
+    python tools/benchmark.py epoch --data-path my_pictures --rounds 1 --versus paddle
+    python tools/benchmark.py eval --data-path my_pictures --pretrained output/best.pdparams
+    python tools/benchmark.py loader --data-path my_pictures --versus torch
+    python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
+    python tools/benchmark.py serve --data-path my_pictures --clients 1,8,32
+
+    What is compared is measured in turns, each in a process of its own; medians are reported. A
+    list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
+    matrix product (GFLOP/s) and memory (GB/s), both measured, allow a training step:
+    images/s = 1 / (6 * MACs / product + 6 * 4 bytes * outputs of all convolutions / copying).
+    """
+
+    what: Annotated[
+        Literal["train", "epoch", "eval", "loader", "infer", "serve"] | None,
+        Meta(extra={"positional": True}),
+    ] = None
+    """What to measure."""
+    model: str = DEFAULT_MODEL
+    """Network; weights with a .json know their own."""
+    pretrained: str | None = None
+    """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
+    data_path: str | None = None
+    """Folder with train/ and val/; infer and serve take its val pictures, else patterns; infer
+    calibrates int8 with train."""
+    batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
+    """Images per step and process; one row for each."""
+    size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
+    """Side of the images, pixels; one row for each."""
+    threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
+    """Threads of all processes together; one row for each, 0 is all cores."""
+    workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
+    """Processes that decode pictures, one row for each; serve: of the servers, 0 is all cores."""
+    processes: Count = 1
+    """train: processes that train together, started by each framework's launcher."""
+    versus: tuple[Literal["bf16", "paddle", "torch", "torch.compile"], ...] = ()
+    """Whom to compare train and epoch with; paddle: Paddle's own layers, bf16: --cpu-kernels bf16,
+    torch.compile: train only. loader: torch."""
+    versus_python: str | None = None
+    """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
+    imagenet_sized: bool = False
+    """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
+    """loader: ways to read JPEGs, see train; one row for each."""
+    rounds: Count = 5
+    """Turns that each one gets."""
+    steps: Count | None = None
+    """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    clients: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 8, 32)
+    """serve: connections that send at the same time; one row for each."""
+    seconds: Annotated[float, Meta(gt=0)] = 5.0
+    """serve: length of one turn."""
+    versus_command: str | None = None
+    """serve: starts another server of the documents' request, with {folder} (the export) and {port}
+    in it, beside the minimal FastAPI handler around ONNX Runtime; an empty text leaves out both."""
+    plot: str | None = None
+    """infer: PNG to draw latency and agreement into."""
+    json: bool = False
+    """Print one JSON object with everything as the last line."""
+
+    def __post_init__(self) -> None:
+        common = {"what", "rounds", "steps", "json"}
+        used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
+        idle = [name for name in self.sources if name not in used and self.changed(name)]
+        strangers = set(self.versus) - set(COMPARED.get(self.what or "", self.versus))
+        if strangers:
+            raise UserError(
+                f"{self.what} cannot be compared with {sorted(strangers)[0]}",
+                f"{self.what} --versus takes {', '.join(COMPARED[self.what or ''])}",
+            )
+        if self.what and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect on {self.what}",
+                f"{self.what} takes {', '.join(sorted(used - {'what'}))}".replace("_", "-"),
+            )

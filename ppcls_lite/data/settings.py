@@ -1,0 +1,257 @@
+"""Settings of data: where pictures lie, what becomes of them, and the commands on data alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import (
+    DEFAULT_MODEL,
+    TRAIN_FROM,
+    Count,
+    CountOrZero,
+    Fraction,
+    HalfTurn,
+    Interpolation,
+    NotNegative,
+    Pixels,
+    Positive,
+    Settings,
+)
+from ppcls_lite.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataRoot(Settings):
+    """Data."""
+
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+
+
+@dataclass(frozen=True)
+class DatasetSettings(DataRoot):
+    """Data."""
+
+    dataset: Annotated[
+        Literal["folder", "cifar10", "cifar100", "fashion_mnist"],
+        Meta(extra={"also": {"imagenet": "folder"}}),
+    ] = "folder"
+    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    dataset_download: bool = False
+    """Fetch a named data set into --data-path when it is not there."""
+
+
+@dataclass(frozen=True)
+class TrainData(DatasetSettings):
+    """Data."""
+
+    train_list: str | None = None
+    """File of `path label` lines instead of the train/ class folders."""
+    unlabelled_path: str | None = None
+    """Folder of more training pictures, of no known class: only the teacher says what they are."""
+
+
+@dataclass(frozen=True)
+class ValData(DatasetSettings):
+    """Data."""
+
+    val_split: str = "val"
+    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
+    val_list: str | None = None
+    """File of `path label` lines instead of the val/ class folders."""
+
+
+@dataclass(frozen=True)
+class BatchSettings(Settings):
+    """Data."""
+
+    batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
+    """Images per device and step."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """At a broken picture: stop and name it, or skip, count and list it."""
+
+
+@dataclass(frozen=True)
+class ResizeSettings(Settings):
+    """Pictures."""
+
+    interpolation: Interpolation = "bilinear"
+    """Resize filter of training and evaluation."""
+
+
+@dataclass(frozen=True)
+class ValPictures(ResizeSettings):
+    """Pictures of evaluation."""
+
+    val_resize_size: Pixels = 256
+    """Short side that evaluation resizes to, pixels."""
+    val_crop_size: Pixels = 224
+    """Side of the centre crop of evaluation, pixels."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        if self.val_crop_size > self.val_resize_size:
+            yield (
+                f"--val-crop-size {self.val_crop_size} is larger than"
+                f" --val-resize-size {self.val_resize_size}; the border would be black"
+            )
+
+
+@dataclass(frozen=True)
+class TrainPictures(ResizeSettings):
+    """Pictures of training."""
+
+    ra_reps: Count = 1
+    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
+    train_crop_size: Pixels = 224
+    """Side of the training crop, pixels."""
+    crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Share of the picture's area that a training crop covers, smallest and largest."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, smallest and largest."""
+    crop_padding: CountOrZero = 0
+    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    hflip: Fraction = 0.5
+    """Probability of mirroring a training picture."""
+    auto_augment: (
+        Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
+    ) = None
+    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    augment_interpolation: Interpolation = "nearest"
+    """Filter of the distortions that move pixels."""
+    ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    """Strength of ra, of 30, and of ra_timm, of 10."""
+    ra_magnitude_std: NotNegative = 0.0
+    """Standard deviation of ra_timm's strength between pictures."""
+    ra_num_ops: Count = 2
+    """Distortions of one picture by ra and ra_timm."""
+    augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
+    """Strength of augmix, of 10."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
+    """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
+    random_erase: Fraction = 0.0
+    """Probability of erasing a random rectangle of a training picture."""
+    random_erase_mode: Literal["const", "pixel"] = "const"
+    """Erase with the mean colour (torchvision) or with noise (timm)."""
+    mean: tuple[Fraction, Fraction, Fraction] | None = None
+    """Subtracted from R, G, B in 0 to 1; null is that of --pretrained, or ImageNet's."""
+    std: tuple[Positive, Positive, Positive] | None = None
+    """Divides R, G, B after that; null likewise."""
+    decode: Literal["exact", "fast"] = "exact"
+    """JPEGs in training: exact has Pillow's pixels; fast decodes large ones smaller."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        if self.crop_scale[0] > self.crop_scale[1]:
+            yield f"--crop-scale {self.crop_scale}: the first share is the larger one"
+        if self.crop_ratio[0] > self.crop_ratio[1]:
+            yield f"--crop-ratio {self.crop_ratio}: the first is the larger one"
+        belongs = {
+            "ra_magnitude": ("ra", "ra_timm"),
+            "ra_magnitude_std": ("ra_timm",),
+            "ra_num_ops": ("ra", "ra_timm"),
+            "augmix_severity": ("augmix",),
+        }
+        for name, policies in belongs.items():
+            if self.changed(name) and self.auto_augment not in policies:
+                flag = name.replace("_", "-")
+                yield f"--{flag} belongs to --auto-augment {' or '.join(policies)}"
+        if self.auto_augment == "ra_timm" and self.ra_magnitude > 10:
+            yield f"--ra-magnitude {self.ra_magnitude}: that of ra_timm goes up to 10"
+
+
+@dataclass(frozen=True)
+class TrainBatches(TrainPictures, BatchSettings):
+    """Batches of training."""
+
+
+@dataclass(frozen=True)
+class MixSettings(Settings):
+    """Mixing of batches."""
+
+    mixup: NotNegative = 0.0
+    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_off_epoch: CountOrZero = 0
+    """From this epoch on nothing is mixed; 0 never stops."""
+
+
+@dataclass(frozen=True)
+class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
+    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+
+    python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
+    """
+
+    out: str = "augmented.png"
+    """Picture to write."""
+    pictures: Count = 32
+    """Most pictures to draw."""
+    pretrained: Annotated[str | None, TRAIN_FROM] = None
+    """Take mean, std and interpolation of these weights, as training from them does."""
+    model: str = DEFAULT_MODEL
+    """Network of --pretrained, where the weights do not say it themselves."""
+    start_epoch: CountOrZero = 0
+    """Epoch whose first batch is drawn."""
+    seed: CountOrZero | None = None
+    """Of the draws; null draws one and prints it."""
+
+
+@dataclass(frozen=True)
+class CheckDataConfig(DataRoot):
+    """Look through a data folder: counts, broken pictures, doubles between train and val."""
+
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that decode pictures; 0 decodes in the main one."""
+    json: bool = False
+    """Print one JSON object instead of the tables."""
+
+
+@dataclass(frozen=True)
+class PackDatasetConfig(DataRoot):
+    """Pack a data folder into few large tar files: for disks that are slow at many small ones.
+
+    python tools/pack_dataset.py --data-path ILSVRC2012 --out packed --short-side 288
+    python tools/pack_dataset.py --out packed --verify
+    python train.py --data-path packed
+    """
+
+    out: str = ""
+    """Folder to write to, or to verify; a run that was stopped goes on where it was."""
+    short_side: Pixels | None = None
+    """Shrink pictures to this short side, pixels, as JPEG; null keeps every file as it is."""
+    quality: Annotated[int, Meta(ge=1, le=95)] = 95
+    """JPEG quality of shrunk pictures."""
+    shard_size: Count = 10_000
+    """Pictures per tar file."""
+    workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
+    """Processes that shrink pictures; 0 shrinks in the main one."""
+    verify: bool = False
+    """Pack nothing; read all of --out and compare it with what was packed."""
+
+    def __post_init__(self) -> None:
+        if self.quality != PackDatasetConfig.quality and self.short_side is None:
+            raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
+
+
+@dataclass(frozen=True)
+class MakeLiteDataConfig(Settings):
+    """Build the small data set that ships with the repository from Debian's Fashion-MNIST."""
+
+    package_root: str = "/"
+    """Folder that dataset-fashion-mnist was unpacked into; / when it is installed."""
+    out: str = "test_images/lite_data.tar"
+    """Tar to write."""
+    train_per_class: Count = 300
+    """Training pictures of each class."""
+    val_per_class: Count = 80
+    """Validation pictures of each class."""

@@ -1,0 +1,137 @@
+"""Settings of prediction and export."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import BARE, BareWeights, Count, Device, Engine, Pixels, Settings
+from ppcls_lite.errors import UserError
+
+OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
+
+
+@dataclass(frozen=True)
+class PredictConfig(BareWeights):
+    """Name what is on a picture, or on all pictures of a folder.
+
+    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
+    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
+    """
+
+    pretrained: Annotated[str, BARE] = ""
+    """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
+    one; alone, the published weights of --model."""
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""
+    topk: Count = 5
+    """Classes to list per picture."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    engine: Engine = "auto"
+    """What runs the network; auto follows the file; in a folder, the fastest at export."""
+    batch_size: Count = 1
+    """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
+    json: bool = False
+    """One JSON object per picture and line on stdout, and nothing else there."""
+    save_vis: str | None = None
+    """Folder for copies of the pictures with the five best classes drawn beneath."""
+    shards: str | None = None
+    """Folder for files of 1000 JSON lines, instead of stdout: for millions of pictures. Ray Data
+    spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
+
+    def __post_init__(self) -> None:
+        idle = [name for name in ("json", "save_vis") if self.changed(name)]
+        if self.shards is not None and idle:
+            raise UserError(
+                f"--{idle[0].replace('_', '-')} has no effect with --shards, which writes JSON",
+                "leave it out",
+            )
+
+
+@dataclass(frozen=True)
+class ExportConfig(BareWeights):
+    """Write a checkpoint as an inference model and compare it with the trained network.
+
+    python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
+    """
+
+    pretrained: Annotated[str, BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
+    save_inference_dir: str = ""
+    """Folder to write to; one folder holds one network."""
+    format: str = "pdmodel,json,onnx"
+    """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
+    opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
+    """ONNX operator set; null is 10, the documents' value, or 13 for a quantized network."""
+    img_size: Pixels | None = None
+    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    softmax: bool = True
+    """Append a softmax, so that the outputs are probabilities."""
+    logits: bool = False
+    """The same as --no-softmax."""
+    triton_repository: str | None = None
+    """Also write the ONNX file as NETWORK/{config.pbtxt,1/model.onnx} into this folder, a model
+    repository of Triton Inference Server."""
+
+    def __post_init__(self) -> None:
+        if self.logits and self.softmax and self.sources.get("softmax") == "command line":
+            raise UserError("--softmax and --logits exclude each other", "give one of them")
+        if self.triton_repository is not None and "onnx" not in self.format.split(","):
+            raise UserError(
+                f"--triton-repository needs the ONNX file, which --format {self.format} leaves out",
+                f"--format {self.format},onnx",
+            )
+
+
+@dataclass(frozen=True)
+class PaddleServingConvertConfig(Settings):
+    """Write serving_server/ and serving_client/, as `paddle_serving_client.convert` does.
+
+    python tools/paddle_serving_convert.py --dirname exported --serving_server serving_server \\
+        --serving_client serving_client
+    """
+
+    dirname: str = ""
+    """Folder with the exported network."""
+    model_filename: str = "inference.pdmodel"
+    """Its network; Paddle Serving reads .pdmodel only."""
+    params_filename: str = "inference.pdiparams"
+    """Its weights."""
+    serving_server: str = "serving_server"
+    """Folder to write for the server."""
+    serving_client: str = "serving_client"
+    """Folder to write for clients."""
+
+
+@dataclass(frozen=True)
+class ExportMobileConfig(Settings):
+    """Convert an export for a phone's runtime and hold its answers against ONNX Runtime's.
+
+    python tools/export_mobile.py --exported inference --format mnn --out mobile
+    """
+
+    exported: str = ""
+    """Export folder, with inference.onnx and inference.yml; for paddle_lite also the .pdmodel."""
+    format: Literal["mnn", "ncnn", "paddle_lite"] | None = None
+    """Whose; each needs its own packages, see requirements-mobile.txt."""
+    out: str = ""
+    """Folder to write; it must not exist, or be empty."""
+    img_path: str | None = None
+    """Pictures of the check: a file, folder or pattern; null takes colour fields."""
+
+
+@dataclass(frozen=True)
+class CompareConfig(BareWeights):
+    """Compare a checkpoint with every file exported from it: answers, largest difference, sizes.
+
+    python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\
+        --img-path pictures/
+    """
+
+    pretrained: Annotated[str, BARE] = ""
+    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
+    exported: str = ""
+    """Its export folder."""
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""

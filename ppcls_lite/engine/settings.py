@@ -1,0 +1,237 @@
+"""Settings of training and evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import (
+    DEFAULT_MODEL,
+    TRAIN_FROM,
+    Count,
+    CountOrZero,
+    Device,
+    Fraction,
+    LossSettings,
+    NotNegative,
+    Settings,
+)
+from ppcls_lite.data.settings import (
+    BatchSettings,
+    MixSettings,
+    TrainBatches,
+    TrainData,
+    ValData,
+    ValPictures,
+)
+from ppcls_lite.optimizer.settings import EmaSettings, OptimizerSettings, ScheduleSettings
+
+
+@dataclass(frozen=True)
+class DeviceSettings(Settings):
+    """Device."""
+
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    use_gpu: bool | None = None
+    """Old spelling of --device used by test chains: true is gpu, false is cpu."""
+
+
+@dataclass(frozen=True)
+class NetworkChoice(Settings):
+    """Model."""
+
+    model: str = DEFAULT_MODEL
+    """Network; python tools/list_models.py names them all."""
+    num_classes: Count | None = None
+    """Classes; null takes the number found in the data."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(BatchSettings, DeviceSettings):
+    """Evaluation."""
+
+    print_freq: Count = 10
+    """Steps between two log lines; evaluation prints every tenth as often."""
+    eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
+    """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
+    confusion_matrix: bool = False
+    """Write confusion_matrix.png/.csv and per_class.csv, in training of the best epoch."""
+
+
+@dataclass(frozen=True)
+class ModelSettings(Settings):
+    """Model."""
+
+    width: Annotated[float, Meta(gt=0, le=8)] | None = None
+    """Width multiplier; null keeps the model's own."""
+    dropout: Fraction | None = None
+    """Dropout before the last layer; null keeps the model's own."""
+    small_input: bool = False
+    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
+    expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
+    """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
+    drop_path: Fraction = 0.0
+    """Stochastic depth: probability of skipping the last block in training; 0 at the first one."""
+    zero_gamma: bool = False
+    """Start the last batch norm of blocks with a shortcut at gain 0, so that they do nothing."""
+
+
+@dataclass(frozen=True)
+class SlimSettings(Settings):
+    """Smaller networks."""
+
+    pact_quant: bool = False
+    """Train and evaluate as in 8 bits (PACT); export then writes int8 weights."""
+    quant_skip: tuple[Literal["se", "first", "last"], ...] = ("se",)
+    """Layers that stay in float: squeeze-excite, the first, the last; '' is none of them."""
+    fpgm_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of each block's expanded channels to prune before training (FPGM); 0 prunes none."""
+
+
+@dataclass(frozen=True)
+class StepSettings(Settings):
+    """Step."""
+
+    gradient_accumulation_steps: Count = 1
+    """Batches whose gradients are averaged before one optimizer step."""
+    clip_grad_norm: NotNegative = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    amp_level: Literal["O0", "O1", "O2"] = "O0"
+    """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
+    sync_bn: bool = False
+    """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
+    dist_bn: Literal["broadcast", "reduce"] = "broadcast"
+    """Running batch-norm statistics after an epoch on several devices: the first's, or the mean."""
+
+
+@dataclass(frozen=True)
+class TeacherSettings(LossSettings):
+    """Teacher."""
+
+    teacher: str | None = None
+    """Network to learn from; takes --teacher-pretrained."""
+    teacher_pretrained: str | None = None
+    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        is_dml = self.distill_loss == "dml"
+        if bool(self.teacher) != bool(self.teacher_pretrained) and not (is_dml and self.teacher):
+            yield "--teacher NAME and --teacher-pretrained WEIGHTS go together"
+        if not self.teacher:
+            for name in ("distill_loss", "distill_weight", "distill_temperature"):
+                if self.changed(name):
+                    yield f"--{name.replace('_', '-')} has no meaning without --teacher"
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Run."""
+
+    pretrained: Annotated[str | None, TRAIN_FROM] = None
+    """Start from these weights: file of any framework, tag, or alone: the model's published ones;
+    a head of another class count starts fresh."""
+    output_dir: str = "output"
+    """Run folder: checkpoints, config, metrics; an earlier run in it is moved to previous-N/."""
+    resume: str | None = None
+    """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir."""
+    test_only: bool = False
+    """Evaluate --pretrained (or --resume) on the validation pictures and stop."""
+    start_epoch: CountOrZero = 0
+    """Number of the first epoch when starting from --pretrained; --resume knows its own."""
+    seed: CountOrZero | None = None
+    """Makes a run repeatable; null draws one and prints it."""
+    keep_checkpoints: CountOrZero = 3
+    """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"
+    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop;
+    bf16: the same with half the bits for what is kept for the backward pass."""
+    to_static: bool = False
+    """Train a static graph, traced at the first step; it consists of Paddle's own layers."""
+    visualdl: bool = True
+    """Write VisualDL records to the run folder."""
+    dry_run: bool = False
+    """Build everything, take one real step, print plan, time and memory, and stop."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(
+    RunSettings,
+    EvaluationSettings,
+    SlimSettings,
+    TeacherSettings,
+    MixSettings,
+    StepSettings,
+    EmaSettings,
+    ScheduleSettings,
+    OptimizerSettings,
+    ModelSettings,
+    NetworkChoice,
+    TrainBatches,
+    ValPictures,
+    TrainData,
+    ValData,
+):
+    """Train, resume or evaluate MobileNetV3 and MnasNet.
+
+    python train.py --data-path ./ILSVRC2012                             one device
+    python train.py --data-path my_pictures --epochs 20 -b 32 --lr 0.05  your own pictures
+    python -m paddle.distributed.launch --nproc_per_node=2 train.py ...  two processes
+    """
+
+    essentials: ClassVar = (
+        "data_path", "model", "pretrained", "epochs", "batch_size", "lr", "device", "output_dir",
+        "resume", "test_only",
+    )  # fmt: skip
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        if self.resume and self.start_epoch:
+            yield "--start-epoch goes with --pretrained; --resume reads the epoch itself"
+        if self.resume not in (None, "auto") and self.pretrained:
+            yield "--resume FILE and --pretrained both name weights; give one of them"
+        if self.test_only and self.resume and self.pretrained:
+            yield "--test-only tests one file: --pretrained or --resume, not both"
+        if self.start_epoch >= self.epochs:
+            yield f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before"
+        if self.test_only and not (self.pretrained or self.resume):
+            yield "--test-only needs the weights to test: --pretrained FILE"
+        if self.pact_quant and self.model_ema:
+            yield "--pact-quant with --model-ema: thresholds would be averaged with 0"
+        if self.to_static and (self.cpu_kernels in ("on", "bf16") or self.pact_quant):
+            yield (
+                "--to-static traces Paddle's own layers: leave out --pact-quant and"
+                " --cpu-kernels on or bf16"
+            )
+        if self.opt == "rmsprop" and self.amp_level == "O2":
+            yield "--opt rmsprop keeps no float32 weights beside float16 ones; take O1"
+        if self.unlabelled_path and not self.teacher:
+            yield "--unlabelled-path has no meaning without --teacher"
+        if self.unlabelled_path and self.loss == "bce":
+            yield "--unlabelled-path goes with --loss ce"
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class ValidateConfig(EvaluationSettings, NetworkChoice, ValPictures, ValData):
+    """Evaluate weights on the validation pictures; train.py --test-only is the same.
+
+    python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
+    """
+
+    pretrained: Annotated[str | None, TRAIN_FROM] = None
+    """The weights: file of any framework, tag, or alone: the model's published ones."""
+    resume: str | None = None
+    """Instead: a run's checkpoint, or auto: the latest one of --output-dir."""
+    output_dir: str = "output"
+    """Run folder of --resume auto; if given, also where --confusion-matrix goes, which otherwise
+    lies beside the weights."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        if self.resume and self.pretrained:
+            yield "--resume and --pretrained both name the weights to test; give one of them"
+        yield from super().problems()

@@ -1,0 +1,104 @@
+"""Settings of the optimizer, the learning rate and the moving average of the weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import Count, Fraction, NotNegative, Settings
+
+
+@dataclass(frozen=True)
+class OptimizerSettings(Settings):
+    """Optimizer."""
+
+    opt: Annotated[
+        Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
+        Meta(extra={"also": {"momentum": "sgd"}}),
+    ] = "sgd"
+    """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
+    momentum: Fraction = 0.9
+    """Momentum of sgd, nesterov and both rmsprops."""
+    opt_alpha: Fraction = 0.9
+    """Share of the mean squared gradient that rmsprop and rmsprop_tf keep at each step."""
+    opt_betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Shares of the mean gradient and mean square that adam, adamw and lamb keep at each step."""
+    opt_eps: Annotated[float, Meta(gt=0)] | None = None
+    """Epsilon; null: rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
+    weight_decay: Annotated[float, Meta(ge=0, extra={"flags": ["--wd"]})] = 1e-4
+    """Weight decay: decoupled for adamw, inside the trust ratio for lamb, L2 for the others."""
+    norm_weight_decay: NotNegative | None = None
+    """Weight decay of normalisation layers; null is --weight-decay."""
+    bias_weight_decay: NotNegative | None = None
+    """Weight decay of biases; null is --weight-decay."""
+    pact_lr_factor: NotNegative = 1.0
+    """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
+    pact_weight_decay: NotNegative = 2e-5
+    """Weight decay of the clipping thresholds of --pact-quant."""
+    head_lr_factor: NotNegative = 1.0
+    """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
+    bias_lr_factor: NotNegative = 1.0
+    """Learning rate of biases, as a factor of the others'; 2 in ShowLo's recipes."""
+
+
+@dataclass(frozen=True)
+class ScheduleSettings(Settings):
+    """Learning rate."""
+
+    epochs: Count = 120
+    """Epochs to train."""
+    lr: NotNegative = 0.1
+    """Learning rate at its highest, for the whole effective batch; nothing scales it behind you."""
+    lr_scheduler: Literal[
+        "step", "multistep", "cosine", "exponential", "polynomial", "constant"
+    ] = "step"
+    """How the learning rate falls after the warm-up."""
+    lr_step_size: Annotated[float, Meta(gt=0)] = 30.0
+    """Epochs in which the step and exponential schedules fall by --lr-gamma; may be a fraction."""
+    lr_milestones: tuple[NotNegative, ...] = ()
+    """Epochs after which the multistep schedule drops, separated by commas."""
+    lr_gamma: NotNegative = 0.1
+    """Factor of one drop of the step, multistep and exponential schedules."""
+    lr_power: NotNegative = 1.0
+    """Exponent of the polynomial schedule; 1 is a straight line."""
+    lr_min: NotNegative = 0.0
+    """Learning rate at the end of the cosine and polynomial schedules."""
+    lr_per_epoch: bool = False
+    """Change the rate once an epoch, as torchvision and timm do, not at every step."""
+    lr_scale_batch: Count | None = None
+    """Batch that --lr is meant for: the rate is multiplied by effective batch / this; null: not."""
+    lr_warmup_epochs: NotNegative = 0.0
+    """Epochs of warm-up at the start; part of --epochs."""
+    lr_warmup_method: Literal["linear", "constant"] = "linear"
+    """Warm-up that rises to the full rate, or stays low and then jumps."""
+    lr_warmup_decay: Fraction = 0.01
+    """Learning rate at the start of the warm-up, as a factor of the full one."""
+    lr_warmup_prefix: bool = True
+    """The schedule starts after the warm-up; --no-lr-warmup-prefix: with it, as in timm."""
+    lr_noise: tuple[Fraction, Fraction] | None = None
+    """Part of the run, as two fractions of it, in which each epoch's rate gets timm's noise."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        if self.lr_warmup_epochs >= self.epochs:
+            yield f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
+        if (self.lr_scheduler == "multistep") != bool(self.lr_milestones):
+            yield "--lr-scheduler multistep and --lr-milestones go together"
+        if list(self.lr_milestones) != sorted(self.lr_milestones):
+            yield f"--lr-milestones {self.lr_milestones}: give them in rising order"
+
+
+@dataclass(frozen=True)
+class EmaSettings(ScheduleSettings):
+    """Moving average."""
+
+    model_ema: bool = False
+    """Keep a moving average of weights and batch-norm statistics; evaluate and save that one."""
+    model_ema_decay: Fraction = 0.99998
+    """Share of the average that is kept at each of its updates."""
+    model_ema_steps: Count = 32
+    """Steps between two updates of the average."""
+    model_ema_rule: Literal["torchvision", "plain"] = "torchvision"
+    """torchvision: decay rescaled to the run's length, afresh until the warm-up ends; or plain."""

@@ -1,0 +1,88 @@
+"""Settings of int8."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import BareWeights, CalibrationMode, Count, CountOrZero, Fraction, Pixels
+from ppcls_lite.errors import UserError
+
+
+@dataclass(frozen=True)
+class Int8Settings(BareWeights):
+    """What int8 is made from and measured with."""
+
+    pretrained: str = ""
+    """A checkpoint, a tag, or weights of any framework (with --model)."""
+    data_path: str = ""
+    """Data with train/ (calibration) and val/ (measurement)."""
+    calibration_images: Count = 100
+    """Calibration pictures from train, as many of each class as possible."""
+    img_size: Pixels | None = None
+    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    outliers: Annotated[float, Meta(ge=1)] = 1.0
+    """Above 1: take a twin with the same float answers, a tenth of whose bottleneck channels is up
+    to so many times as large: what long-trained networks have."""
+
+
+@dataclass(frozen=True)
+class QuantizeConfig(Int8Settings):
+    """Write an int8 network for a runtime and measure what it lost.
+
+    python tools/quantize.py --target accelerator --pretrained output/best.pdparams \\
+        --data-path my_pictures --out int8
+    python tools/quantize.py --pretrained output/best.pdparams --data-path my_pictures --table
+    """
+
+    target: Literal["accelerator", "onnxruntime", "openvino"] = "accelerator"
+    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's."""
+    out: str = ""
+    """Export folder to write, read by predict and serve; it must not exist, or be empty."""
+    calibration_mode: CalibrationMode | None = None
+    """How it is found where int8 clips; null is the target's best."""
+    remedies: (
+        tuple[Literal["gates", "split", "equalise", "rounding", "bias", "train"], ...] | None
+    ) = None
+    """Changes of the float graph that int8 profits from; null is the target's best; see
+    docs/int8.md."""
+    train_images: Count = 1000
+    """Pictures of train that the remedy train learns from, as many of each class as possible."""
+    float_layers: tuple[str, ...] | None = None
+    """Layers to keep in float: names, se, hswish, pool, first, last, or worst:N, the N that
+    tools/sensitivity.py ranks first; null is the target's best."""
+    eval_images: CountOrZero = 0
+    """Pictures of val to measure on, as many of each class as possible; 0 takes all."""
+    min_agreement: Fraction = 0.95
+    """Share of pictures that must keep the float network's class; below, the exit status is 1."""
+    table: bool = False
+    """Write nothing; print fp32, fp16, every calibration mode and every remedy instead, on val and
+    on pictures of train that are not calibrated with."""
+    json: bool = False
+    """Print one JSON object with everything as the last line."""
+
+    def __post_init__(self) -> None:
+        trains = self.table or "train" in (self.remedies or ())
+        if self.changed("train_images") and not trains:
+            raise UserError(
+                "--train-images has no effect: nothing is trained",
+                "add the remedy: --remedies gates,equalise,train",
+            )
+
+
+@dataclass(frozen=True)
+class SensitivityConfig(Int8Settings):
+    """Rank layers by what int8 does to the network's answers, each alone.
+
+    python tools/sensitivity.py --pretrained output/best.pdparams --data-path my_pictures \\
+        --out sensitivity
+    """
+
+    out: str = ""
+    """Folder for sensitivity.json and sensitivity.png."""
+    calibration_mode: CalibrationMode = "percentile"
+    """How it is found where int8 clips."""
+    remedies: tuple[Literal["gates", "split", "equalise"], ...] = ()
+    """Changes of the float graph beforehand, as in quantize."""
+    rows: Count = 20
+    """Layers to print."""

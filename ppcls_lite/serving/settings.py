@@ -1,0 +1,61 @@
+"""Settings of the server."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import Count, Device, Engine, NotNegative, Settings
+
+
+@dataclass(frozen=True)
+class ServeLimits(Settings):
+    """Limits."""
+
+    max_batch: Count = 4
+    """Pictures per run of the network, of the requests that wait at that moment."""
+    batch_delay_ms: NotNegative = 0.0
+    """Longest wait for more requests to share a run with, milliseconds; on a CPU 0 is fastest."""
+    max_images: Count = 32
+    """Pictures that one request may hold."""
+    max_body_mb: Annotated[float, Meta(gt=0, le=1024)] = 16.0
+    """Size of a request's body, megabytes."""
+    max_megapixels: Annotated[float, Meta(gt=0, le=170)] = 40.0
+    """Size of a picture, million pixels; it is looked up before anything is decoded."""
+    max_concurrency: Count = 64
+    """Requests a worker holds at a time; more are refused with 429 and Retry-After."""
+    timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that a request may take, its upload included."""
+    drain_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that requests under way get after SIGTERM."""
+    api_key_file: str | None = None
+    """File with the key that requests must carry: `Authorization: Bearer KEY`; null lets all in."""
+
+
+@dataclass(frozen=True)
+class ServeConfig(ServeLimits):
+    """Serve exported networks: pictures in, named probabilities out, and a page to try it on.
+
+    python tools/serve.py inference                     one export folder
+    python tools/serve.py models --engine all -j 4      models/NAME/[VERSION/]inference.yml
+
+    Speaks the request of Paddle Serving (POST /imagenet/prediction), plain uploads (POST /predict)
+    and KServe v2 over HTTP and gRPC. The address / is the page, /docs lists all requests.
+    """
+
+    exported: Annotated[str, Meta(extra={"positional": True})] = ""
+    """An export folder, or a folder of them: NAME/ or NAME/VERSION/, the version a number."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 18080
+    """Port of HTTP; the default is the documents', 0 takes a free one."""
+    grpc_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Port of gRPC; null does without."""
+    workers: Annotated[int, Meta(ge=1, extra={"flags": ["-j"]})] | None = None
+    """Processes; null takes one per core. They share the cores among them."""
+    engine: Literal[Engine, "all"] = "auto"
+    """What runs the networks; all loads every one that can, and requests may choose."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    reload_seconds: NotNegative = 2.0
+    """Seconds between two looks for replaced export folders; 0 never looks."""

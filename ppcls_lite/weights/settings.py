@@ -1,0 +1,54 @@
+"""Settings of the commands on weights."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ppcls_lite.config import BareWeights, Settings
+
+
+@dataclass(frozen=True)
+class ConvertConfig(Settings):
+    """Convert weights between frameworks: into ours with a description beside them, or back.
+
+    python tools/convert_weights.py --weights model.pth --model mobilenet_v3_small --out w.pdparams
+    python tools/convert_weights.py --weights output/best.pdparams --model mobilenet_v3_small \\
+        --to torchvision --out back.safetensors
+    """
+
+    weights: Annotated[str, Meta(extra={"positional": True})] = ""
+    """A .pdparams, .pth, .safetensors, MindSpore .ckpt or .npz file, or published weights' tag."""
+    out: str = ""
+    """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
+    model: str | None = None
+    """Network the weights are of; checkpoints and published weights know their own."""
+    to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
+    """Names and shapes to write."""
+
+
+@dataclass(frozen=True)
+class AverageConfig(BareWeights):
+    """Average the weights of several checkpoints of a run into one network.
+
+    python tools/average_checkpoints.py 'output/model_9?.pdparams' --out output/averaged.pdparams
+    """
+
+    checkpoints: Annotated[tuple[str, ...], Meta(extra={"positional": True})] = ()
+    """Checkpoints, separated by commas; a quoted shell pattern stands for several."""
+    out: str = ""
+    """.pdparams file to write, with a .json beside it."""
+
+
+@dataclass(frozen=True)
+class ListModelsConfig(Settings):
+    """List the networks with their sizes and published accuracy."""
+
+    pattern: str = "*"
+    """Shell pattern of the names, like 'mnas*'."""
+    source: str | None = None
+    """Only models of this source: torchvision, ppcls, timm, mindcv or showlo."""
+    explain: str | None = None
+    """Draw the block table of this model, as the papers print it."""
+    json: bool = False
+    """Print one JSON list instead of the table."""
