@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +20,64 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def staged(path: Path) -> Path:
+    """The name under which a set of files waits, complete, to take the place of `path`'s."""
+    return path.with_name(f"{path.stem}.saving{path.suffix}")
+
+
+@contextmanager
+def replacing(path: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Replaces files that belong together, so that the old or the new set is whole at any instant.
+
+    The new ones are written under the name `staged` gives, which is yielded, and reach the disk;
+    only then do they take the old ones' names, one after the other, and lose their own.
+
+    Args:
+        path: one of the files.
+        suffixes: of the files of the set; the last one vouches for the others.
+    """
+    waiting = staged(path)
+    try:
+        yield waiting
+        sync_folder(path.parent)
+    except BaseException:
+        remove_set(waiting, suffixes)
+        raise
+    link_set(waiting, path, suffixes)
+    remove_set(waiting, suffixes)
+
+
+def link_set(source: Path, target: Path, suffixes: Sequence[str]) -> None:
+    """Gives the files of a set second names without a second copy (a copy where links fail)."""
+    for suffix in suffixes:
+        part = target.with_name(f".{target.stem}{suffix}.part")
+        try:
+            part.unlink(missing_ok=True)
+            try:
+                os.link(source.with_suffix(suffix), part)
+            except OSError:
+                shutil.copy2(source.with_suffix(suffix), part)
+            os.replace(part, target.with_suffix(suffix))
+        finally:
+            part.unlink(missing_ok=True)  # renaming between two links of one file does nothing
+    sync_folder(target.parent)
+
+
+def remove_set(path: Path, suffixes: Sequence[str]) -> None:
+    """Deletes the files of a set, the one that vouches for the others first."""
+    for suffix in reversed(suffixes):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in a folder have reached the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def cache_folder() -> Path:

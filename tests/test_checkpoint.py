@@ -1,5 +1,9 @@
 """Checkpoints: atomic against SIGKILL, refused when malicious or damaged, read without pickle."""
 
+import contextlib
+import errno
+import io
+import itertools
 import json
 import os
 import pickle
@@ -13,7 +17,9 @@ from ppcls_lite import create_model
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import FileContent
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.description import read_description, save_weights
 from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.load import load_weights
@@ -60,42 +66,122 @@ def test_other_names_take_no_second_copy(tmp_path):
     assert len(inodes) == 1
 
 
-def kill_at_rename(folder, number):
-    """Saves epoch 1 in a child that is killed just before its n-th rename; False when it ends."""
+def stop(folder, epoch, value):
+    """Saves inside an epoch, as a stop does."""
+    params = {"w": paddle.full([300], float(value)), "b": paddle.full([2], float(value))}
+    optimizer = {"w.velocity_0": np.full(300, value, np.float32)}
+    progress = Progress(epoch=epoch, batch=value, seed=7)
+    checkpoint.save_checkpoint(folder / "latest.pdparams", params, optimizer, INFO, progress, EXTRA)
+
+
+def convert(folder, value):
+    """Writes weights to use, as convert_weights does."""
+    save_weights(folder / "w.pdparams", {"w": np.full(300, value, "f4")}, INFO)
+
+
+def fail_at(number, how):
+    """Makes the n-th system call that changes a name fail; how: SIGKILL before it, or ENOSPC.
+
+    Returns a list that grows by each such call.
+    """
+    calls = []
+
+    def counted(function, changes=lambda *a, **k: True):
+        def call(*arguments, **options):
+            if changes(*arguments, **options):
+                calls.append(function.__name__)
+                if len(calls) == number and how == "SIGKILL":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if len(calls) >= number and how == "ENOSPC" and function is not unlink:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return function(*arguments, **options)
+
+        return call
+
+    unlink = os.unlink
+    for name in ("replace", "link", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
+    io.open = counted(io.open, lambda file, mode="r", *a, **k: "w" in mode)
+    return calls
+
+
+def after_fault(number, how, work):
+    """Runs `work` in a child in which the n-th change of a name fails; False when none is left."""
     child = os.fork()
     if child == 0:
-        renames, rename = [], os.replace
-
-        def replace(source, target):
-            renames.append(target)
-            if len(renames) == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            rename(source, target)
-
-        os.replace = replace
-        save(folder, 1, 9.0)
-        os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        calls = fail_at(number, how)
+        try:
+            work()
+        except OSError as error:
+            os._exit(1 if error.errno == errno.ENOSPC else 2)
+        os._exit(3 if len(calls) < number else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (-signal.SIGKILL, 1, 3)
+    return code != 3
 
 
-def test_sigkill_at_any_rename_of_a_save_leaves_a_whole_checkpoint(tmp_path):
-    number = 1
-    while True:
+# What is there before, the save that is hit, and the values of the checkpoint afterwards.
+SAVES = {
+    "the first stop": (lambda f: None, lambda f: stop(f, 0, 2), {None, 2}),
+    "a second stop": (lambda f: stop(f, 0, 1), lambda f: stop(f, 0, 2), {1, 2}),
+    "a third after a first epoch": (
+        lambda f: (save(f, 0, 1), stop(f, 1, 2)), lambda f: stop(f, 1, 3), {2, 3}),
+    "an epoch and its names": (lambda f: save(f, 0, 1), lambda f: save(f, 1, 2), {1, 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "ENOSPC"])
+@pytest.mark.parametrize("saves", SAVES.values(), ids=SAVES)
+def test_a_fault_at_any_change_of_a_name_leaves_the_old_checkpoint_or_the_new(tmp_path, saves, how):
+    before, hit, allowed = saves
+    seen = set()
+    for number in itertools.count(1):
         folder = tmp_path / str(number)
         folder.mkdir()
-        save(folder, 0, 1.0)
-        killed = kill_at_rename(folder, number)
+        before(folder)
+        more = after_fault(number, how, lambda: hit(folder))  # noqa: B023
         found, _ = checkpoint.newest_checkpoint(folder)
-        value = {1: 1.0, 2: 9.0}[found.progress.epoch]
-        assert (found.params["w"] == value).all() and (
-            found.optimizer["w.velocity_0"] == value
-        ).all()
+        value = found and float(found.params["w"][0])
+        seen.add(value)
+        if found:
+            assert (found.params["w"] == value).all()
+            assert (found.optimizer["w.velocity_0"] == value).all()
         for weights in folder.glob("*.pdparams"):  # every visible file is whole
             assert len(set(read_weights(weights)["w"].tolist())) == 1
-        if not killed:
+        if how == "ENOSPC" or not more:  # nothing is left behind; a kill's leftovers go next time
+            stop(folder, 7, 9)
+            assert not list(folder.glob(".*")) and not list(folder.glob("*.saving.*"))
+        if not more:
             break
-        number += 1
-    assert number == 10  # three files under three names: nine renames, each one tried
+    assert number > 6 and seen == allowed
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "ENOSPC"])
+def test_a_fault_while_weights_are_replaced_leaves_the_old_or_the_new(tmp_path, how):
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        convert(folder, 1)
+        more = after_fault(number, how, lambda: convert(folder, 2))  # noqa: B023
+        whole = []
+        for path in folder.glob("*.pdparams"):
+            with contextlib.suppress(UserError):
+                if read_description(FileContent(path)):  # and it belongs to the weights
+                    whole.append(float(read_weights(path)["w"][0]))
+        assert whole and set(whole) <= {1.0, 2.0}
+        if not more:
+            break
+    assert number > 6 and whole == [2.0]
+
+
+def test_resuming_by_name_takes_the_save_that_was_interrupted(tmp_path):
+    stop(tmp_path, 0, 1)
+    for number in itertools.count(1):
+        if not after_fault(number, "SIGKILL", lambda: stop(tmp_path, 0, 2)):
+            break
+        found = checkpoint.load_checkpoint(tmp_path / "latest.pdparams")
+        assert found.path.name == "latest.pdparams" and found.params["w"][0] in (1, 2)
+        stop(tmp_path, 0, 1)
 
 
 def test_truncated_newest_is_named_and_the_one_before_is_used(tmp_path):

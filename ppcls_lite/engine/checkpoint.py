@@ -7,13 +7,13 @@
     X.json      everything else, for people and programs: where the run stands, the network, class
                 names, preprocessing, settings, versions, and the SHA-256 of the two others
 
-The JSON is written last: a checkpoint is complete when its hashes agree.
+A checkpoint is complete when the hashes in its JSON agree. A new one is complete under the name
+X.saving before it takes the place of an older X, so a kill or a full disk never leaves less than
+one of them; who reads X finishes what was interrupted.
 """
 
 import io
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,15 @@ import numpy as np
 import paddle
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import FileContent, file_sha256, write_atomically
+from ppcls_lite.files import (
+    FileContent,
+    file_sha256,
+    link_set,
+    remove_set,
+    replacing,
+    staged,
+    write_atomically,
+)
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.description import described_info, other_version, read_description
 from ppcls_lite.weights.find import find_weights
@@ -114,40 +122,48 @@ def save_checkpoint(
         progress: where the run stands.
         extra: settings, metrics, versions; stored as they are.
     """
-    # A complete older checkpoint of this name must not vouch for the new files.
-    path.with_suffix(".json").unlink(missing_ok=True)
     hashes = {}
-    for suffix, state in ((".pdparams", params), (".pdopt", optimizer)):
-        buffer = io.BytesIO()
-        paddle.save(state, buffer)
-        write_atomically(path.with_suffix(suffix), buffer.getvalue())
-        hashes[suffix[1:]] = file_sha256(path.with_suffix(suffix))
-    state = info.to_dict() | {"progress": asdict(progress)} | extra | {"sha256": hashes}
-    write_atomically(
-        path.with_suffix(".json"), (json.dumps(state, indent=1, allow_nan=False) + "\n").encode()
-    )
+    with replacing(path, PARTS) as new:
+        for suffix, state in ((".pdparams", params), (".pdopt", optimizer)):
+            buffer = io.BytesIO()
+            paddle.save(state, buffer)
+            write_atomically(new.with_suffix(suffix), buffer.getvalue())
+            hashes[suffix[1:]] = file_sha256(new.with_suffix(suffix))
+        state = info.to_dict() | {"progress": asdict(progress)} | extra | {"sha256": hashes}
+        text = json.dumps(state, indent=1, allow_nan=False) + "\n"
+        write_atomically(new.with_suffix(".json"), text.encode())
 
 
 def link_checkpoint(source: Path, target: Path) -> None:
     """Gives a checkpoint a second name without a second copy (a copy where links do not work)."""
-    if source.resolve() == target.resolve():
-        return
-    target.with_suffix(".json").unlink(missing_ok=True)
-    for suffix in PARTS:
-        part = target.with_name(f".{target.stem}{suffix}.part")
-        part.unlink(missing_ok=True)
-        try:
-            os.link(source.with_suffix(suffix), part)
-        except OSError:
-            shutil.copy2(source.with_suffix(suffix), part)
-        os.replace(part, target.with_suffix(suffix))
-        part.unlink(missing_ok=True)  # renaming between two links of one file does nothing
+    if source.resolve() != target.resolve():
+        link_set(source, target, PARTS)
 
 
 def remove_checkpoint(path: Path) -> None:
     """Deletes the files of a checkpoint."""
-    for suffix in reversed(PARTS):
-        path.with_suffix(suffix).unlink(missing_ok=True)
+    remove_set(path, PARTS)
+
+
+def finish_save(path: Path) -> None:
+    """Completes or clears away what an interrupted save of `path` has left."""
+    new = staged(path)
+    if not any(new.with_suffix(suffix).exists() for suffix in PARTS):
+        return
+    if is_complete(new):
+        link_checkpoint(new, path)
+    remove_checkpoint(new)
+
+
+def is_complete(path: Path) -> bool:
+    """Tells whether all files of a checkpoint are there and belong together."""
+    try:
+        state = read_description(FileContent(path))
+        return state is not None and (
+            file_sha256(path.with_suffix(".pdopt")) == state["sha256"]["pdopt"]
+        )
+    except (UserError, OSError, KeyError):
+        return False
 
 
 def read_model_info(
@@ -164,6 +180,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = Path(path)
+    finish_save(path)
     weights, optimizer = FileContent(path), FileContent(path.with_suffix(".pdopt"))
     params = read_weights(weights)
     state = read_description(weights)
@@ -198,6 +215,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Returns:
         The most advanced complete checkpoint, or None, and a message for each one passed over.
     """
+    for new in folder.glob(staged(Path("*.json")).name):
+        finish_save(new.with_name(new.name.replace(".saving.", ".")).with_suffix(".pdparams"))
     candidates = []
     for twin in folder.glob("*.json"):
         try:

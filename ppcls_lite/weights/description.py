@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import FileContent, file_sha256, write_atomically
+from ppcls_lite.files import FileContent, file_sha256, replacing, staged, write_atomically
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.writing import write_weights
 
@@ -39,7 +39,9 @@ def read_description(file: FileContent) -> dict[str, Any] | None:
     if path.is_file() and file.digest() != expected:
         raise UserError(
             f"{path} and {twin.name} do not belong together (SHA-256 differs)",
-            "copy both files of the checkpoint again",
+            f"take {staged(path)}: replacing {path.name} by it was interrupted"
+            if staged(path).is_file()
+            else "copy both files of the checkpoint again",
         )
     return state
 
@@ -78,9 +80,9 @@ def save_weights(
     extra: dict[str, Any] | None = None,
 ) -> None:
     """Writes weights to use, not to go on training with, and their JSON with `extra` in it."""
-    path.with_suffix(".json").unlink(missing_ok=True)
-    write_weights(path, params)
-    state = info.to_dict() | {
-        "progress": NO_RUN, "metrics": {}, "sha256": {path.suffix[1:]: file_sha256(path)},
-    } | (extra or {})  # fmt: skip
-    write_atomically(path.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
+    with replacing(path, (path.suffix, ".json")) as new:
+        write_weights(new, params)
+        state = info.to_dict() | {
+            "progress": NO_RUN, "metrics": {}, "sha256": {path.suffix[1:]: file_sha256(new)},
+        } | (extra or {})  # fmt: skip
+        write_atomically(new.with_suffix(".json"), (json.dumps(state, indent=1) + "\n").encode())
