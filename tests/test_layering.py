@@ -56,7 +56,7 @@ def test_no_module_imports_from_a_layer_above(path):
 @pytest.mark.parametrize(
     "module",
     ["config", "cli", "data.preprocess", "data.dataset", "data.loader", "model_info", "metric",
-     "weights.formats", "weights.published", "deploy.sidecar",
+     "weights.find", "accelerator.labels", "deploy.sidecar",
      "deploy.predictor", "commands.predict",
      "commands.check_data", "commands.pack_dataset", "report",
      *(f"{path.parent.name}.settings" for path in PACKAGE.glob("*/settings.py"))],
