@@ -94,7 +94,7 @@ def _series(size: str, *cells: tuple[str, str, str]) -> tuple[Cell, ...]:
 
 # fmt: off
 TABLES = (
-    Table("Document 000, PaddleClas", "M", PADDLE, 2, WITH_STATISTICS, 2, (
+    Table("VastModelZOO: MobileNetV3 of PaddleClas", "M", PADDLE, 2, WITH_STATISTICS, 2, (
         *_series("small", ("x0_35", "14.560", "1.670"), ("x0_35_ssld", "14.560", "1.670"),
                  ("x0_5", "22.600", "1.910"), ("x0_75", "46.020", "2.380"),
                  ("x1_0", "63.670", "2.950"), ("x1_0_ssld", "63.670", "2.950"),
@@ -103,13 +103,13 @@ TABLES = (
                  ("x0_75", "151.700", "3.930"), ("x1_0", "229.660", "5.500"),
                  ("x1_0_ssld", "229.660", "5.500"), ("x1_25", "362.700", "7.470")),
     )),
-    Table("Document 000, torchvision", "M", PADDLE, 2, TRAINABLE, 1, (
+    Table("VastModelZOO: MobileNetV3 of torchvision", "M", PADDLE, 2, TRAINABLE, 1, (
         Cell("MobileNetV3_small", "mobilenet_v3_small", "63.670", "2.500", _copied(
             "small_x1_0", "this one's head is 1024 wide, not 1280, and block 1 does not expand")),
         Cell("MobileNetV3_large", "mobilenet_v3_large", "229.660", "5.500", _copied(
             "large_x1_0", "here block 1 does not expand, which is 3.2 M MACs less")),
     )),
-    Table("Document 000, timm", "M", PADDLE, 2, TRAINABLE, 2, (
+    Table("VastModelZOO: MobileNetV3 of timm", "M", PADDLE, 2, TRAINABLE, 2, (
         Cell("mobilenetv3_rw", "mobilenetv3_rw", "100.660", "5.480",
              "wrong: less than half of the MACs alone, which every rule includes"),
         Cell("mobilenetv3_large_100", "mobilenetv3_large_100", "229.660", "5.480", _copied(
@@ -121,10 +121,10 @@ TABLES = (
         Cell("mobilenetv3_small_100", "mobilenetv3_small_100", "63.670", "2.540", _copied(
             "small_x1_0", "this one's head is 1024 wide, not 1280, and block 1 does not expand")),
     )),
-    Table("Document 000, ShowLo", "M", THOP, 2, TRAINABLE, 3, (
+    Table("VastModelZOO: MobileNetV3 of ShowLo", "M", THOP, 2, TRAINABLE, 3, (
         Cell("mobilenetv3_small", "showlo_mobilenetv3_small", "62.47", "2.533"),
     )),
-    Table("Document 001, PaddleClas", "G", TWICE, 3, TRAINABLE, 2, (
+    Table("PaddleClas: MobileNetV3", "G", TWICE, 3, TRAINABLE, 2, (
         *_series("large", ("x1_25", "0.714", "7.440"), ("x1_0", "0.450", "5.470"),
                  ("x0_75", "0.296", "3.910"), ("x0_5", "0.138", "2.670"),
                  ("x0_35", "0.077", "2.100"), ("x1_0_ssld", "0.450", "5.470")),
@@ -133,11 +133,11 @@ TABLES = (
                  ("x0_35", "0.026", "1.660"), ("x0_35_ssld", "0.026", "1.660"),
                  ("x1_0_ssld", "0.123", "2.940")),
     )),
-    Table("Document 003, MindCV", "M", MACS, 2, WITH_STATISTICS, 2, (
+    Table("MindCV: MobileNetV3", "M", MACS, 2, WITH_STATISTICS, 2, (
         Cell("MobileNetV3_large_100", "mobilenet_v3_large_100", "", "5.51"),
         Cell("MobileNetV3_small_100", "mobilenet_v3_small_100", "", "2.55"),
     )),
-    Table("Document 004, torchvision", "G", MACS, 3, TRAINABLE, 3, (
+    Table("VastModelZOO: MnasNet of torchvision", "G", MACS, 3, TRAINABLE, 3, (
         Cell("mnasnet0_5", "mnasnet0_5", "0.259", "2.219",
              "unexplained: 2.48 times the MACs, where mnasnet1_0 has 2.38 times"),
         Cell("mnasnet1_0", "mnasnet1_0", "0.747", "4.383",
@@ -232,7 +232,7 @@ def page() -> str:
         "*Trainable* counts what is learned; *with batch norm's statistics* adds the running means",
         "and variances, which checkpoints hold too. A FLOPs cell says which network it belongs to,",
         "or does not, only together with its counting rule: every table has another. *Equal* means",
-        "to the last digit the table gives. The rule of 001 is the nearest one found, and no more.",
+        "to the last digit the table gives. PaddleClas' rule is the nearest found, and no more.",
         "",
     ]
     for table in TABLES:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The command sequences of documents 000 and 004, from weights to evaluated results, with the
+# The command sequences of VastModelZOO's two pages, from weights to evaluated results, with the
 # stand-in in the place of the card's tools.
 #
 #   accelerator_chain.sh WORK CHECKPOINT FOREIGN DATA
@@ -35,7 +35,7 @@ PATH=$WORK/bin:$PATH
 PYTHONPATH=$REPO
 export PATH PYTHONPATH
 
-# 1. A bundle of our own checkpoint, and the steps of document 000 in its folder.
+# 1. A bundle of our own checkpoint, and the steps of its MobileNetV3 page in its folder.
 python "$REPO/tools/export_accelerator.py" --pretrained "$CHECKPOINT" --data-path "$DATA" \
     --out "$WORK/classification/mobilenetv3" --calibration-images 12
 cd "$WORK/classification/mobilenetv3"

@@ -207,7 +207,7 @@ def test_inference_lists_every_engine_with_its_agreement(pictures, tmp_path):
     flags += ["--batch-size=1,2", "--rounds=1", "--steps=5"]
     result, text = benchmark("infer", *flags, f"--plot={plot}")
     assert plot.read_bytes()[:4] == b"\x89PNG"
-    columns = "| size | threads | ms, bs=1 | ms, bs=2 | agreement |"  # as document 001 has them
+    columns = "| size | threads | ms, bs=1 | ms, bs=2 | agreement |"  # as PaddleClas has them
     assert columns in text and text.count("| onnxruntime |") == 2
     assert len(result["rows"]) == 2 * 10
     rows = {(r["engine"], r["precision"], r["file"]): r for r in result["rows"][:10]}

@@ -1,4 +1,4 @@
-"""CIFAR and Fashion-MNIST in every form they come in, downloads of them, and document 003."""
+"""CIFAR and Fashion-MNIST in every form they come in, downloads of them, and MindCV's page."""
 
 import gzip
 import hashlib
@@ -216,7 +216,7 @@ def test_damaged_cifar_is_named_and_runs_nothing(file, content, message, tmp_pat
         open_train(TrainConfig(data_path=str(tmp_path), dataset="cifar10"))
 
 
-# Document 003's command lines as they are printed, less what is a slip of the pen there: `pirun`, a
+# MindCV's command lines as they are printed, less what is a slip of the pen there: `pirun`, a
 # configuration file spelled `mobienet`, and `dataset=cifar10` without its dashes.
 FINE_TUNE = (
     "train.py --model=mobilenet_v3_large_100 --pretrained --opt=momentum --lr=0.001"

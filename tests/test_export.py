@@ -280,7 +280,7 @@ def test_impossible_requests_are_named_before_anything_is_written(exported, argu
 
 
 def test_weights_without_a_json_need_only_the_name_of_the_network(exported, tmp_path):
-    """Document 002's files are bare; K is in the weights."""
+    """Step6's files are bare; K is in the weights."""
     model = create_model("mnasnet0_5", 7)
     bare = tmp_path / "bare.pdparams"
     paddle.save(model.state_dict(), str(bare))

@@ -218,7 +218,7 @@ def test_a_replaced_file_is_refused_before_an_engine_opens_it(folder, tmp_path):
 def test_files_without_a_sidecar_work_on_stated_assumptions(
     folder, tmp_path, source, has_softmax, names
 ):
-    """An export of document 002's own script has no sidecar."""
+    """An export of Step6's own script has no sidecar."""
     for name in names:
         shutil.copy(folder / source / name, tmp_path)
     predictor = Predictor(tmp_path)
@@ -242,7 +242,7 @@ def test_a_file_the_sidecar_does_not_list_borrows_its_preprocessing(folder, tmp_
 def test_bare_weights_of_document_002_need_no_json(folder, tmp_path):
     bare = tmp_path / "bare.pdparams"
     paddle.save(create_model("mnasnet0_5", 6).state_dict(), str(bare))
-    with pytest.raises(UserError, match="missing"):  # document 002's network is assumed
+    with pytest.raises(UserError, match="missing"):  # Step6's network is assumed
         Predictor(bare)
     predictor = Predictor(bare, model="mnasnet0_5")
     assert "assuming mnasnet0_5" in predictor.note

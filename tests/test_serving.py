@@ -45,7 +45,7 @@ def b64(path) -> str:
 
 
 def pipeline(server, **fields) -> requests.Response:
-    """Sends document 002's request as its client does: JSON without a content type."""
+    """Sends Step6's request as its client does: JSON without a content type."""
     return server.post("/imagenet/prediction", json.dumps(fields))
 
 

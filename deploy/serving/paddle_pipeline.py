@@ -1,4 +1,4 @@
-"""Serves an export folder with the real Paddle Serving, as document 002 does.
+"""Serves an export folder with the real Paddle Serving, as Step6 does.
 
 PYTHONPATH=. pdserving/bin/python deploy/serving/paddle_pipeline.py EXPORT_FOLDER [PORT]
 
@@ -33,7 +33,7 @@ CONFIG = yaml.safe_load((Path(__file__).parent / "paddle_pipeline.yml").read_tex
 
 
 class ImagenetOp(Op):
-    """Pictures in base64 -> label and probability, in document 002's form."""
+    """Pictures in base64 -> label and probability, in Step6's form."""
 
     def preprocess(self, input_dicts, data_id, log_id):
         ((_, request),) = input_dicts.items()

@@ -1,4 +1,4 @@
-"""Document 002's client: sends a picture to Paddle Serving's pipeline, or to tools/serve.py.
+"""Step6's client: sends a picture to Paddle Serving's pipeline, or to tools/serve.py.
 
 python3 pipeline_http_client.py
 python3 pipeline_http_client.py --image cat.jpg --image dog.jpg --topk 5
@@ -61,7 +61,7 @@ def ask(url: str, data: dict, give_up: float) -> dict:
         requests.RequestException: no answer, or none in JSON.
     """
     with requests.Session() as session:
-        session.trust_env = False  # without proxies: document 002 has people unset them
+        session.trust_env = False  # without proxies: Step6 has people unset them
         while True:
             try:
                 return session.post(url, data=json.dumps(data), timeout=60).json()

@@ -11,7 +11,7 @@ from ppcls_lite.errors import UserError
 
 @dataclass(frozen=True)
 class ExportAcceleratorConfig(BareWeights):
-    """Write everything the accelerator's tools of documents 000 and 004 read, into one folder.
+    """Write everything VastModelZOO's accelerator tools read, into one folder.
 
     python tools/export_accelerator.py --pretrained output/best.pdparams --data-path my_pictures \\
         --out bundle

@@ -68,7 +68,7 @@ ZOO = (
     Spec("mnasnet0_75",                      mnasnet.B1,     0.75, TV_MNASNET,   71.180, 90.496),
     Spec("mnasnet1_0",                       mnasnet.B1,     1.0,  TV_MNASNET,   73.456, 91.510),
     Spec("mnasnet1_3",                       mnasnet.B1,     1.3,  TV_MNASNET,   76.506, 93.522),
-    # Document 000, the weights trained without a teacher.
+    # VastModelZOO's table, the weights trained without a teacher.
     Spec("MobileNetV3_small_x0_35",          SMALL_1280,     0.35, PADDLECLAS,   53.030, 76.370),
     Spec("MobileNetV3_small_x0_5",           SMALL_1280,     0.5,  PADDLECLAS,   59.210, 81.520),
     Spec("MobileNetV3_small_x0_75",          SMALL_1280,     0.75, PADDLECLAS,   66.020, 86.330),
@@ -79,7 +79,7 @@ ZOO = (
     Spec("MobileNetV3_large_x0_75",          LARGE,          0.75, PADDLECLAS,   73.140, 91.080),
     Spec("MobileNetV3_large_x1_0",           LARGE,          1.0,  PADDLECLAS,   75.320, 92.310),
     Spec("MobileNetV3_large_x1_25",          LARGE,          1.25, PADDLECLAS,   76.410, 92.950),
-    # Document 000.
+    # VastModelZOO's table.
     Spec("mobilenetv3_rw",                   LARGE,          1.0,  TIMM_RW,      75.632, 92.708),
     Spec("mobilenetv3_large_100",            LARGE,          1.0,  TIMM_V3,      75.766, 92.544),
     Spec("mobilenetv3_small_050",            SMALL,          0.5,  TIMM_V3,      57.890, 80.194),
@@ -93,12 +93,12 @@ ZOO = (
     Spec("tf_mobilenetv3_small_minimal_100", minimal(SMALL), 1.0,  TIMM_TF_V3,   62.890, 84.240),
     Spec("tf_mobilenetv3_large_minimal_100", minimal(LARGE), 1.0,  TIMM_TF_V3,   72.258, 90.638),
     Spec("tf_efficientnet_lite0",            mnasnet.LITE0,  1.0,  TIMM_TF_LITE, 74.830, 92.172),
-    # Document 003.
+    # MindCV's page.
     Spec("mobilenet_v3_small_075",           SMALL,          0.75, MINDCV,       None,   None),
     Spec("mobilenet_v3_small_100",           SMALL,          1.0,  MINDCV,       67.340, 87.490),
     Spec("mobilenet_v3_large_075",           LARGE,          0.75, MINDCV,       None,   None),
     Spec("mobilenet_v3_large_100",           LARGE,          1.0,  MINDCV,       75.140, 92.330),
-    # Document 000.
+    # VastModelZOO's table.
     Spec("showlo_mobilenetv3_small",         SMALL,          1.0,  SHOWLO,       67.520, 87.580),
     Spec("showlo_mobilenetv3_large",         LARGE,          1.0,  SHOWLO,       None,   None),
 )

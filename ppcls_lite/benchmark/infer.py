@@ -185,7 +185,7 @@ def best(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def by_batch_size(found: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Returns the rows of the table, batch sizes side by side as in document 001, and its columns.
+    """Returns the rows of the table, batch sizes side by side as PaddleClas has them, and columns.
 
     Times are median / p90 / p99. Of the memory it is the most that any batch size took.
     """

@@ -114,7 +114,7 @@ def _as_text(result: Result, engine: str) -> list[str]:
     full, empty = _bar_characters()
     lines = [
         f"{result.file}  ({engine}, {result.milliseconds:.1f} ms)",
-        f"class_id: {best.class_id}, prob: {best.prob}",  # document 002's line
+        f"class_id: {best.class_id}, prob: {best.prob}",  # Step6's line
     ]
     id_width = max(len(str(p.class_id)) for p in result.ranking)
     for prediction in result.ranking:

@@ -61,8 +61,8 @@ def export_model(
         opset_version: of the ONNX file; None is 10, or 13 for a quantized network.
         image_size: H and W; None takes the checkpoint's crop size. Another size scales the
             resize size of the preprocessing with it.
-        softmax_inside: outputs are probabilities (as document 002's predictor expects), not logits.
-        model: network of weights that do not say it (document 002's files have no JSON).
+        softmax_inside: outputs are probabilities (as Step6's predictor expects), not logits.
+        model: network of weights that do not say it (Step6's files have no JSON).
         num_classes: K to assume for such weights; None takes it from them.
         created_by: the command, for the sidecar.
 

@@ -55,7 +55,7 @@ class Predictor:
             a folder it takes the fastest that agreed when it was exported (`choose.find_model`).
         device: auto, cpu or gpu.
         batch_size: pictures per run of the network.
-        model: network of weights that do not say it (document 002's files have no JSON).
+        model: network of weights that do not say it (Step6's files have no JSON).
         num_classes: K to assume for such a checkpoint; None takes it from the weights.
 
     Attributes:

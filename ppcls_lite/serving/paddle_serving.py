@@ -1,4 +1,4 @@
-"""The request and the reply of Paddle Serving's pipeline over HTTP, as document 002 uses them."""
+"""The request and the reply of Paddle Serving's pipeline over HTTP, as Step6 uses them."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from ppcls_lite.serving.problems import RequestError
 
 
 class PipelineRequest(BaseModel):
-    """Pictures as base64; each key names one, as in document 002's Op."""
+    """Pictures as base64; each key names one, as in Step6's Op."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"key": ["image"], "value": ["…"]}]})
 
@@ -58,7 +58,7 @@ def pictures(request: PipelineRequest, max_images: int) -> list[bytes]:
 
 def reply(rankings: list[list[Prediction]], topk: int) -> dict[str, Any]:
     """Writes ranked classes of every picture as Paddle Serving's reply."""
-    # Document 002 takes the commas out of the names.
+    # Step6 takes the commas out of the names.
     names = [[p.name.strip().replace(",", "") for p in ranking] for ranking in rankings]
     probs = [[p.prob for p in ranking] for ranking in rankings]
     label: list[Any] = [row[0] for row in names] if topk == 1 else list(names)

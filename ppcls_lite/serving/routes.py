@@ -21,7 +21,7 @@ from ppcls_lite.serving.service import Service
 from ppcls_lite.serving.store import Served
 from ppcls_lite.version import __version__
 
-PICTURES = "imagenet"  # the service name in document 002's address; means the first model
+PICTURES = "imagenet"  # the service name in Step6's address; means the first model
 # The page works alone: nothing is loaded from anywhere, and nothing is sent elsewhere.
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"

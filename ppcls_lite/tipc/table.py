@@ -123,7 +123,7 @@ def _train(model: str, network: Network, variant: Variant, on_cpu: bool) -> Mapp
         epochs, batch = (variant.epochs, variant.epochs, 10), (8, 8, 8)
         test = "train.py --test-only -c test_tipc/lite.yaml"
     else:
-        # Document 002's recipe, its rate in proportion to the batch.
+        # Step6's recipe, its rate in proportion to the batch.
         script = f"train.py --model={model} --lr-scale-batch=256{variant.flags}"
         epochs, batch = (5, 5, 120), (4, 4, 128)
         test = "train.py --test-only"

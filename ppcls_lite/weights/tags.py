@@ -86,14 +86,14 @@ def _timm(
     model: str, tag: str, file: str, preprocess: Preprocess, top1: float, top5: float | None
 ) -> WeightTag:
     url = f"https://github.com/rwightman/pytorch-image-models/releases/download/{file}"
-    source = "metadata of timm 1.0.31; accuracy: document 000 or timm's results-imagenet.csv"
+    source = "metadata of timm 1.0.31; accuracy: VastModelZOO or timm's results-imagenet.csv"
     return WeightTag(model, tag, url, _hub(url), "Apache-2.0", preprocess, top1, top5, source)
 
 
 def _paddleclas(model: str, tag: str, md5: str | None, top1: float, top5: float) -> WeightTag:
     name = f"{model}{'_ssld' if tag == 'ssld' else ''}_pretrained.pdparams"
     url = f"https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/legendary_models/{name}"
-    source = "document 000; MD5: an early mobilenetv3.py of paddle.vision, which names this file"
+    source = "VastModelZOO; MD5: an early mobilenetv3.py of paddle.vision, which names this file"
     digest = f"md5:{md5}" if md5 else None
     return WeightTag(model, tag, url, digest, "Apache-2.0", _PLAIN, top1, top5, source)
 
@@ -116,7 +116,7 @@ def _paddle_vision(model: str, file: str, md5: str) -> WeightTag:
 def _mindcv(model: str, file: str) -> WeightTag:
     url = f"https://download.mindspore.cn/toolkits/mindcv/mobilenet/mobilenetv3/{file}"
     # The digits in the file name are of an algorithm that MindCV states nowhere.
-    source = "mobilenetv3.py of mindcv 0.3.0; document 003's accuracy is tied to no file"
+    source = "mobilenetv3.py of mindcv 0.3.0; its page's accuracy is tied to no file"
     return WeightTag(model, "mindcv", url, None, "Apache-2.0", _PLAIN, None, None, source)
 
 
@@ -127,7 +127,7 @@ WEIGHTS = (
     WeightTag(
         "mobilenet_v3_small", "reproduction",
         "https://paddle-model-ecology.bj.bcebos.com/model/mobilenetv3_reprod/mobilenet_v3_small_pretrained.pdparams",
-        None, "", _PLAIN, 60.1, 82.6, "document 002",
+        None, "", _PLAIN, 60.1, 82.6, "Step6",
     ),
     _paddle_vision("mobilenet_v3_small", "mobilenet_v3_small_x1.0.pdparams", "34fe0e7c1f8b00b2b056ad6788d0590c"),
     _clothing10("mobilenet_v3_small"),
