@@ -49,8 +49,8 @@ def batch(images):
     return paddle.to_tensor(np.concatenate(images))
 
 
-def snr(answers, right):
-    return score(answers, right, right.argmax(1))["snr"]
+def snr(answers, wanted):
+    return score(answers, wanted, wanted.argmax(1))["snr"]
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,23 @@ def test_every_family_computes_what_onnx_runtime_does(name, overrides, tmp_path)
     graph = float_graph(tmp_path / "out/inference.onnx")
     random = np.random.default_rng(0)
     images = [random.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(4)]
-    right = logits(graph, images)
+    wanted = logits(graph, images)
     # float32 has 24 bits; the roundings of 150 layers add up.
     np.testing.assert_allclose(
-        PaddleGraph(graph)(batch(images), {}).numpy(), right, atol=2e-5 * np.abs(right).max()
+        PaddleGraph(graph)(batch(images), {}).numpy(),
+        wanted,
+        atol=2e-5 * np.abs(wanted).max(),
     )
     trained = finetune.Trained(graph)
     for target in ARITHMETIC:
         small = quantize(graph, images, Recipe("max", (), (), target)).int8
-        right = logits(small, images)
+        wanted = logits(small, images)
         got = PaddleGraph(small)(batch(images), trained.values_in(small)).numpy()
-        equal = np.abs(got - right).max(axis=1) <= 2e-5 * np.abs(right).max()
+        equal = np.abs(got - wanted).max(axis=1) <= 2e-5 * np.abs(wanted).max()
         # A value on the border between two steps may fall to either side, and takes the rest of its
         # picture with it: by less than int8 did.
         assert equal.sum() >= 2, target
-        assert snr(got, right) > snr(right, logits(graph, images)), target
+        assert snr(got, wanted) > snr(wanted, logits(graph, images)), target
 
 
 def test_gradients_are_those_of_onnx_runtimes_answers(shipped):
@@ -129,21 +131,21 @@ def test_gradients_pass_through_rounding_but_not_beyond_the_threshold(threshold)
 
 
 def test_training_brings_a_collapsed_network_back(shipped, monkeypatch):
-    """The twin with outlier channels, without any other remedy, on pictures it did not see."""
+    """The twin with outlier channels, without any other technique, on pictures it did not see."""
     graph, images = shipped
     monkeypatch.setattr(finetune, "BATCH", 2)
     monkeypatch.setattr(finetune, "EPOCHS", 8)
     training, others = images[::2], images[1::2]
-    right = logits(graph, others)
+    wanted = logits(graph, others)
     twin = onnx.ModelProto()
     twin.CopyFrom(graph)
     plant_outliers(twin, 100)
     before = twin.SerializeToString()
     plain = quantize(twin, training[:8], Recipe()).int8
-    made = quantize(twin, training[:8], Recipe(remedies=("train",)), training).int8
+    made = quantize(twin, training[:8], Recipe(techniques=("train",)), training).int8
     assert twin.SerializeToString() == before
     # dB; 4.3 here, where 32 windows of two photographs are all there is to learn from.
-    assert snr(logits(made, others), right) > snr(logits(plain, others), right) + 3
+    assert snr(logits(made, others), wanted) > snr(logits(plain, others), wanted) + 3
 
 
 def test_training_is_repeatable_and_leaves_a_float_graph(shipped, monkeypatch):
@@ -164,7 +166,7 @@ def test_training_is_repeatable_and_leaves_a_float_graph(shipped, monkeypatch):
         quantize(graph, training, recipe)
 
 
-def test_pictures_to_train_with_need_the_remedy_that_trains():
+def test_pictures_to_train_with_need_the_technique_that_trains():
     argv = ["--pretrained=x", "--data-path=x", "--train-images=10"]
     with pytest.raises(UserError, match="--train-images has no effect"):
         cli.parse(QuantizeConfig, argv, "quantize.py")
@@ -179,4 +181,4 @@ def test_an_operator_that_cannot_be_trained_is_named(shipped):
     node = next(node for node in other.graph.node if node.op_type == "Relu")
     node.op_type = "Softplus"
     with pytest.raises(UserError, match=f"{node.name}: Softplus cannot be trained"):
-        quantize(other, images[:2], Recipe(remedies=("train",)), images[:2])
+        quantize(other, images[:2], Recipe(techniques=("train",)), images[:2])

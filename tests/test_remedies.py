@@ -1,4 +1,4 @@
-"""Int8 remedies on the shipped network: exact in float, and what they are for."""
+"""Int8 techniques on the shipped network: exact in float, and what they are for."""
 
 import importlib.util
 import json
@@ -36,38 +36,38 @@ def shipped(tmp_path_factory):
     return float_graph(folder / "inference.onnx"), images
 
 
-def snr(graph, images, right):
-    return score(logits(graph, images), right, right.argmax(1))["snr"]
+def snr(graph, images, wanted):
+    return score(logits(graph, images), wanted, wanted.argmax(1))["snr"]
 
 
 @pytest.mark.parametrize(
-    "remedies", [("gates",), ("split",), ("equalise",), ("gates", "split", "equalise")]
+    "techniques", [("gates",), ("split",), ("equalise",), ("gates", "split", "equalise")]
 )
-def test_rewrites_leave_the_float_answers(shipped, remedies):
+def test_rewrites_leave_the_float_answers(shipped, techniques):
     graph, images = shipped
-    right = logits(graph, images)
-    changed, _, _ = prepare(graph, images, Recipe(remedies=remedies))
+    wanted = logits(graph, images)
+    changed, _, _ = prepare(graph, images, Recipe(techniques=techniques))
     assert changed != graph
     # float32 has 24 bits; the roundings of 150 layers add up.
-    np.testing.assert_allclose(logits(changed, images), right, atol=2e-5 * np.abs(right).max())
+    np.testing.assert_allclose(logits(changed, images), wanted, atol=2e-5 * np.abs(wanted).max())
     single = for_compiler(changed)
     assert [e.version for e in single.opset_import] == [11]
-    np.testing.assert_allclose(logits(single, images), right, atol=2e-5 * np.abs(right).max())
+    np.testing.assert_allclose(logits(single, images), wanted, atol=2e-5 * np.abs(wanted).max())
 
 
 def test_the_twin_answers_the_same_collapses_and_recovers(shipped):
     graph, images = shipped
-    right = logits(graph, images)
+    wanted = logits(graph, images)
     twin = onnx.ModelProto()
     twin.CopyFrom(graph)
     assert plant_outliers(twin, 100) > 10
-    np.testing.assert_allclose(logits(twin, images), right, atol=1e-4 * np.abs(right).max())
+    np.testing.assert_allclose(logits(twin, images), wanted, atol=1e-4 * np.abs(wanted).max())
     found = {
-        name: snr(quantize(network, images, recipe).int8, images, right)
+        name: snr(quantize(network, images, recipe).int8, images, wanted)
         for name, network, recipe in (
             ("plain", graph, Recipe(float_layers=("pool",))),
             ("twin", twin, Recipe(float_layers=("pool",))),
-            ("mended", twin, Recipe(remedies=("gates", "equalise"), float_layers=("pool",))),
+            ("mended", twin, Recipe(techniques=("gates", "equalise"), float_layers=("pool",))),
         )
     }
     assert found["twin"] < found["plain"] - 10  # dB; 22 on photographs
@@ -77,11 +77,11 @@ def test_the_twin_answers_the_same_collapses_and_recovers(shipped):
 def test_rounding_does_no_worse_than_the_nearest_step(shipped):
     """In one convolution with everything else in float, on the pictures it was fitted to."""
     graph, images = shipped
-    right = logits(graph, images)
+    wanted = logits(graph, images)
     others = tuple(name for name in layer_names(graph) if name != "Conv.45")
-    plain = snr(quantize(graph, images, Recipe("max", (), others)).int8, images, right)
+    plain = snr(quantize(graph, images, Recipe("max", (), others)).int8, images, wanted)
     made = quantize(graph, images, Recipe("max", ("rounding",), others))
-    assert snr(made.int8, images, right) > plain - 0.5
+    assert snr(made.int8, images, wanted) > plain - 0.5
 
 
 def test_sensitivity_measures_each_layer_alone(shipped):
@@ -96,8 +96,8 @@ def test_sensitivity_measures_each_layer_alone(shipped):
     others = set(layer_names(graph)) - {rows[0].layer}
     made = quantize(graph, images[:4], Recipe(float_layers=tuple(others)))
     assert insert_qdq(made.graph, made.thresholds, others) == made.int8
-    right = logits(graph, images[:4])
-    assert 10 ** (-snr(made.int8, images[:4], right) / 10) == pytest.approx(rows[0].noise)
+    wanted = logits(graph, images[:4])
+    assert 10 ** (-snr(made.int8, images[:4], wanted) / 10) == pytest.approx(rows[0].noise)
     with pytest.raises(UserError, match="no number"):
         with_worst(graph, images, Recipe(float_layers=("worst:",)))
 
@@ -119,11 +119,11 @@ def trained(tmp_path_factory):
 def test_each_target_keeps_the_answers(shipped):
     """On the shipped network, with its own recipe, from its own runtime."""
     graph, images = shipped
-    right = logits(graph, images)
+    wanted = logits(graph, images)
     for name, target in TARGETS.items():
         if target.engine is None or importlib.util.find_spec(target.engine):
             made = quantize(graph, images, with_worst(graph, images[:4], target.recipe))
-            found = score(target.answers(made.int8, images), right, right.argmax(1))
+            found = score(target.answers(made.int8, images), wanted, wanted.argmax(1))
             assert found["snr"] > 20, name  # dB; 27 and more on photographs
             sizes = [t.data_type for t in made.int8.graph.initializer if len(t.dims) == 4]
             assert sizes.count(onnx.TensorProto.INT8) > 20, name
@@ -159,9 +159,9 @@ def test_quantize_writes_a_folder_that_predicts(trained, tmp_path):
         assert measured["target"] == target and measured["pictures"] == 10
         assert json.loads(done.stdout.splitlines()[-2 - (target == "accelerator")]) == measured
         names = sorted(data.glob("val/*/*.png"))
-        right = [row[0].class_id for row in Predictor(weights)(names, 1)]
+        wanted = [row[0].class_id for row in Predictor(weights)(names, 1)]
         small = [row[0].class_id for row in Predictor(tmp_path / "int8")(names, 1)]
-        same = np.mean(np.equal(right, small))
+        same = np.mean(np.equal(wanted, small))
         if target == "onnxruntime":  # the accelerator's rounding is not what the Predictor's has
             assert same == pytest.approx(measured["agreement"])
         again = run_tool("tools/quantize.py", *common, *flags)

@@ -24,12 +24,12 @@ def measured(job, recipe):
     target = TARGETS[recipe.target]
     recipe = with_worst(job.graph, job.calibration, recipe)
     answers = target.answers(quantize(job.graph, job.calibration, recipe).int8, job.pictures)
-    return score(answers, job.right, job.labels)
+    return score(answers, job.reference, job.labels)
 
 
 def test_the_drawn_lines_are_what_it_was_trained_for(job):
     # 0.977; half of the lines stand on their head, and a mistake in the preprocessing costs more.
-    assert score(job.right, job.right, job.labels)["top1"] > 0.95
+    assert score(job.reference, job.reference, job.labels)["top1"] > 0.95
 
 
 def test_one_calibration_mode_makes_it_guess(job):

@@ -2,8 +2,8 @@
 
 PP-OCR's direction classifier (a MobileNetV3-small of 0.35 times the width, 48 x 192 pixels) lies as
 an ONNX file in the package rapidocr-onnxruntime (Apache-2.0). Its pictures are not published; lines
-are drawn here. The remedy train is left out: it cannot train a max pooling, which no network of the
-zoo has. `split` and `hswish` see nothing in its Add, Clip, Mul, Div.
+are drawn here. The technique train is left out: it cannot train a max pooling, which no network of
+the zoo has. `split` and `hswish` see nothing in its Add, Clip, Mul, Div.
 
     pip install --no-deps rapidocr-onnxruntime==1.4.0
     PYTHONPATH=. python tests/text_direction.py [accelerator|onnxruntime|openvino]
@@ -89,8 +89,10 @@ def job(folder, count=300):
     (calibration, _), (pictures, labels), (others, _) = (
         lines(number, seed) for seed, number in enumerate((100, count, count))
     )
-    right, others_right = logits(graph, pictures), logits(graph, others)
-    return Job(graph, None, calibration, pictures, labels, right, others, others_right, (), 0)
+    reference, others_reference = logits(graph, pictures), logits(graph, others)
+    return Job(
+        graph, None, calibration, pictures, labels, reference, others, others_reference, (), 0
+    )
 
 
 if __name__ == "__main__":

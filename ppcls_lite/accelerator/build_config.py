@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ppcls_lite.accelerator.pixels import CardPreprocess
-from ppcls_lite.accelerator.yaml_lines import Document, Place
+from ppcls_lite.accelerator.yaml_lines import Document, KeyPath
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 
@@ -163,7 +163,7 @@ def parse_build(document: Document) -> BuildConfig:
     )
 
 
-def _common(document: Document, ops: str, work_dir: Place) -> dict[str, Any]:
+def _common(document: Document, ops: str, work_dir: KeyPath) -> dict[str, Any]:
     get = document.get
     return {
         "dataset": get("dataset", "path") or "",

@@ -18,15 +18,15 @@ from ppcls_lite.accelerator.build_config import (
 from ppcls_lite.accelerator.build_keys import KEYS_1, KEYS_2, OPS
 from ppcls_lite.accelerator.finding import Finding
 from ppcls_lite.accelerator.vdsp import read_vdsp
-from ppcls_lite.accelerator.yaml_lines import Document, Place, read_document
+from ppcls_lite.accelerator.yaml_lines import Document, KeyPath, read_document
 from ppcls_lite.data.dataset import some
 from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.int8.calibrate import ALIASES, MODES
 from ppcls_lite.int8.qdq import ends_in_softmax
 
-# What must be there: place in the file, in both eras.
-REQUIRED: dict[int, tuple[Place, ...]] = {
+# What must be there: key paths of both eras.
+REQUIRED: dict[int, tuple[KeyPath, ...]] = {
     1: (
         ("model", "name"), ("model", "inputs"), ("model", "checkpoint"),
         ("engine", "common", "do_quantization"),
@@ -59,23 +59,24 @@ def lint_yaml(path: Path, root: Path) -> list[Finding]:
     return findings
 
 
-def _finding(document: Document, level: str, place: Place, message: str) -> Finding:
-    return Finding(level, document.path, document.line(*place), message)
+def _finding(document: Document, level: str, keys: KeyPath, message: str) -> Finding:
+    return Finding(level, document.path, document.line(*keys), message)
 
 
 def _check_keys(document: Document) -> Iterator[Finding]:
     keys = KEYS_1 if document.era == 1 else KEYS_2
     yield from _unknown(document, document.content, keys, ())
-    for place in REQUIRED[document.era]:
-        if document.get(*place) is None:
-            yield _finding(document, "error", place, f"{'.'.join(map(str, place))} is missing")
+    for required in REQUIRED[document.era]:
+        if document.get(*required) is None:
+            message = f"{'.'.join(map(str, required))} is missing"
+            yield _finding(document, "error", required, message)
 
 
 def _unknown(
-    document: Document, content: Mapping[str, Any], known: Mapping[str, Any], place: Place
+    document: Document, content: Mapping[str, Any], known: Mapping[str, Any], keys: KeyPath
 ) -> Iterator[Finding]:
     for key, value in content.items():
-        where = (*place, key)
+        where = (*keys, key)
         if key not in known:
             close = nearest(str(key), known)
             message = f"unknown key {key!r}{close}; the compiler ignores it silently"
@@ -88,7 +89,7 @@ def _unknown(
 
 def _check_values(document: Document) -> Iterator[Finding]:
     era, get = document.era, document.get
-    calibration: Place = ("engine", "calibration") if era == 1 else ("backend", "quantize")
+    calibration: KeyPath = ("engine", "calibration") if era == 1 else ("backend", "quantize")
     mode = (*calibration, "quant_mode" if era == 1 else "calibrate_mode")
     word = get(*mode)
     if word is not None and word not in MODES:
@@ -99,15 +100,15 @@ def _check_values(document: Document) -> Iterator[Finding]:
     if get(*channels) is False:
         message = "one scale for all channels of a layer: no published file has it, the stand-in"
         yield _finding(document, "error", channels, f"{message} cannot do it")
-    extra: Place = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
+    extra: KeyPath = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
     if get(*extra, "type") not in (*SOFTMAX_NONE, "softmax"):
         yield _finding(document, "error", (*extra, "type"), "allowed: softmax, null")
     if era == 2 and get("backend", "dtype") not in (None, "int8", "fp16"):
         yield _finding(document, "error", ("backend", "dtype"), "allowed: int8, fp16")
     for key in ("ops_usingfp", "skip_matmul_layers"):
         if get(*calibration, key):
-            place = (*calibration, key)
-            yield _finding(document, "warning", place, f"{key} is not simulated by the stand-in")
+            keys = (*calibration, key)
+            yield _finding(document, "warning", keys, f"{key} is not simulated by the stand-in")
     skipped = (*calibration, "skip_conv_layers")
     if any(isinstance(layer, int) for layer in get(*skipped) or ()):
         message = (
@@ -115,7 +116,7 @@ def _check_values(document: Document) -> Iterator[Finding]:
             " too, so they may name other layers there"
         )
         yield _finding(document, "warning", skipped, message)
-    inputs: Place = ("model", "inputs") if era == 1 else ("frontend", "shape")
+    inputs: KeyPath = ("model", "inputs") if era == 1 else ("frontend", "shape")
     shapes = get(*inputs)
     if shapes is not None and not (
         isinstance(shapes, dict) and len(shapes) == 1 and _is_shape(*shapes.values())
@@ -131,23 +132,23 @@ def _is_shape(value: Any) -> bool:
 def _check_ops(document: Document, key: str) -> Iterator[Finding]:
     steps = document.get("dataset", key)
     for number, op in enumerate(steps if isinstance(steps, list) else ()):
-        place = ("dataset", key, number)
+        keys = ("dataset", key, number)
         kind = op.get("type") if isinstance(op, dict) else op
         if kind not in OPS:
             message = f"unknown step {kind!r}{nearest(str(kind), OPS)}"
-            yield _finding(document, "error", place, message)
+            yield _finding(document, "error", keys, message)
             continue
         for name in op:
             if name not in ("type", *OPS[kind]):
                 message = f"unknown key {name!r} of {kind}{nearest(name, OPS[kind])}"
-                yield _finding(document, "error", (*place, name), message)
+                yield _finding(document, "error", (*keys, name), message)
 
 
 def _check_graph(document: Document, config: BuildConfig, root: Path) -> Iterator[Finding]:
     era = document.era
-    checkpoint: Place = ("model", "checkpoint") if era == 1 else ("frontend", "checkpoint")
-    inputs: Place = ("model", "inputs") if era == 1 else ("frontend", "shape")
-    extra: Place = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
+    checkpoint: KeyPath = ("model", "checkpoint") if era == 1 else ("frontend", "checkpoint")
+    inputs: KeyPath = ("model", "inputs") if era == 1 else ("frontend", "shape")
+    extra: KeyPath = ("engine", "add_extra_ops_to_graph") if era == 1 else ("graph", "extra_ops")
     file = root / config.checkpoint
     if not file.is_file():
         message = f"no file {config.checkpoint} (paths are relative to the current folder)"
@@ -186,8 +187,8 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
         return
     if spec.crop != config.shape[-1]:
         message = f"calibration pictures of {spec.crop} pixels, the input has {config.shape[-1]}"
-        place = (*_step(document, config, "CenterCrop"), "crop_size")
-        yield _finding(document, "error", place, message)
+        keys = (*_step(document, config, "CenterCrop"), "crop_size")
+        yield _finding(document, "error", keys, message)
     pictures = calibration_pictures(config, root)
     if not pictures and config.dtype == "int8":
         message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration pictures"
@@ -204,12 +205,12 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
                 f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); networks"
                 " are trained and evaluated with the short side resized"
             )
-            place = (*_step(document, config, "Resize"), "size")
-            yield _finding(document, "warning", place, message)
+            keys = (*_step(document, config, "Resize"), "size")
+            yield _finding(document, "warning", keys, message)
             return
 
 
-def _step(document: Document, config: BuildConfig, kind: str) -> Place:
+def _step(document: Document, config: BuildConfig, kind: str) -> KeyPath:
     """Where a calibration step is in the file."""
     number = [op["type"] for op in config.ops].index(kind)
     return ("dataset", "transform_ops" if document.era == 1 else "process_ops", number)

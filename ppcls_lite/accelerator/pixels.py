@@ -53,9 +53,11 @@ def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each new pixel: its two old ones, and the weight of the second in 1/2048."""
-    place = (np.arange(wanted, dtype=np.float64) + 0.5) * (length / wanted) - 0.5
-    first = np.floor(place).astype(np.int64)
-    weight = np.round((place - first).astype(np.float32) * (1 << COEFFICIENT_BITS)).astype(np.int32)
+    source = (np.arange(wanted, dtype=np.float64) + 0.5) * (length / wanted) - 0.5
+    first = np.floor(source).astype(np.int64)
+    weight = np.round((source - first).astype(np.float32) * (1 << COEFFICIENT_BITS)).astype(
+        np.int32
+    )
     last = length - 1
     return np.clip(first, 0, last), np.clip(first + 1, 0, last), weight
 

@@ -9,7 +9,7 @@ import yaml
 
 from ppcls_lite.errors import UserError
 
-Place = tuple[str | int, ...]  # of a key in the file: ("engine", "calibration", "quant_mode")
+KeyPath = tuple[str | int, ...]  # of a key in the file: ("engine", "calibration", "quant_mode")
 
 
 @dataclass(frozen=True)
@@ -18,23 +18,23 @@ class Document:
 
     path: Path
     content: dict[str, Any]
-    lines: dict[Place, int]
+    lines: dict[KeyPath, int]
 
     @property
     def era(self) -> int:
         """2 when the file has the second era's top-level keys."""
         return 2 if {"frontend", "backend"} & self.content.keys() else 1
 
-    def line(self, *place: str | int) -> int:
+    def line(self, *keys: str | int) -> int:
         """Line of a key, or of the nearest one above it that exists."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return self.lines.get(keys, 1)
 
-    def get(self, *place: str | int) -> Any:
+    def get(self, *keys: str | int) -> Any:
         """Returns a value, or None when any key on the way to it is missing."""
         value: Any = self.content
-        for key in place:
+        for key in keys:
             if not isinstance(value, dict | list) or (isinstance(value, dict) and key not in value):
                 return None
             value = value[key]  # type: ignore[index]  # a list is only asked for its own numbers
@@ -58,12 +58,12 @@ def read_document(path: Path) -> Document:
     return Document(path, content, dict(_lines(root, ())))
 
 
-def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
+def _lines(node: yaml.Node | None, keys: KeyPath) -> Iterator[tuple[KeyPath, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*place, key.value))
+            yield (*keys, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*keys, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            yield (*place, number), value.start_mark.line + 1
-            yield from _lines(value, (*place, number))
+            yield (*keys, number), value.start_mark.line + 1
+            yield from _lines(value, (*keys, number))

@@ -51,7 +51,7 @@ def _recipe(config: QuantizeConfig) -> Recipe:
     best = TARGETS[config.target].recipe
     return Recipe(
         config.calibration_mode or best.mode,
-        best.remedies if config.remedies is None else config.remedies,
+        best.techniques if config.remedies is None else config.remedies,
         best.float_layers if config.float_layers is None else config.float_layers,
         config.target,
     )
@@ -68,7 +68,7 @@ def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
         rows.append(row)
         print(line(row), flush=True)
     if config.json:
-        print(json.dumps({"recipe": dataclasses.asdict(recipe), "rows": rows}))
+        print(json.dumps({"recipe": recipe.to_dict(), "rows": rows}))
     return 0
 
 
@@ -81,11 +81,11 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
         recipe = with_worst(job.graph, job.calibration, recipe)
         made = quantize(job.graph, job.calibration, recipe, job.training, _say)
         target.write(made, work)
-        found = score(target.answers(made.int8, job.pictures), job.right, job.labels)
-        float_score = score(job.right, job.right, job.labels)
+        found = score(target.answers(made.int8, job.pictures), job.reference, job.labels)
+        float_score = score(job.reference, job.reference, job.labels)
         measured = {
             "target": config.target,
-            "recipe": dataclasses.asdict(recipe) | {"float_layers": sorted(made.float_layers)},
+            "recipe": recipe.to_dict() | {"float_layers": sorted(made.float_layers)},
             "calibration_pictures": len(job.calibration),
             "pictures": len(job.pictures),
             "top1_float": float_score["top1"],
@@ -115,7 +115,7 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> i
     recipe = measured["recipe"]
     print(f"wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
     print(
-        f"{config.target}: remedies {', '.join(recipe['remedies']) or 'none'};"
+        f"{config.target}: techniques {', '.join(recipe['remedies']) or 'none'};"
         f" in float {', '.join(recipe['float_layers']) or 'nothing'}"
     )
     print(

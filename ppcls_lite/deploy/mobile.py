@@ -15,7 +15,7 @@ import numpy as np
 from ppcls_lite.errors import UserError
 from ppcls_lite.runtimes import import_engine
 
-PADDLE_LITE_PEER = Path(__file__).with_name("paddle_lite_peer.py")
+PADDLE_LITE_RUNNER = Path(__file__).with_name("paddle_lite_runner.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its
 # makers, with the machine's id. This is the compiled function that it calls.
 MNN_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
@@ -144,7 +144,7 @@ def answers_paddle_lite(folder: Path, export: Path, images: np.ndarray) -> np.nd
         convert_paddle_lite(export, work, images.shape[2], "x86")
         np.save(work / "images.npy", images)
         files = [work / name for name in ("inference.nb", "images.npy", "answers.npy")]
-        argv = [str(python), str(PADDLE_LITE_PEER), *map(str, files)]
+        argv = [str(python), str(PADDLE_LITE_RUNNER), *map(str, files)]
         _run("Paddle Lite", argv, files[0], files[2:])
         return np.load(files[2])
 

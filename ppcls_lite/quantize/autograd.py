@@ -34,7 +34,7 @@ class PaddleGraph:
             if node.op_type not in OPERATORS:
                 raise UserError(
                     f"{node.name}: {node.op_type} cannot be trained, only {', '.join(OPERATORS)}",
-                    "leave the remedy train out",
+                    "leave the technique train out",
                 )
         self._nodes = [
             (node, {a.name: helper.get_attribute_value(a) for a in node.attribute})

@@ -29,23 +29,23 @@ def correct_biases(
 
     Args:
         model: the float graph whose biases change.
-        reference: the graph that says what is right, with the same tensors.
+        reference: the graph to come near to, with the same tensors.
         thresholds: of int8, as `insert_qdq` takes them.
         images: calibration pictures, float32 [1, 3, H, W] each.
         float_layers: nodes that stay float; they are corrected, too.
     """
     layers, images = Layers(model), images[:PICTURES]
     names = [node.output[0] for node in layers.nodes]
-    right = mean_outputs(Activations(reference, names, images))
+    wanted = mean_outputs(Activations(reference, names, images))
     small = insert_qdq(model, thresholds, float_layers)
     small_layers = {node.name: node for node in small.graph.node}
     biases = {tensor.name: tensor for tensor in small.graph.initializer}
     for node, name in zip(layers.nodes, names, strict=True):
         got = mean_outputs(Activations(_until(small, name), [name], images, EXACT))
-        shifted = layers.bias(node) + (right[name] - got[name]).astype(np.float32)
+        shifted = layers.bias(node) + (wanted[name] - got[name]).astype(np.float32)
         layers.write(node, layers.weights(node), shifted)
-        place = biases[small_layers[node.name].input[2]]
-        place.CopyFrom(onnx.numpy_helper.from_array(shifted, place.name))
+        bias = biases[small_layers[node.name].input[2]]
+        bias.CopyFrom(onnx.numpy_helper.from_array(shifted, bias.name))
 
 
 def mean_outputs(activations: Activations) -> dict[str, np.ndarray]:

@@ -46,7 +46,7 @@ def fine_tune(
 
     Args:
         model: the float graph; its weights and biases change.
-        reference: the graph that says what is right.
+        reference: the graph to come near to.
         pictures: float32 [1, 3, H, W] each; half of them are mirrored.
         int8_of: calibrates a float graph and writes int8 into it.
         log: takes a line for each epoch.
@@ -73,11 +73,11 @@ def fine_tune(
             chosen = [pictures[i] for i in order[step * size : (step + 1) * size]]
             batch = [np.flip(x, 3) if random.integers(2) else x for x in chosen]
             teacher.images = batch
-            right = np.concatenate([values[name] for values in teacher])
+            teacher_logits = np.concatenate([values[name] for values in teacher])
             images = paddle.to_tensor(np.concatenate(batch))
             answers = network(images, trained.values_in(small))
-            loss = ((answers - paddle.to_tensor(right)) ** 2).mean()
-            noise, signal = noise + float(loss), signal + float(right.var())
+            loss = ((answers - paddle.to_tensor(teacher_logits)) ** 2).mean()
+            noise, signal = noise + float(loss), signal + float(teacher_logits.var())
             rate = rate or RATE * min(1.0, math.sqrt(noise / signal))
             progress = (epoch * steps + step) / (EPOCHS * steps)
             trained.step(loss, rate * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -33,10 +33,10 @@ class Job:
         calibration: float32 [1, 3, H, W] each, from train.
         pictures: the same from val.
         labels: of those, int64 [N].
-        right: the float network's answers to them, float32 [N, K].
+        reference: the float network's answers to them, float32 [N, K].
         others: pictures of train that are not calibrated with, for choosing between recipes.
-        others_right: the float network's answers to those.
-        training: pictures of train for the remedy train, none of them among the others.
+        others_reference: the float network's answers to those.
+        training: pictures of train for the technique train, none of them among the others.
         planted: channels that were made too large.
     """
 
@@ -45,9 +45,9 @@ class Job:
     calibration: Sequence[np.ndarray]
     pictures: Sequence[np.ndarray]
     labels: np.ndarray
-    right: np.ndarray
+    reference: np.ndarray
     others: Sequence[np.ndarray]
-    others_right: np.ndarray
+    others_reference: np.ndarray
     training: Sequence[np.ndarray]
     planted: int
 
@@ -99,8 +99,8 @@ def open_job(
     calibration = list(pictures_of(train, chosen[:count], spec))
     others = list(pictures_of(train, chosen[count:end], spec))
     training = pictures_of(train, [*chosen[:count], *chosen[end:]][:train_images], spec)
-    right = logits(graph, pictures)
-    others_right = logits(graph, others) if others else right[:0]
+    reference = logits(graph, pictures)
+    others_reference = logits(graph, others) if others else reference[:0]
     planted = plant_outliers(graph, settings.outliers) if settings.outliers > 1 else 0
     return Job(
         graph,
@@ -108,9 +108,9 @@ def open_job(
         calibration,
         pictures,
         np.asarray(val.labels)[measured],
-        right,
+        reference,
         others,
-        others_right,
+        others_reference,
         training,
         planted,
     )

@@ -1,7 +1,8 @@
-"""A float graph, the remedies asked for, and what int8 then makes of its answers."""
+"""A float graph, the techniques asked for, and what int8 then makes of its answers."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,9 +22,9 @@ from ppcls_lite.quantize.roles import float_layers_of
 from ppcls_lite.quantize.scaling import equalise
 
 # In the order in which they are applied; the first ones leave the float answers as they are.
-FREE_REMEDIES = ("gates", "split", "equalise")
+FREE_TECHNIQUES = ("gates", "split", "equalise")
 TRAINING = "train"
-REMEDIES = (*FREE_REMEDIES, "rounding", "bias", TRAINING)
+TECHNIQUES = (*FREE_TECHNIQUES, "rounding", "bias", TRAINING)
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,20 @@ class Recipe:
 
     Attributes:
         mode: how thresholds are found, a name of `calibrate.MODES`.
-        remedies: any of REMEDIES.
+        techniques: any of TECHNIQUES.
         float_layers: names of layers, or words of `roles.WORDS`.
         target: a name of `qdq.ARITHMETIC`.
     """
 
     mode: str = "percentile"
-    remedies: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     target: str = "accelerator"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and texts for JSON and YAML, where techniques have always been `remedies`."""
+        fields = asdict(self)
+        return {"mode": fields.pop("mode"), "remedies": fields.pop("techniques")} | fields
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -53,7 +59,7 @@ class Quantized:
     """What `quantize` made.
 
     Attributes:
-        graph: the float graph after the remedies; what the accelerator's compiler is to be given.
+        graph: the float graph after the techniques; what the accelerator's compiler is to be given.
         int8: the same with int8 written into it.
         thresholds: per tensor.
         float_layers: names of the nodes that stay float.
@@ -80,7 +86,7 @@ def quantize(
         model: the float graph.
         images: calibration pictures, float32 [1, 3, H, W] each.
         recipe: what to do.
-        training: pictures for the remedy train, as those.
+        training: pictures for the technique train, as those.
         log: takes the lines in which it tells how far it is.
 
     Raises:
@@ -89,14 +95,14 @@ def quantize(
     graph, layers, blocked = prepare(model, images, recipe)
     reference = onnx.ModelProto()
     reference.CopyFrom(graph)
-    if "rounding" in recipe.remedies:
+    if "rounding" in recipe.techniques:
         round_by_least_squares(graph, images, layers)
     thresholds = thresholds_of(graph, images, recipe, layers)
-    if "bias" in recipe.remedies:
+    if "bias" in recipe.techniques:
         correct_biases(graph, reference, thresholds, images, layers)
         # Once more, as the compiler will: it sees the corrected graph only.
         thresholds = thresholds_of(graph, images, recipe, layers)
-    if TRAINING in recipe.remedies:
+    if TRAINING in recipe.techniques:
         load_paddle()
         # Not at the top of the file: it imports paddle, which load_paddle must do first.
         from ppcls_lite.quantize.finetune import fine_tune
@@ -131,13 +137,13 @@ def prepare(
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
-    if "split" in recipe.remedies:
+    if "split" in recipe.techniques:
         split_hard_swish(graph)
-    if "gates" in recipe.remedies:
+    if "gates" in recipe.techniques:
         clip_gates(graph)
     layers = float_layers_of(graph, recipe.float_layers)
     blocked: dict[str, int] = {}
-    if "equalise" in recipe.remedies:
+    if "equalise" in recipe.techniques:
         for group in equalise(graph, images, rounded_tensors(graph, layers, recipe.arithmetic)):
             for reason in group.blocked[:1]:
                 blocked[reason] = blocked.get(reason, 0) + 1
@@ -150,17 +156,17 @@ def logits(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([v[name] for v in Activations(model, [name], images, EXACT)])
 
 
-def score(answers: np.ndarray, right: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def score(answers: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Compares logits [N, K] with those of float, and with the labels [N].
 
     Returns:
         top1; agreement: the share of pictures with float's class; snr: signal to noise of the
         logits, dB.
     """
-    noise = float(np.mean((answers - right) ** 2))
-    signal = float(np.var(right))
+    noise = float(np.mean((answers - reference) ** 2))
+    signal = float(np.var(reference))
     return {
         "top1": float(np.mean(answers.argmax(1) == labels)),
-        "agreement": float(np.mean(answers.argmax(1) == right.argmax(1))),
+        "agreement": float(np.mean(answers.argmax(1) == reference.argmax(1))),
         "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
     }

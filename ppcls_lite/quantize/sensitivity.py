@@ -56,7 +56,7 @@ def sensitivity(
         images: pictures to calibrate with and to measure on, float32 [1, 3, H, W] each.
         recipe: of which target and calibration mode count.
     """
-    right = logits(model, images)
+    reference = logits(model, images)
     thresholds = thresholds_of(model, images, recipe)
     peaks = channel_peaks(model, list(thresholds), images)
     layers = Layers(model)
@@ -67,7 +67,7 @@ def sensitivity(
         others = set(names) - {name}
         own = rounded_tensors(model, others, recipe.arithmetic)
         small = insert_qdq(model, {tensor: thresholds[tensor] for tensor in own}, others)
-        measured = score(logits(small, images), right, right.argmax(1))
+        measured = score(logits(small, images), reference, reference.argmax(1))
         rows.append(
             Damage(
                 layer=name,

@@ -44,10 +44,10 @@ class QuantizeConfig(Int8Settings):
     remedies: (
         tuple[Literal["gates", "split", "equalise", "rounding", "bias", "train"], ...] | None
     ) = None
-    """Changes of the float graph that int8 profits from; null is the target's best; see
+    """Techniques, changes of the float graph that int8 profits from; null is the target's best; see
     docs/int8.md."""
     train_images: Count = 1000
-    """Pictures of train that the remedy train learns from, as many of each class as possible."""
+    """Pictures of train that the technique train learns from, as many of each class as possible."""
     float_layers: tuple[str, ...] | None = None
     """Layers to keep in float: names, se, hswish, pool, first, last, or worst:N, the N that
     tools/sensitivity.py ranks first; null is the target's best."""
@@ -56,8 +56,8 @@ class QuantizeConfig(Int8Settings):
     min_agreement: Fraction = 0.95
     """Share of pictures that must keep the float network's class; below, the exit status is 1."""
     table: bool = False
-    """Write nothing; print fp32, fp16, every calibration mode and every remedy instead, on val and
-    on pictures of train that are not calibrated with."""
+    """Write nothing; print fp32, fp16, every calibration mode and every technique instead, on val
+    and on pictures of train that are not calibrated with."""
     json: bool = False
     """Print one JSON object with everything as the last line."""
 
@@ -66,7 +66,7 @@ class QuantizeConfig(Int8Settings):
         if self.changed("train_images") and not trains:
             raise UserError(
                 "--train-images has no effect: nothing is trained",
-                "add the remedy: --remedies gates,equalise,train",
+                "add the technique: --remedies gates,equalise,train",
             )
 
 
@@ -83,6 +83,6 @@ class SensitivityConfig(Int8Settings):
     calibration_mode: CalibrationMode = "percentile"
     """How it is found where int8 clips."""
     remedies: tuple[Literal["gates", "split", "equalise"], ...] = ()
-    """Changes of the float graph beforehand, as in quantize."""
+    """Techniques, changes of the float graph beforehand, as in quantize."""
     rows: Count = 20
     """Layers to print."""

@@ -1,4 +1,4 @@
-"""The table of docs/int8.md: one network, every calibration mode and remedy, alone and combined."""
+"""The table of docs/int8.md: one network, every calibration mode and technique."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import onnx
 from ppcls_lite.int8.calibrate import MODES
 from ppcls_lite.int8.half import insert_half
 from ppcls_lite.quantize.job import Job
-from ppcls_lite.quantize.recipe import REMEDIES, TRAINING, Recipe, quantize, score
+from ppcls_lite.quantize.recipe import TECHNIQUES, TRAINING, Recipe, quantize, score
 from ppcls_lite.quantize.roles import WORDS
 from ppcls_lite.quantize.sensitivity import worst_layers
 from ppcls_lite.quantize.targets import TARGETS
@@ -21,37 +21,37 @@ HEADING = "| | top-1 | as fp32 | SNR, dB | train: as fp32 | SNR, dB |\n|---|---|
 
 
 def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """The rows: each mode and each remedy alone, all, the best with more layers in float, training.
+    """The rows: each mode and technique alone, all, the best with more layers in float, training.
 
     Training takes minutes where the others take seconds; it is tried alone and with the best, and
     not at all when the job has no pictures for it.
     """
     plain = Recipe(target=best.target)
     unfit = OF_CARD if best.target != "accelerator" else ()
-    remedies = tuple(name for name in REMEDIES if name not in (*unfit, TRAINING))
+    techniques = tuple(name for name in TECHNIQUES if name not in (*unfit, TRAINING))
     for mode in MODES:
         yield f"int8, {mode}", replace(plain, mode=mode)
-    for name in remedies:
-        yield f"percentile + {name}", replace(plain, remedies=(name,))
+    for name in techniques:
+        yield f"percentile + {name}", replace(plain, techniques=(name,))
     for word in WORDS:
         if word not in unfit:
             yield f"percentile, {word} in float", replace(plain, float_layers=(word,))
-    yield "percentile + all of these remedies", replace(plain, remedies=remedies)
+    yield "percentile + all of these techniques", replace(plain, techniques=techniques)
     words = tuple(word for word in best.float_layers if not word.startswith("worst:"))
     for mode in ("percentile", "mse"):
         recipe = replace(best, mode=mode, float_layers=words)
         worst = worst_layers(job.graph, job.calibration, recipe)
-        name = " + ".join([mode, ", ".join(best.remedies)] if best.remedies else [mode])
+        name = " + ".join([mode, ", ".join(best.techniques)] if best.techniques else [mode])
         for count in WORST:
             kept = ", ".join([*words, f"{count} worst"])
             layers = (*words, *worst[:count])
             yield f"{name}; {kept} in float", replace(recipe, float_layers=layers)
     if not job.training:
         return
-    yield f"percentile + {TRAINING}", replace(plain, remedies=(TRAINING,))
-    trained = replace(best, remedies=(*best.remedies, TRAINING), float_layers=words)
+    yield f"percentile + {TRAINING}", replace(plain, techniques=(TRAINING,))
+    trained = replace(best, techniques=(*best.techniques, TRAINING), float_layers=words)
     kept = f"; {', '.join(words)} in float" if words else ""
-    yield f"{best.mode} + {', '.join(trained.remedies)}{kept}", trained
+    yield f"{best.mode} + {', '.join(trained.techniques)}{kept}", trained
 
 
 def compare(job: Job, best: Recipe) -> Iterator[dict[str, Any]]:
@@ -65,8 +65,8 @@ def compare(job: Job, best: Recipe) -> Iterator[dict[str, Any]]:
 
     def measured(name: str, graph: onnx.ModelProto) -> dict[str, Any]:
         own = target.answers(graph, job.others)
-        train = score(own, job.others_right, job.others_right.argmax(1))
-        row = {"name": name} | score(target.answers(graph, job.pictures), job.right, job.labels)
+        train = score(own, job.others_reference, job.others_reference.argmax(1))
+        row = {"name": name} | score(target.answers(graph, job.pictures), job.reference, job.labels)
         return row | {f"train_{key}": train[key] for key in ("agreement", "snr")}
 
     yield measured("fp32", job.graph)

@@ -2,14 +2,14 @@
 
 from fastapi import FastAPI
 
-from ppcls_lite.serving.gate import Gate, Part
+from ppcls_lite.serving.middleware import Middleware, Part
 from ppcls_lite.serving.routes import add_routes
 from ppcls_lite.serving.service import Service
 from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.version import __version__
 
 
-def create_app(config: ServeConfig) -> Gate:
+def create_app(config: ServeConfig) -> Middleware:
     """Returns the ASGI application of one process; it loads its networks when it is started."""
     app = FastAPI(title="ppcls_lite", version=__version__, redoc_url=None)
     service = Service(config)
@@ -19,4 +19,4 @@ def create_app(config: ServeConfig) -> Gate:
         from ppcls_lite.serving.grpc_server import GrpcServer  # takes a second to import
 
         parts.append(GrpcServer(service, config.grpc_port))
-    return Gate(app, service, parts)
+    return Middleware(app, service, parts)

@@ -14,7 +14,7 @@ from ray import serve
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.serving.app import create_app
-from ppcls_lite.serving.gate import Gate
+from ppcls_lite.serving.middleware import Middleware
 from ppcls_lite.serving.settings import ServeConfig
 
 # Ray Serve's business: http_options and deployments of the YAML file say it.
@@ -34,7 +34,7 @@ class Classifier:
         take_cores(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
         self._app = create_app(config)
 
-    def __serve_build_asgi_app__(self) -> Gate:
+    def __serve_build_asgi_app__(self) -> Middleware:
         """The hook of `serve.ingress()`; Ray Serve runs the application's start and end."""
         return self._app
 

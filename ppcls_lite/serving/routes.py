@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from ppcls_lite.serving import kserve, metrics, paddle_serving
-from ppcls_lite.serving.gate import error_response, kind_of_status
+from ppcls_lite.serving.middleware import error_response, kind_of_status
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.service import Service
 from ppcls_lite.serving.store import Served

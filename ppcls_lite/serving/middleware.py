@@ -36,7 +36,7 @@ class Part(Protocol):
         """Ends it in order."""
 
 
-class Gate:
+class Middleware:
     """ASGI middleware, and the application's start and end.
 
     Args:

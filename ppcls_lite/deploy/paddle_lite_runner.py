@@ -1,4 +1,4 @@
-"""Runs a .nb file: python paddle_lite_peer.py MODEL.nb IMAGES.npy ANSWERS.npy
+"""Runs a .nb file: python paddle_lite_runner.py MODEL.nb IMAGES.npy ANSWERS.npy
 
 For the interpreter that has paddlelite, Python 3.7 at most; needs nothing of this package.
 """
