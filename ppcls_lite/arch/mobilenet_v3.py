@@ -14,7 +14,7 @@ from ppcls_lite.arch.layers import (
 )
 
 
-class Block(NamedTuple):
+class Bneck(NamedTuple):
     """One `bneck` row of the paper; channel counts at width 1."""
 
     kernel: int
@@ -31,7 +31,7 @@ class V3Table(NamedTuple):
     `act` is the non-linearity of the stem, the last convolution and the hidden layer.
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[Bneck, ...]
     head: int
     act: str = "HS"
     stem_stride: int = 2
@@ -41,37 +41,37 @@ class V3Table(NamedTuple):
 # Paper, table 1.
 LARGE = V3Table(head=1280, blocks=(
     #     kernel  exp  out     se    nl  stride
-    Block(3,       16,  16, False, "RE", 1),
-    Block(3,       64,  24, False, "RE", 2),
-    Block(3,       72,  24, False, "RE", 1),
-    Block(5,       72,  40, True,  "RE", 2),
-    Block(5,      120,  40, True,  "RE", 1),
-    Block(5,      120,  40, True,  "RE", 1),
-    Block(3,      240,  80, False, "HS", 2),
-    Block(3,      200,  80, False, "HS", 1),
-    Block(3,      184,  80, False, "HS", 1),
-    Block(3,      184,  80, False, "HS", 1),
-    Block(3,      480, 112, True,  "HS", 1),
-    Block(3,      672, 112, True,  "HS", 1),
-    Block(5,      672, 160, True,  "HS", 2),
-    Block(5,      960, 160, True,  "HS", 1),
-    Block(5,      960, 160, True,  "HS", 1),
+    Bneck(3,       16,  16, False, "RE", 1),
+    Bneck(3,       64,  24, False, "RE", 2),
+    Bneck(3,       72,  24, False, "RE", 1),
+    Bneck(5,       72,  40, True,  "RE", 2),
+    Bneck(5,      120,  40, True,  "RE", 1),
+    Bneck(5,      120,  40, True,  "RE", 1),
+    Bneck(3,      240,  80, False, "HS", 2),
+    Bneck(3,      200,  80, False, "HS", 1),
+    Bneck(3,      184,  80, False, "HS", 1),
+    Bneck(3,      184,  80, False, "HS", 1),
+    Bneck(3,      480, 112, True,  "HS", 1),
+    Bneck(3,      672, 112, True,  "HS", 1),
+    Bneck(5,      672, 160, True,  "HS", 2),
+    Bneck(5,      960, 160, True,  "HS", 1),
+    Bneck(5,      960, 160, True,  "HS", 1),
 ))
 
 # Paper, table 2.
 SMALL = V3Table(head=1024, blocks=(
     #     kernel  exp  out     se    nl  stride
-    Block(3,       16,  16, True,  "RE", 2),
-    Block(3,       72,  24, False, "RE", 2),
-    Block(3,       88,  24, False, "RE", 1),
-    Block(5,       96,  40, True,  "HS", 2),
-    Block(5,      240,  40, True,  "HS", 1),
-    Block(5,      240,  40, True,  "HS", 1),
-    Block(5,      120,  48, True,  "HS", 1),
-    Block(5,      144,  48, True,  "HS", 1),
-    Block(5,      288,  96, True,  "HS", 2),
-    Block(5,      576,  96, True,  "HS", 1),
-    Block(5,      576,  96, True,  "HS", 1),
+    Bneck(3,       16,  16, True,  "RE", 2),
+    Bneck(3,       72,  24, False, "RE", 2),
+    Bneck(3,       88,  24, False, "RE", 1),
+    Bneck(5,       96,  40, True,  "HS", 2),
+    Bneck(5,      240,  40, True,  "HS", 1),
+    Bneck(5,      240,  40, True,  "HS", 1),
+    Bneck(5,      120,  48, True,  "HS", 1),
+    Bneck(5,      144,  48, True,  "HS", 1),
+    Bneck(5,      288,  96, True,  "HS", 2),
+    Bneck(5,      576,  96, True,  "HS", 1),
+    Bneck(5,      576,  96, True,  "HS", 1),
 ))
 # fmt: on
 

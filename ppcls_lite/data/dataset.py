@@ -11,7 +11,7 @@ from ppcls_lite.data.packed import PackedFiles, Source, description_file
 from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.errors import UserError, nearest
 
-LAYOUT = (
+FOLDERS = (
     "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
     "DATA/val_list.txt with lines 'path label'"
 )
@@ -108,10 +108,10 @@ def check_root(data_path: str) -> None:
     parent, name = os.path.split(os.path.normpath(data_path))
     parent = parent or "."
     if os.path.exists(data_path):
-        hint = _unpack_command(parent, name) or LAYOUT
+        hint = _unpack_command(parent, name) or FOLDERS
         raise UserError(f"data path {data_path} is a file, not a folder", hint)
     folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
-    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", LAYOUT)
+    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
 
 
 def _unpack_command(folder: str, name: str) -> str:
@@ -177,7 +177,7 @@ def _open_folders(folder: str) -> ImageDataset:
         paths += found
         labels += [label] * len(found)
     if not paths:
-        raise UserError(f"{folder}: {len(classes)} class folders, but no picture in them", LAYOUT)
+        raise UserError(f"{folder}: {len(classes)} class folders, but no picture in them", FOLDERS)
     return ImageDataset(paths, labels, classes)
 
 
@@ -217,13 +217,13 @@ def _read_list(list_file: str) -> tuple[list[str], list[int]]:
                 else:
                     bad.append(f"{list_file}:{number}: {line.strip()!r}")
     except OSError as error:
-        raise UserError(f"list file {list_file}: {error.strerror}", LAYOUT) from error
+        raise UserError(f"list file {list_file}: {error.strerror}", FOLDERS) from error
     if bad:
         raise UserError(
             f"not 'path label' with a label of 0 or more: {some(bad)}", "mend or remove these lines"
         )
     if not names:
-        raise UserError(f"{list_file}: the list is empty", LAYOUT)
+        raise UserError(f"{list_file}: the list is empty", FOLDERS)
     return names, labels
 
 
@@ -262,10 +262,10 @@ def _no_split(data_path: str, split: str) -> UserError:
         if command := _unpack_command(data_path, name):
             return UserError(message, command)
     if split in entries:
-        return UserError(f"{message}; {split}/ holds no folder", LAYOUT)
+        return UserError(f"{message}; {split}/ holds no folder", FOLDERS)
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
-    return UserError(message + guess, LAYOUT)
+    return UserError(message + guess, FOLDERS)
 
 
 def some(items: Sequence[str]) -> str:

@@ -59,13 +59,13 @@ def chain(mode: str, path: Path, output: Path, only_prepare: bool = False) -> Ch
         UserError: the file is broken, or has no such mode.
     """
     config = parse(path)
-    key = (config.layout[0], mode)
+    key = (config.form[0], mode)
     if key not in CHAINS:
         modes = [m for head, m in CHAINS if head == key[0]]
         raise UserError(f"{path}: no mode {mode}", f"its modes: {', '.join(modes)}")
     name, build, results = CHAINS[key]
     variant = re.search(r"train_(\w+?)_infer", path.stem)
-    if variant and config.layout is TRAIN:  # files of one model and mode must not share a result
+    if variant and config.form is TRAIN:  # files of one model and mode must not share a result
         results = f"results_{variant.group(1)}_python.log"
     logs = output / config.model / mode
     steps = preparation(config.model, mode, logs)

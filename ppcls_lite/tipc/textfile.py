@@ -49,7 +49,7 @@ LITE = (
     "runtime_device", "lite_arm_work_path", "lite_arm_so_path", "clas_model_file", "inference",
     "num_threads_list", "batch_size_list", "precision_list", "model_name", "model_path", "img_path",
 )  # fmt: skip
-LAYOUTS = (TRAIN, PTQ, ONNX, SERVING, CPP, LITE)
+FORMS = (TRAIN, PTQ, ONNX, SERVING, CPP, LITE)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class TextFile:
     """A parsed file.
 
     Attributes:
-        layout: its names of lines, one of LAYOUTS.
+        form: its names of lines, one of FORMS.
         lines: the lines by name.
     """
 
     path: Path
-    layout: Sequence[str]
+    form: Sequence[str]
     lines: Mapping[str, Line]
 
     def __getitem__(self, name: str) -> Line:
@@ -93,7 +93,7 @@ class TextFile:
 
 
 def is_fixed(name: str) -> bool:
-    """Tells whether a line of a layout is the same in every file: a heading or a separator."""
+    """Tells whether a line of a form is the same in every file: a heading or a separator."""
     return name == "##" or name.startswith("=")
 
 
@@ -102,11 +102,11 @@ def fixed_text(name: str) -> str:
     return name.replace("= ", "=" * 27).replace(" =", "=" * 27) if name != "##" else name
 
 
-def render(layout: Sequence[str], lines: Mapping[str, Line]) -> str:
+def render(form: Sequence[str], lines: Mapping[str, Line]) -> str:
     """Returns the text of a file."""
     rows = [
         fixed_text(name) if is_fixed(name) else f"{lines[name].key}:{lines[name].value}"
-        for name in layout
+        for name in form
     ]
     return "\n".join(rows) + "\n"
 
@@ -122,12 +122,12 @@ def parse(path: Path) -> TextFile:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}", "ls test_tipc/configs/*") from None
     first = rows[0] if rows else ""
-    layout = next((each for each in LAYOUTS if _starts(first, each[0])), None)
-    if layout is None:
-        heads = ", ".join(each[0].strip("= ") for each in LAYOUTS)
+    form = next((each for each in FORMS if _starts(first, each[0])), None)
+    if form is None:
+        heads = ", ".join(each[0].strip("= ") for each in FORMS)
         raise UserError(f"{path}:1: {first!r} begins no file of TIPC", f"allowed: {heads}")
     lines = {}
-    for number, name in enumerate(layout, 1):
+    for number, name in enumerate(form, 1):
         row = rows[number - 1] if number <= len(rows) else ""
         key, colon, value = row.partition(":")
         if row.strip("=") != name.strip("= ") if is_fixed(name) else not colon:
@@ -138,9 +138,9 @@ def parse(path: Path) -> TextFile:
         if ":" in value:
             raise UserError(f"{path}:{number}: a second colon", "shell scripts end a value there")
         lines[name] = Line(key, value.strip())
-    if any(row.strip() for row in rows[len(layout) :]):
-        raise UserError(f"{path}:{len(layout) + 1}: a line too many", "see docs/tipc.md")
-    return TextFile(path, layout, lines)
+    if any(row.strip() for row in rows[len(form) :]):
+        raise UserError(f"{path}:{len(form) + 1}: a line too many", "see docs/tipc.md")
+    return TextFile(path, form, lines)
 
 
 def _starts(row: str, name: str) -> bool:
