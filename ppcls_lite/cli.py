@@ -8,9 +8,10 @@ program with exit code 2 and one message that names the file and line, or the fl
 import argparse
 import functools
 import sys
+import textwrap
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from ppcls_lite.config import Settings
@@ -19,6 +20,7 @@ from ppcls_lite.flags import Flag, flags, is_annotated
 from ppcls_lite.yaml_files import read_yaml, to_yaml, yaml_value
 
 C = TypeVar("C", bound=Settings)
+LONGEST_HELP = 80  # lines; two screens
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,8 +30,16 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message, f"{self.prog} --help")
 
 
-def fill_parser(parser: argparse.ArgumentParser, config: type[Settings]) -> None:
-    """Adds every flag of a settings class, group by group, to an argparse parser."""
+def fill_parser(
+    parser: argparse.ArgumentParser, config: type[Settings], only: Collection[str] | None = None
+) -> None:
+    """Adds the flags of a settings class, group by group, to an argparse parser.
+
+    Args:
+        parser: to add them to.
+        config: the class.
+        only: the groups to add; None adds all.
+    """
     parser.add_argument(
         "-c", "--config", action="append", default=[], metavar="FILE",
         help="YAML file with flag names as keys; may be repeated, later files win",
@@ -39,6 +49,8 @@ def fill_parser(parser: argparse.ArgumentParser, config: type[Settings]) -> None
     )
     groups: dict[str, Any] = {}
     for flag in flags(config).values():
+        if only is not None and flag.group not in only:
+            continue
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         default = "" if flag.default in (None, "", False, ()) else f" [{yaml_value(flag.default)}]"
@@ -71,11 +83,41 @@ def _metavar(flag: Flag) -> str:
     raise TypeError(f"{flag.name}: no form on the command line for {flag.kind}")
 
 
-def make_parser(config: type[Settings], prog: str) -> Parser:
-    """Returns the argparse parser of a command."""
+def help_text(config: type[Settings], prog: str, full: bool, more: str = "") -> str:
+    """Returns the help of a command.
+
+    Args:
+        config: the class of its settings.
+        prog: the program's name.
+        full: explain every flag; else, where that is too long, the first group, and the others
+            with their names only.
+        more: to say at the end.
+    """
+    text = make_parser(config, prog, more=more).format_help()
+    if full or len(text.splitlines()) <= LONGEST_HELP:
+        return text
+    names: dict[str, list[str]] = {}
+    for flag in flags(config).values():
+        names.setdefault(flag.group, []).append(flag.spellings[0])
+    first, *others = names
+    lines = [f"More, which `{prog} --help all` explains:"]
+    for group in others:
+        words = f"{group}: {' '.join(names[group])}"
+        lines += textwrap.wrap(
+            words, 98, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+        )
+    return make_parser(config, prog, only=(first,), more="\n".join([*lines, more])).format_help()
+
+
+def make_parser(
+    config: type[Settings], prog: str, only: Collection[str] | None = None, more: str = ""
+) -> Parser:
+    """Returns the argparse parser of a command; the arguments are those of the functions above."""
     parser = Parser(
         prog=prog,
         description=(config.__doc__ or "").strip(),
+        epilog=more,
+        add_help=False,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=functools.partial(
@@ -83,7 +125,11 @@ def make_parser(config: type[Settings], prog: str) -> Parser:
         ),
         usage=f"{prog} [-c FILE] [--flag VALUE ...]",
     )
-    fill_parser(parser, config)
+    parser.add_argument(
+        "-h", "--help", nargs="?", const="", metavar="all",
+        help="show this help and exit; all: with every flag",
+    )  # fmt: skip
+    fill_parser(parser, config, only)
     return parser
 
 
@@ -109,6 +155,11 @@ def parse(
     known = flags(config)
     parser = make_parser(config, prog)
     namespace, rest = parser.parse_known_args([_spell(a, known) for a in argv])
+    if "help" in namespace:
+        if namespace.help not in ("", "all"):
+            parser.error(f"--help: {namespace.help!r} is not possible (allowed: all)")
+        print(help_text(config, prog, namespace.help == "all"), end="")
+        sys.exit(0)
     for flag in known.values():
         if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":
             setattr(namespace, flag.name, rest.pop(0))

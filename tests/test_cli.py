@@ -275,6 +275,24 @@ def test_help_answers_without_paddle_and_puts_the_essentials_first():
     assert done.stdout.index("Essentials:") < done.stdout.index("Optimizer:")
 
 
+@pytest.mark.parametrize("verb", list(COMMANDS))
+def test_help_is_two_screens_at_most_and_names_every_flag(verb, capsys):
+    def told(*argv):
+        with pytest.raises(SystemExit) as end:
+            cli.parse(COMMANDS[verb].settings, list(argv), "prog")
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    short, full = told("--help"), told("--help", "all")
+    assert len(short.splitlines()) <= 80
+    assert short == full or "prog --help all" in short
+    for flag in flags(COMMANDS[verb].settings).values():
+        assert flag.spellings[0] in re.split(r"[\s,]+", short), flag.name
+        assert flag.spellings[0] in full and flag.help.split()[0] in full, flag.name
+    with pytest.raises(UserError, match="allowed: all"):
+        cli.parse(COMMANDS[verb].settings, ["--help", "some"], "prog")
+
+
 def run(command, **environment):
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
