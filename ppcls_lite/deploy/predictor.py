@@ -47,6 +47,11 @@ class Predictor:
     Preprocessing, class names and whether softmax is inside the file come from the checkpoint's
     JSON or the export folder's `inference.yml`.
 
+    Any number of threads may call one Predictor at the same time, with every engine: each gets the
+    answers to its own pictures. It is loaded once; Paddle Inference and OpenVINO add a buffer of
+    their own for each run under way, at most one per core (`runtimes`). A run takes all cores
+    already, so threads gain little on two: for throughput give several pictures at once.
+
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
             at first use), an export folder, or a file in it (.pdmodel, .json, .onnx); or weights
