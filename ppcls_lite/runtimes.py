@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 
 class Runtime(Protocol):
-    """What every engine offers."""
+    """What every engine offers.
+
+    Attributes:
+        batch: the only N that the file takes; None where any does.
+    """
+
+    batch: int | None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, 3, H, W] -> float32 [N, K]."""
@@ -59,6 +65,8 @@ class DygraphRuntime:
         model: the network; put into evaluation mode and moved to the device.
         device: auto, cpu or gpu.
     """
+
+    batch: int | None = None
 
     def __init__(self, model: "paddle.nn.Layer", device: str = "cpu") -> None:
         self._paddle = load_paddle()
@@ -120,6 +128,9 @@ class PaddleInferenceRuntime:
             raise _unreadable(path, "Paddle Inference", error) from error
         self.input_name: str = predictor.get_input_names()[0]
         self.output_name: str = predictor.get_output_names()[0]
+        # Known of a .json only, and then only where no axis is left open.
+        shape = predictor.get_input_handle(self.input_name).shape()
+        self.batch: int | None = shape[0] if len(shape) == 4 else None
         self._predictors = Pool(predictor, predictor.clone, 1 if on_gpu else cpu_cores())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -166,7 +177,9 @@ class OnnxRuntime:
         self.input_name: str = self._session.get_inputs()[0].name
         self.output_name: str = self._session.get_outputs()[0].name
         # [N, 3, H, W]; a size the file leaves open is a text or None
-        height = self._session.get_inputs()[0].shape[2]
+        shape = self._session.get_inputs()[0].shape
+        batch, height = shape[0], shape[2]
+        self.batch: int | None = batch if isinstance(batch, int) else None
         self.image_size: int | None = height if isinstance(height, int) else None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -206,7 +219,9 @@ class OpenVinoRuntime:
             raise _unreadable(path, "OpenVINO", error) from error
         self.input_name: str = model.input(0).any_name
         self.output_name: str = model.output(0).any_name
-        height = model.input(0).partial_shape[2]
+        shape = model.input(0).partial_shape
+        batch, height = shape[0], shape[2]
+        self.batch: int | None = batch.get_length() if batch.is_static else None
         self.image_size: int | None = height.get_length() if height.is_static else None
         request = model.create_infer_request()
         self._requests = Pool(request, model.create_infer_request, cpu_cores())
