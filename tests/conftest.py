@@ -20,6 +20,12 @@ TINY_FLAGS = [*TINY.split(), "--device=cpu", "--lr=0.02", "--workers=1", "--prin
               "--no-visualdl", "--eval-engine=dygraph"]  # fmt: skip
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--answers", type=int, default=160, help="asked of each engine by test_threads.py"
+    )
+
+
 def pytest_configure():
     # Before anything imports paddle, which reads this once.
     os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays

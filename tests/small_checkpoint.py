@@ -6,7 +6,8 @@ import numpy as np
 import paddle
 
 from ppcls_lite import create_model
-from ppcls_lite.data.preprocess import Preprocess, find_images, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.model_info import ModelInfo

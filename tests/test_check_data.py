@@ -48,7 +48,7 @@ def test_problems_are_listed_and_set_the_exit_status(
     root: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "train" / "ant" / "broken.jpg").write_bytes(b"")
-    (root / "train" / "ant" / "phone.heic").touch()
+    (root / "train" / "ant" / "phone.cr2").touch()
     shutil.copy(root / "train" / "bee" / "1.png", root / "val" / "ant" / "copy.png")
     (root / "val" / "dog").mkdir()
     assert run(CheckDataConfig(str(root), workers=workers, json=True)) == 1
@@ -59,7 +59,7 @@ def test_problems_are_listed_and_set_the_exit_status(
     assert train["broken"] == [
         {"file": f"{root}/train/ant/broken.jpg", "cause": "is empty (0 bytes)"}
     ]
-    assert train["other_files"] == [f"{root}/train/ant/phone.heic"]
+    assert train["other_files"] == [f"{root}/train/ant/phone.cr2"]
     assert train["largest"] == {"file": f"{root}/train/bee/1.png", "width": 60, "height": 30}
     broken, classes, duplicate = report["problems"]
     assert broken == f"broken picture {root}/train/ant/broken.jpg: is empty (0 bytes)"

@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image, PngImagePlugin
 
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.jpeg import INTERPOLATIONS
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
 

@@ -10,7 +10,7 @@ from small_checkpoint import trained_like_state
 from test_accelerator_zoo import FAMILIES, SPEC
 
 from ppcls_lite import cli, create_model
-from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.qdq import ARITHMETIC, float_graph, insert_qdq

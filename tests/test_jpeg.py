@@ -11,9 +11,10 @@ from conftest import ROOT
 from PIL import Image, ImageFilter
 
 from ppcls_lite.data import jpeg
+from ppcls_lite.data.decode import ImageError, load_image, open_image
 from ppcls_lite.data.jpeg import INTERPOLATIONS, PlainJpeg, resized
 from ppcls_lite.data.policies import Policy
-from ppcls_lite.data.preprocess import ImageError, Preprocess, load_image, open_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform, random_crop_box, sample_rng
 
 # Only a machine without the tools may skip: a library whose pixels differ is "unavailable" too.
@@ -233,7 +234,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 from ppcls_lite.data import jpeg
-from ppcls_lite.data.preprocess import open_image
+from ppcls_lite.data.decode import open_image
 file = BytesIO()
 Image.new("RGB", (30, 20), "red").save(file, "jpeg")
 print(type(open_image(file.getvalue())).__name__, jpeg.unavailable())

@@ -17,7 +17,8 @@ import pytest
 from golden.data_images import StreamDraws, make_image
 from PIL import Image, ImageOps
 
-from ppcls_lite.data.preprocess import ImageError, Preprocess, find_images, load_image
+from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.data.transforms import TrainTransform, random_crop_box, sample_rng
 from ppcls_lite.errors import UserError
 

@@ -11,7 +11,7 @@ from conftest import ROOT, picture, run_tool
 from PIL import Image
 from small_checkpoint import checkpoint
 
-from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.verify import check_images

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -100,6 +101,32 @@ def test_every_engine_gives_the_same_classes(server, expected, engine):
     probs = [row["prob"] for row in answer["results"][0]["topk"]]
     # the two engines sum in different orders
     assert np.allclose(probs, [p.prob for p in expected[0]], atol=1e-5)
+
+
+def test_sixteen_clients_each_get_the_answers_to_their_own_pictures(server, exported):
+    engines = server.get("/models").json()[0]["engines"]
+    assert {"onnxruntime", "paddle_inference"} <= set(engines)
+    grids = np.random.RandomState(6).randint(0, 256, (8, 6, 8, 3)).astype(np.uint8)
+    files = [io.BytesIO() for _ in grids]
+    for grid, file in zip(grids, files, strict=True):
+        Image.fromarray(grid).resize((96, 80), Image.Resampling.BICUBIC).save(file, "png")
+    predictor = Predictor(exported, "onnxruntime")
+    alone = predictor([file.getvalue() for file in files], topk=1)
+
+    def ask(number: int) -> dict:
+        data = files[number % 8].getvalue()
+        engine = engines[number // 8 % len(engines)]
+        answer = server.post(f"/predict?topk=1&engine={engine}", data)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["results"][0]["topk"][0]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(160)))
+    assert len({round(ranking[0].prob, 4) for ranking in alone}) == 8  # a mixed-up answer shows
+    for number, answer in enumerate(answers):
+        (best,) = alone[number % 8]
+        assert answer["class_id"] == best.class_id
+        assert answer["prob"] == pytest.approx(best.prob, abs=1e-5)  # sums in another order
 
 
 def test_what_the_network_saw_comes_back(server, exported):

@@ -8,14 +8,13 @@ class names are those of inference.yml.
 """
 
 import base64
-import io
 import sys
 import types
 from pathlib import Path
 
 import yaml
-from PIL import Image
 
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.deploy.sidecar import read_sidecar
 
 # Paddle Serving imports its client, which exists for Python up to 3.9, for a kind of service that
@@ -38,7 +37,7 @@ class ImagenetOp(Op):
     def preprocess(self, input_dicts, data_id, log_id):
         ((_, request),) = input_dicts.items()
         pictures = [
-            Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
+            load_image(base64.b64decode(text))
             for key, text in sorted(request.items())
             if key.startswith("image")
         ]

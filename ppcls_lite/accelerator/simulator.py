@@ -21,7 +21,7 @@ from ppcls_lite.accelerator.finding import Finding
 from ppcls_lite.accelerator.lint import calibration_pictures, lint_yaml
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.yaml_lines import read_document
-from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.int8.calibrate import Activations, Threshold, calibrate

@@ -13,7 +13,7 @@ from ppcls_lite.benchmark.peers import Measured, Peer, measure
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
 from ppcls_lite.data.dataset import open_split
-from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.deploy.export import FORMATS, export_model
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.environment import cpu_cores

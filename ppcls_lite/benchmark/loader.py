@@ -11,7 +11,7 @@ from PIL import Image
 from ppcls_lite.benchmark.peers import Peer, measure
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
-from ppcls_lite.data.preprocess import load_image
+from ppcls_lite.data.decode import load_image
 
 COPIES = 512
 LONG, SHORT = 500, 375  # pixels: the commonest size of ImageNet's training photographs

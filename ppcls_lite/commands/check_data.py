@@ -18,8 +18,9 @@ from ppcls_lite.data.dataset import (
     open_split,
     some,
 )
+from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.preprocess import ImageError, image_files, load_image
+from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.preprocess import find_images, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import CompareConfig

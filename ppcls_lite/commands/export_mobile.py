@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.data.preprocess import find_images, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.mobile import FORMATS
 from ppcls_lite.deploy.predictor import Predictor, softmax
 from ppcls_lite.deploy.settings import ExportMobileConfig

@@ -22,6 +22,7 @@ from ppcls_lite.data.dataset import (
     check_same_classes,
     open_split,
 )
+from ppcls_lite.data.decode import ImageError, open_image
 from ppcls_lite.data.jpeg import resized
 from ppcls_lite.data.packed import (
     ENTRY,
@@ -31,7 +32,6 @@ from ppcls_lite.data.packed import (
     read_source,
     shard_file,
 )
-from ppcls_lite.data.preprocess import ImageError, open_image
 from ppcls_lite.data.settings import PackDatasetConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError

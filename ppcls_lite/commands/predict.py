@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.data.preprocess import ImageError, find_images, load_image
+from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.predictor import Prediction, Predictor
 from ppcls_lite.deploy.settings import PredictConfig

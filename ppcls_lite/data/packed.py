@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls_lite.data.preprocess import ImageError
+from ppcls_lite.data.decode import ImageError
 from ppcls_lite.errors import UserError
 
 DIGEST_BYTES = 16

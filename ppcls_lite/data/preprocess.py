@@ -4,144 +4,26 @@ Needs numpy and Pillow only, so a server can use it without Paddle.
 """
 
 import dataclasses
-import functools
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.data.jpeg import INTERPOLATIONS, SPARE, Picture, PlainJpeg, resized, unavailable
+from ppcls_lite.data.decode import how_to_fetch
+from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
 from ppcls_lite.errors import UserError, nearest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-END_OF_JPEG = b"\xff\xd9"  # marker EOI (ITU-T T.81, table B.1)
-# EXIF tag 0x0112 -> what brings the stored pixels upright (EXIF 2.32, table 6).
-EXIF_ORIENTATION = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class ImageError(UserError, ValueError):
-    """A picture that cannot be read.
-
-    Args:
-        source: the file, or what was given instead of one.
-        cause: why it cannot be read, in words.
-    """
-
-    def __init__(self, source: str, cause: str) -> None:
-        super().__init__(f"{source}: {cause}")
-        self.args = (source, cause)  # so that the error survives pickling
-        self.source = source
-        self.cause = cause
-
-
-def load_image(source: str | Path | bytes) -> Image.Image:
-    """Reads a picture of any common kind as upright 8-bit RGB.
-
-    Grey and palette pictures get three channels, transparency is dropped (as torchvision does),
-    16-bit grey keeps its upper byte. The format is found in the content, whatever the file name
-    says.
-
-    Args:
-        source: a file, or the bytes of one.
-
-    Raises:
-        ImageError: names the file and the cause, for everything that cannot be decoded.
-    """
-    file = BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with Image.open(file) as image:
-            image.load()
-            return _upright_rgb(image)
-    # Pillow's decoders meet broken data with OSError, SyntaxError, struct.error, zlib.error,
-    # IndexError, ... There is no narrower common class.
-    except Exception as error:
-        name = f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
-        raise ImageError(name, _cause(source, error)) from error
-
-
-def open_image(source: str | Path | bytes, decode: str = "exact") -> Picture:
-    """Reads a picture like `load_image`, but a plain JPEG is only decoded by `resized`.
-
-    Args:
-        source: a file, or the bytes of one.
-        decode: exact gives the pixels of `load_image`; fast decodes JPEGs smaller and with
-            simpler chroma where that hardly shows.
-
-    Raises:
-        ImageError: as `load_image`.
-    """
-    if unavailable():
-        return load_image(source)
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with Image.open(BytesIO(data)) as image:
-            plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-            # A file without its end is truncated, which a decoder that stops early would not see.
-            if plain and data.endswith(END_OF_JPEG) and _orientation(image) not in UPRIGHT:
-                whole = functools.partial(load_image, source)
-                return PlainJpeg(data, image.size, SPARE[decode], whole)
-    except Exception:  # whatever it is, load_image gives it words
-        return load_image(source)
-    return load_image(source)
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    orientation = _orientation(image)
-    # Pillow warns about alpha values in a palette although RGB has no use for them.
-    image.info.pop("transparency", None)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise ValueError("more than 16 bits per pixel; save it with 8 or 16 bits")
-        # Differs from torchvision: its loader clips 16-bit values at 255, which turns nearly
-        # every such picture white.
-        image = Image.fromarray((grey >> 8).astype(np.uint8))
-    image = image.convert("RGB")
-    # Differs from torchvision: its loader ignores the EXIF orientation. People see phone pictures
-    # upright, so the model must see them upright too, in training and in prediction alike.
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(EXIF_ORIENTATION, 1)
-    # A damaged EXIF block raises many classes of errors and says nothing about the pixels.
-    except Exception:
-        return 1
-
-
-def _cause(source: str | Path | bytes, error: Exception) -> str:
-    """Says in words why a picture could not be read."""
-    if isinstance(error, OSError) and error.strerror:  # the file could not be opened at all
-        return error.strerror
-    size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
-    if size == 0:
-        return "is empty (0 bytes)"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return f"is not a picture of a known format ({size} bytes)"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"has too many pixels to be decoded safely ({error})"
-    return f"cannot be decoded: {error or type(error).__name__}"
+IMAGE_EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif",
+)  # fmt: skip
 
 
 def image_files(folder: str) -> list[str]:
@@ -175,6 +57,8 @@ def find_images(path: str) -> list[Path]:
     """
     if os.path.isfile(path):
         return [Path(path)]
+    if hint := how_to_fetch(path):
+        raise UserError(f"{path} is an address, not a file", hint)
     if os.path.isdir(path):
         found = image_files(path)
     else:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppcls_lite.data.decode import ImageError, open_image
 from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.shared import SharedArray
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
 from ppcls_lite.errors import UserError

@@ -1,15 +1,16 @@
 """From pictures to named probabilities, whichever engine runs the network."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -23,8 +24,6 @@ from ppcls_lite.runtimes import (
     load_network,
 )
 from ppcls_lite.weights.find import Weights, find_weights
-
-Picture = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ class Predictor:
 
     Preprocessing, class names and whether softmax is inside the file come from the checkpoint's
     JSON or the export folder's `inference.yml`.
+
+    Any number of threads may call one Predictor at the same time, with every engine: each gets the
+    answers to its own pictures. It is loaded once; Paddle Inference and OpenVINO add a buffer of
+    their own for each run under way, at most one per core (`runtimes`). A run takes all cores
+    already, so threads gain little on two: for throughput give several pictures at once.
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
@@ -126,8 +130,18 @@ class Predictor:
         self.has_softmax = _are_probabilities(self.raw(np.zeros((1, 3, size, size), np.float32)))
 
     def raw(self, images: np.ndarray) -> np.ndarray:
-        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities."""
-        return self._run(images)
+        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities.
+
+        A file with a fixed batch size runs as often as it takes; what is missing in the last run
+        is filled up.
+        """
+        size = self._run.batch
+        if size is None or len(images) == size:
+            return self._run(images)
+        missing = -len(images) % size
+        filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        parts = [self._run(filled[i : i + size]) for i in range(0, len(images), size)]
+        return np.concatenate(parts)[: len(images)]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, 3, H, W] -> float32 [N, K], rows that sum to 1."""
@@ -135,30 +149,37 @@ class Predictor:
         return output if self.has_softmax else softmax(output)
 
     def __call__(
-        self, images: Picture | Sequence[Picture], topk: int = 5
+        self, images: Any, topk: int = 5, channel_order: ChannelOrder = "RGB"
     ) -> list[list[Prediction]]:
         """Classifies one or several pictures.
 
+        A picture is the same, and so is the answer, whichever way it is handed over: the EXIF
+        orientation of a PIL image counts as a file's does, and 16-bit values become 8 bits by the
+        same rule (`data.decode.eight_bits`).
+
         Args:
-            images: files, PIL images or uint8 arrays [H, W, 3] (R, G, B).
+            images: one picture or any iterable of them, a generator included. A picture is a path;
+                the bytes of a file (bytes, bytearray, memoryview); an open binary file; a PIL
+                image; or a uint8 or uint16 array or tensor (numpy, Paddle, torch, whatever has
+                `__array__`): [H, W, 3], [3, H, W], with 1 or 4 channels (alpha is dropped)
+                likewise, or [H, W]. An array [N, ...] is N pictures.
             topk: classes per picture, the most probable first; at most K.
+            channel_order: of arrays and tensors: RGB, or BGR as OpenCV reads pictures.
 
         Returns:
-            One list per picture, also for a single one.
+            One list per picture, in the order given, also for a single one.
 
         Raises:
-            ImageError: a file cannot be decoded.
-            UserError: an array is not uint8 [H, W, 3].
+            ImageError: a picture cannot be decoded.
+            UserError: what was given is no picture, such as an address or an array of floats.
         """
-        pictures = (
-            images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-        )
+        if topk < 1:
+            raise UserError(f"topk is {topk}; allowed: 1 or more")
         results = []
-        for start in range(0, len(pictures), self.batch_size):
-            chunk = pictures[start : start + self.batch_size]
-            # One picture at a time: full-size photographs are not held in memory together.
-            pixels = [self.info.preprocess.pixels(_as_image(picture)) for picture in chunk]
-            probs = self.probabilities(self.info.preprocess.normalize(np.stack(pixels)))  # [N, K]
+        spec = self.info.preprocess
+        crops = (spec.pixels(image) for image in pictures(images, channel_order))
+        while pixels := list(itertools.islice(crops, self.batch_size)):
+            probs = self.probabilities(spec.normalize(np.stack(pixels)))  # [N, K]
             results += self.rank(probs, topk)
         return results
 
@@ -203,15 +224,3 @@ def _are_probabilities(output: np.ndarray) -> bool:
     """Tells softmax output from logits: non-negative rows [N, K] that sum to 1."""
     # float32 softmax sums to 1 within 1e-6; logits meet both conditions practically never.
     return bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))
-
-
-def _as_image(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    if not isinstance(picture, np.ndarray):
-        return load_image(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise UserError(
-            f"an array is {picture.dtype} {list(picture.shape)}; allowed: uint8 [H, W, 3]"
-        )
-    return Image.fromarray(picture)

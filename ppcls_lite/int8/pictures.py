@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.data.dataset import ImageDataset
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import Preprocess
 
 
 def choose_pictures(labels: Sequence[int] | np.ndarray, count: int) -> list[int]:

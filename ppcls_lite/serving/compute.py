@@ -5,6 +5,7 @@ twice the requests a second of one process with a thread pool (docs/serving.md).
 """
 
 import asyncio
+import functools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.data.preprocess import ImageError, Preprocess, open_image
+from ppcls_lite.data.decode import ImageError, open_image, read_heic
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.problems import RequestError
@@ -22,7 +24,7 @@ from ppcls_lite.serving.problems import RequestError
 Answer = asyncio.Future[np.ndarray]  # probabilities [N, K]
 
 # Formats of photographs. Pillow knows more, and starts Ghostscript for one of them (EPS).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 
 
 class ComputeThread:
@@ -152,6 +154,14 @@ def _settle(results: list[tuple[Answer, np.ndarray | Exception]]) -> None:
     results[0][0].get_loop().call_soon_threadsafe(settle)
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Returns those of `FORMATS` that the installed Pillow and pillow-heif read."""
+    read_heic()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarray:
     """The bytes of a picture -> uint8 [H, W, 3], what the network is to see.
 
@@ -160,12 +170,12 @@ def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarra
     """
     # The size stands in the head: a bomb is refused before anything is unpacked.
     try:
-        with Image.open(BytesIO(picture), formats=FORMATS) as image:
+        with Image.open(BytesIO(picture), formats=formats()) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
         raise RequestError("too_large", f"a picture with too many pixels: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
-        allowed = "allowed: " + ", ".join(FORMATS)
+        allowed = "allowed: " + ", ".join(formats())
         raise RequestError(
             "bad_picture", f"{len(picture)} bytes that are no picture of a known format; {allowed}"
         ) from error

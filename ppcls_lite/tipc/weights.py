@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data.dataset import open_split
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.model_info import ModelInfo
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import Preprocess
 
 # torchvision wants an operator that its CPU wheel for another torch does not bring; unused here.
 LIBRARY = torch.library.Library("torchvision", "DEF")
