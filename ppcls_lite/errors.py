@@ -21,7 +21,13 @@ class UserError(Exception):
         return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
 
 
+def shortened(value: object, limit: int = 300) -> str:
+    """Returns a text on one line and not longer than `limit`, for messages that quote a file."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else f"{text[:limit]} ... ({len(text):,} letters)"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns '; did you mean X?' for the closest known name, or '' when none is close."""
-    match = difflib.get_close_matches(word, list(known), n=1)
+    match = difflib.get_close_matches(word[:100], list(known), n=1)
     return f"; did you mean {match[0]}?" if match else ""

@@ -1,9 +1,13 @@
 """What a trained network needs beside its weights, in a checkpoint and in an export folder."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ppcls_lite.data.preprocess import Preprocess
+
+MOST_CLASSES = 1_000_000  # a file that asks for more would only fill the memory
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,27 @@ class ModelInfo:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ModelInfo":
-        """Reads what `to_dict` wrote; other keys are left alone."""
-        skip = data.get("quant_skip")  # older files know of none
+        """Reads what `to_dict` wrote; other keys are left alone.
+
+        Raises:
+            UserError: a value of the preprocessing is impossible.
+            ValueError: a key is missing, or a value has the wrong type or is out of its limits.
+        """
+        found = msgspec.convert(data, _Stored)
         return cls(
-            name=data["name"],
-            num_classes=data["num_classes"],
-            overrides=dict(data["overrides"]),
-            classes=tuple(data["classes"]),
-            preprocess=Preprocess.from_dict(data["preprocess"]),
-            quant_skip=None if skip is None else tuple(skip),
+            **{
+                key: getattr(found, key) for key in _Stored.__struct_fields__ if key != "preprocess"
+            },
+            preprocess=Preprocess.from_dict(found.preprocess),
         )
+
+
+class _Stored(msgspec.Struct):
+    """A `ModelInfo` as files have it."""
+
+    name: str
+    num_classes: Annotated[int, msgspec.Meta(ge=1, le=MOST_CLASSES)]
+    overrides: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocess: dict[str, Any]
+    quant_skip: tuple[str, ...] | None = None  # older files know of none

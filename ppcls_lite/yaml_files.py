@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from ppcls_lite.config import Settings
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.flags import Flag, flags
+from ppcls_lite.safe_yaml import PlainLoader, read_text
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(PlainLoader):
     """YAML without dates: no setting is one, and a folder may be called 2024-01-31."""
 
 
@@ -38,17 +39,11 @@ def read_yaml(
         UserError: no such file, broken YAML, an unknown or repeated key, a wrong value.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
-        loader = _Loader(text)
+        loader = _Loader(read_text(Path(path), "ls configs"))
         loader.name = path  # in its complaints
         root = loader.get_single_node()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: the file is not UTF-8", "save it as UTF-8") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(
-            f"cannot read {path}: {' '.join(str(error).split())}", "ls configs"
-        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"cannot read {path}: {shortened(error)}", "ls configs") from None
     if root is None:
         return [], []
     if not isinstance(root, yaml.MappingNode):
@@ -65,7 +60,7 @@ def read_yaml(
         if name not in known:
             if name not in others():
                 raise UserError(
-                    f"{where}: unknown key {key_node.value!r}{nearest(name, known)}",
+                    f"{where}: unknown key {shortened(repr(key_node.value))}{nearest(name, known)}",
                     "--print-config lists every key",
                 )
             passed_over.append(name)

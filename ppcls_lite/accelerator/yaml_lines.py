@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.safe_yaml import PlainLoader, load_yaml, read_text
 
 KeyPath = tuple[str | int, ...]  # of a key in the file: ("engine", "calibration", "quant_mode")
 
@@ -47,12 +48,8 @@ def read_document(path: Path) -> Document:
     Raises:
         UserError: it cannot be read, or is no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    content = load_yaml(path)
+    root = yaml.compose(read_text(path), Loader=PlainLoader)
     if not isinstance(content, dict):
         raise UserError(f"{path}: no build YAML: expected `key: value` at the top")
     return Document(path, content, dict(_lines(root, ())))

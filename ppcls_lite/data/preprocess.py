@@ -5,6 +5,7 @@ Needs numpy and Pillow only, so a server can use it without Paddle.
 
 import dataclasses
 import glob
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ from PIL import Image
 
 from ppcls_lite.data.decode import how_to_fetch
 from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would fill the memory
 
 IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff",
@@ -106,17 +108,17 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for name in ("resize_size", "crop_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)} is not a size; allowed: 1 or more")
-        if self.interpolation not in INTERPOLATIONS:
+            if not (type(side := getattr(self, name)) is int and 1 <= side <= LARGEST_SIDE):
+                raise UserError(f"{name}: {side!r} is not a size; allowed: 1 to {LARGEST_SIDE}")
+        if (name := self.interpolation) not in list(INTERPOLATIONS):
             raise UserError(
-                f"interpolation: {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
-                + nearest(self.interpolation, INTERPOLATIONS)
+                f"interpolation: {shortened(repr(name))} is not one of {', '.join(INTERPOLATIONS)}"
+                + nearest(str(name), INTERPOLATIONS)
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not (_three_numbers(self.mean) and _three_numbers(self.std) and min(self.std) > 0):
             raise UserError(
-                f"mean {list(self.mean)}, std {list(self.std)}: allowed are three values each "
-                "(R, G, B), those of std above 0"
+                f"mean {shortened(self.mean)}, std {shortened(self.std)}: allowed are three finite"
+                " values each (R, G, B), those of std above 0"
             )
 
     def pixels(self, image: Picture) -> np.ndarray:
@@ -168,13 +170,21 @@ class Preprocess:
         for key in values:
             if key not in known:
                 raise UserError(
-                    f"preprocess: unknown key {key!r}; known: {', '.join(known)}"
-                    + nearest(key, known)
+                    f"preprocess: unknown key {shortened(repr(key))}; known: {', '.join(known)}"
+                    + nearest(str(key), known)
                 )
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         return cls(**fields)
+
+
+def _three_numbers(values: Any) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    )
 
 
 def _centre(length: int, crop: int) -> int:

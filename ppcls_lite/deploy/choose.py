@@ -102,7 +102,7 @@ def _fastest(folder: Path) -> tuple[str, str]:
         engine, file = row["engine"], folder / row["file"]
         # An engine that reads several files is judged by the one it would get here.
         usual = file.is_file() and _file_of_folder(folder, engine) == file
-        if row["passed"] and usual and is_installed(engine):
+        if row["passed"] and "ms" in row and usual and is_installed(engine):
             usable[engine] = row["ms"]
     if not usable:
         return "auto", ""

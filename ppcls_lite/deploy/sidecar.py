@@ -6,14 +6,16 @@ Needs neither Paddle nor ONNX, so a server can read it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import yaml
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.files import file_sha256
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
+from ppcls_lite.safe_yaml import load_yaml
 
 SIDECAR = "inference.yml"
 VERSION = 1
@@ -52,7 +54,7 @@ class Sidecar:
         Raises:
             UserError: the file is not the one that was exported.
         """
-        if path.is_file() and file_sha256(path) != self.files[path.name]["sha256"]:
+        if path.is_file() and file_sha256(path) != self.files.get(path.name, {}).get("sha256"):
             raise UserError(
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
                 f"run {command('export_model')} again; a file made in another way needs a folder"
@@ -89,33 +91,69 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     path = folder / SIDECAR
     if not path.is_file():
         return None
+    content = load_yaml(path)
+    again = f"export the model again: {command('export_model')}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if content["version"] != VERSION:
             raise UserError(
-                f"{path} has version {content['version']}; this program reads version {VERSION}",
+                f"{path} has version {shortened(content['version'])}; this program reads version"
+                f" {VERSION}",
                 "export the model again with this program",
             )
         return _from_yaml(content)
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        cause = " ".join(str(error).split())
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
-            f"{path} cannot be understood ({type(error).__name__}: {cause})",
-            f"export the model again: {command('export_model')}",
+            f"{path} cannot be understood ({type(error).__name__}: {shortened(error)})", again
         ) from error
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
+    dtype: str
+
+
+class _Output(msgspec.Struct):
+    name: str
+    softmax: bool
+
+
+class _File(msgspec.Struct):
+    sha256: str
+
+
+class _EngineRow(msgspec.Struct):
+    file: str
+    engine: str
+    passed: bool
+    ms: float | None = None
+
+
+class _Verification(msgspec.Struct):
+    engines: list[_EngineRow] = []
+
+
+# What this program relies on; other keys may stand beside these.
+FORMS: Mapping[str, Any] = {
+    "created_by": str,
+    "input": _Input,
+    "outputs": dict[str, _Output],
+    "files": dict[str, _File],
+    "verification": _Verification,
+    "versions": dict[str, str],
+}
 
 
 def _from_yaml(content: Mapping[str, Any]) -> Sidecar:
     network = dict(content["model"])
-    source = network.pop("source")
-    parts = {"preprocess": content["preprocess"], "classes": content["classes"]}
-    return Sidecar(
-        info=ModelInfo.from_dict(network | parts),
-        source=source,
-        input=content["input"],
-        outputs=content["outputs"],
-        files=content["files"],
-        verification=content["verification"],
-        versions=content["versions"],
-        created_by=content["created_by"],
-    )
+    source = msgspec.convert(network.pop("source"), dict[str, str])
+    info = network | {"preprocess": content["preprocess"], "classes": content["classes"]}
+    for key, form in FORMS.items():
+        try:
+            msgspec.convert(content[key], form)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{key}: {error}") from None
+    parts = {key: content[key] for key in FORMS}
+    return Sidecar(info=ModelInfo.from_dict(info), source=source, **parts)
