@@ -4,10 +4,11 @@ The format in which TensorFlow's authors publish this family: TF-Hub's, MediaPip
 files, with weights of float32, float16, int8 per channel or uint8 per tensor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.weights.raw import Unread
 from ppcls_lite.weights.tflite_graph import Graph, Op, read_graph
 from ppcls_lite.weights.tflite_parts import (
@@ -60,19 +61,38 @@ class Network:
 
     layers: dict[str, Layer]
     image_size: int | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+
+    def preprocess(self, usual: Preprocess) -> Preprocess:
+        """How its pictures are made, with what the file does not say as `usual` has it."""
+        size = self.image_size or usual.crop_size
+        resize = round(usual.resize_size * size / usual.crop_size)
+        mean, std = self.mean or usual.mean, self.std or usual.std
+        return replace(usual, crop_size=size, resize_size=resize, mean=mean, std=std)
 
 
-def read_tflite(data: bytes) -> tuple[dict[str, np.ndarray], Network, str]:
+@dataclass(frozen=True)
+class TfliteContent:
+    """What was found in a TFLite file.
+
+    Attributes:
+        arrays: float32 weights [out, in, H, W] (of the head: [out, in]) and biases [out], named by
+            the roles of `arch.units`.
+        changes: in words, what the values were and what was taken out of them.
+    """
+
+    arrays: dict[str, np.ndarray]
+    network: Network
+    changes: str
+
+
+def read_tflite(data: bytes) -> TfliteContent:
     """Reads a TFLite file.
 
-    Returns:
-        float32 weights [out, in, H, W] (of the head: [out, in]) and biases [out], named by the
-        roles of `arch.units`; what the network computes with them; what was taken out of them, in
-        words. Batch norm is in the weights already, and a bias that is left out is zeros. Of 1,001
-        classes the first is left out, and 3 is taken from biases of a gate that hold hard
-        sigmoid's relu6(x + 3) / 6.
+    Batch norm is in its weights already, and a bias that is left out is zeros. Of 1,001 classes the
+    first is left out, and 3 is taken from biases of a gate that hold hard sigmoid's
+    relu6(x + 3) / 6.
 
     Raises:
         Damaged: offsets, counts or shapes are wrong; damaged bytes raise other errors, too.
@@ -103,7 +123,8 @@ def read_tflite(data: bytes) -> tuple[dict[str, np.ndarray], Network, str]:
     size = graph.tensors[graph.inputs[0]].shape[1:3] if graph.inputs else ()
     square = len(size) == 2 and size[0] == size[1] and 32 <= size[0] <= 1024
     mean, std = input_scaling(graph, roles["stem"])
-    return arrays, Network(layers, size[0] if square else None, mean, std), ", ".join(said)
+    network = Network(layers, size[0] if square else None, mean, std)
+    return TfliteContent(arrays, network, ", ".join(said))
 
 
 def _roles(graph: Graph) -> dict[str, Op]:

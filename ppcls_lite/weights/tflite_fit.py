@@ -1,17 +1,31 @@
 """Whether a network of the zoo computes what a TFLite file does, beside having its shapes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 from paddle import nn
 
 from ppcls_lite.arch.flavours import PAPER_GATE
 from ppcls_lite.arch.layers import InvertedResidual
+from ppcls_lite.arch.mnasnet import MnasTable
+from ppcls_lite.arch.mobilenet_v3 import V3Table
 from ppcls_lite.arch.units import Unit, units
 from ppcls_lite.weights.tflite_files import Layer, Network
 
 # What a file may have where a network of ours has an activation. The range of quantised values
 # stands for ReLU and ReLU6 where it begins at 0.
 _FITTING = {"HS": ("HS",), "RE": ("RE", "clamp"), "R6": ("R6", "RE", "clamp"), "": ("", "clamp")}
+
+
+def may_fit(arrays: Mapping[str, np.ndarray], table: V3Table | MnasTable) -> bool:
+    """Tells whether a file has the blocks of a table, which is sooner known than all its shapes."""
+    if isinstance(table, V3Table):
+        kernels = [row.kernel for row in table.blocks]
+    else:
+        kernels = [row.kernel for row in table.stages for _ in range(row.repeats)]
+        kernels = kernels if table.separable is None else [3, *kernels]
+    depthwise = [a for name, a in arrays.items() if name.endswith(".depthwise.weight")]
+    return kernels == [array.shape[-1] for array in depthwise]
 
 
 def differences(network: Network, model: nn.Layer, name_of: Callable[[Unit], str]) -> Iterator[str]:
@@ -38,8 +52,10 @@ def differences(network: Network, model: nn.Layer, name_of: Callable[[Unit], str
 
 
 def _unlike_conv(name: str, layer: Layer, conv: nn.Conv2D) -> Iterator[str]:
-    ours = {"stride": tuple(conv._stride), "dilation": tuple(conv._dilation)}
-    theirs = {"stride": layer.stride, "dilation": layer.dilation}
+    ours: dict[str, tuple[int, ...]] = {
+        "stride": tuple(conv._stride), "dilation": tuple(conv._dilation)
+    }  # fmt: skip
+    theirs: dict[str, tuple[int, ...]] = {"stride": layer.stride, "dilation": layer.dilation}
     if layer.padding is not None and layer.same_padding is not None and ours == theirs:
         same = layer.same_padding
         ours["padding"] = same if conv._padding == "SAME" else (conv._padding,) * 4

@@ -14,6 +14,7 @@ _OTHERS = ("LOGISTIC", "TANH", "ELU", "PRELU", "LEAKY_RELU", "GELU", "RELU_N1_TO
            "MINIMUM", "MAXIMUM", "CUSTOM")  # fmt: skip
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 _SMALLEST = {"uint8": 0, "int8": -128}
+Three = tuple[float, float, float]
 _SAME, _VALID = 0, 1  # of Padding
 _FAR = 8  # operators between a layer and what belongs to it, at most
 
@@ -123,9 +124,7 @@ def _same(
     return tuple(pads)
 
 
-def input_scaling(
-    graph: Graph, stem: Op
-) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+def input_scaling(graph: Graph, stem: Op) -> tuple[Three, Three] | tuple[None, None]:
     """Mean and std [3] of pixels / 255, from quantised inputs and from the arithmetic before the
     first layer; None where there is neither, or something else."""
     source, arithmetic = stem.inputs[0], []
@@ -165,7 +164,11 @@ def input_scaling(
         return None, None
     # Eight bits have steps of 0.004: zero point 128 and scale 1 / 127 are made of 0.5 and 0.5.
     digits = 2 if quantised and not arithmetic else 4
-    return tuple(np.round(mean, digits).tolist()), tuple(np.round(std, digits).tolist())
+    return _three(np.round(mean, digits)), _three(np.round(std, digits))
+
+
+def _three(array: np.ndarray) -> Three:
+    return float(array[0]), float(array[1]), float(array[2])
 
 
 def _number(op: Op) -> int:
