@@ -25,11 +25,12 @@ def run(config: ConvertConfig) -> int:
         )
     weights = find_weights(config.weights, config.model)
     path = weights.path
-    if config.model is None and weights.tag is None and weights.description is None:
+    says_what_it_is = weights.tag is not None or weights.description is not None
+    if config.model is None and not says_what_it_is and weights.file.network is None:
         raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
     info = weights.info
     model = network_of(info)
-    ours, layout = to_ours(weights.arrays, model, label=str(path))
+    ours, layout = to_ours(weights.arrays, model, label=str(path), network=weights.file.network)
     described = config.to == "ours" and out.suffix in DESCRIBED
     if described:
         save_weights(out, ours, info)

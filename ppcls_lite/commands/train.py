@@ -82,7 +82,9 @@ def train(
     progress = resumed.progress if resumed else Progress(config.start_epoch, seed=config.seed or 0)
     progress.layout = layout
     whole = info
-    model, info, optimizer, scaler, report = build_network(config, info, resumed, progress, world)
+    model, info, optimizer, scaler, report = build_network(
+        config, info, resumed, progress, world, train_set
+    )
 
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now

@@ -19,6 +19,7 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.engine.norms import estimate_norms, is_folded, spread_pictures
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
@@ -117,11 +118,13 @@ def build_network(
     resumed: Checkpoint | None,
     progress: Progress,
     world: World,
+    pictures: ImageDataset | None = None,
 ) -> tuple[
     paddle.nn.Layer, ModelInfo, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport
 ]:
     """Returns the network with its weights, its description, which is another one when filters were
-    pruned, its optimizer, the loss scaler and what was loaded."""
+    pruned, its optimizer, the loss scaler and what was loaded. Weights without batch norm's
+    statistics get those of `pictures`."""
     paddle.seed(progress.seed)  # of the initial weights
     model = network_of(info)
     if config.zero_gamma:
@@ -133,6 +136,8 @@ def build_network(
         weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
         if not is_unfetched(weights, config):
             report = load_weights(model, weights, replace_head=True)
+        if pictures is not None and is_folded(model):
+            report = with_norms(report, model, info, pictures)
     if config.fpgm_ratio and not resumed:
         model, info = prune(model, info, config.fpgm_ratio)
     set_drop_path(model, config.drop_path)
@@ -152,6 +157,17 @@ def build_network(
         load_named_state(optimizer, model, resumed.accumulators)
     first_scale = progress.loss_scale or 1024.0  # document 002's
     return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+
+
+def with_norms(
+    report: LoadReport, model: paddle.nn.Layer, info: ModelInfo, pictures: ImageDataset
+) -> LoadReport:
+    """Makes a network whose batch norm was folded one that can be trained, and says so."""
+    images = spread_pictures(pictures, info.preprocess)
+    if len(images):
+        estimate_norms(model, images)
+    words = f"; batch norm, which was folded, from {len(images)} training pictures"
+    return dataclasses.replace(report, choice=report.choice + words)
 
 
 def training_model(

@@ -10,6 +10,7 @@ import paddle
 from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.norms import estimate_norms, is_folded
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -36,11 +37,15 @@ class Peer:
         if config.teacher_pretrained:
             file = pretrained_file(config.teacher_pretrained, info.name)
             load_weights(self._model, file, replace_head=True)
+        self._folded = is_folded(self._model)
         self._optimizer = build_optimizer(self._model, config)
         self._clip = config.clip_grad_norm
 
     def logits(self, pixels: np.ndarray, mix: Mix) -> paddle.Tensor:
         """Its forward pass, with gradients: uint8 [N, H, W, 3] -> logits [N, K]."""
+        if self._folded:
+            estimate_norms(self._model, self.info.preprocess.normalize(pixels))
+            self._folded = False
         self._model.train()
         images = mix.images(self.info.preprocess.normalize(pixels))
         return self._model(paddle.to_tensor(images))
@@ -68,6 +73,7 @@ class Peer:
             kind = WEIGHTS if key.startswith(WEIGHTS) else OPTIMIZER
             parts[kind][key.removeprefix(kind)] = value
         load_weights(self._model, parts[WEIGHTS])
+        self._folded = False
         load_named_state(self._optimizer, self._model, parts[OPTIMIZER])
 
 

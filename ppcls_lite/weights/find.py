@@ -75,7 +75,8 @@ class Weights:
         """The network they are of, and how to feed it.
 
         The JSON beside them is believed. Without one, the network is the one asked for, or that of
-        the published file of this name, or DEFAULT_MODEL, and the classes are counted in the file.
+        the published file of this name, or the only one that computes what a TFLite file says, or
+        DEFAULT_MODEL, and the classes are counted in the file.
 
         Raises:
             UserError: the JSON is damaged, or the weights are to be counted and are of another
@@ -84,13 +85,25 @@ class Weights:
         if self.description is not None:
             return described_info(self.path, self.description)
         tag = self.tag
-        name = self._model or (tag.model if tag else DEFAULT_MODEL)
+        network = None if self.absent else self.file.network
+        name = self._model or (tag.model if tag else self._fitting_name() or DEFAULT_MODEL)
         # They are fed as they were when published, or as the network's published weights are.
         tag = tag or next(iter(tags_of(name)), None)
         preprocess = tag.preprocess if tag else Preprocess()
+        if network is not None:
+            preprocess = network.preprocess(preprocess)
         classes = self._count_classes(name)
         # 1000 classes are taken for ImageNet's.
         return ModelInfo(name, classes, classes=imagenet_names(classes), preprocess=preprocess)
+
+    def _fitting_name(self) -> str | None:
+        """The network that a TFLite file is of; None for other files."""
+        if self.absent or self.file.network is None:
+            return None
+        load_paddle()
+        from ppcls_lite.weights.mapping import network_name  # imports paddle
+
+        return network_name(self.arrays, self.file.network, label=str(self.path))
 
     def _count_classes(self, name: str) -> int:
         if self.absent:
@@ -101,7 +114,8 @@ class Weights:
         # Not at the top of the file: it imports paddle, which a described file does without.
         from ppcls_lite.weights.mapping import count_classes
 
-        return count_classes(self.arrays, name, label=str(self.path))
+        network = self.file.network
+        return count_classes(self.arrays, name, label=str(self.path), network=network)
 
 
 def find_weights(

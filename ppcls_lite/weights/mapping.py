@@ -1,6 +1,6 @@
 """Arrays from another framework's layout into ours and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import paddle
@@ -9,7 +9,9 @@ from paddle import nn
 from ppcls_lite.arch.zoo import ZOO, build_model
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
-from ppcls_lite.weights.layouts import LAYOUTS, Entry, entries, recognise
+from ppcls_lite.weights.layouts import LAYOUTS, entries, recognise
+from ppcls_lite.weights.tflite_files import Network
+from ppcls_lite.weights.tflite_fit import differences, may_fit
 
 # torch's batch norm counts batches; nothing reads the counts as long as momentum is a number.
 _COUNTER = ".num_batches_tracked"
@@ -24,14 +26,16 @@ def to_ours(
     *,
     replace_head: bool = False,
     label: str = "the weights",
+    network: Network | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Arrays of any layout under our names and in our shapes.
 
     Args:
         model: the network they are for.
-        replace_head: when only the last linear layer differs in its number of classes, leave it
-            out of what is returned instead of refusing.
+        replace_head: when only the last linear layer differs in its number of classes, or layers of
+            the head are not there at all, leave them out of what is returned instead of refusing.
         label: what to call the arrays in a message.
+        network: what a TFLite file computes with the arrays; the model has to compute the same.
 
     Returns:
         the arrays in our order, and the key of LAYOUTS they were in.
@@ -39,88 +43,145 @@ def to_ours(
     Raises:
         UserError: names or shapes differ; the message is a table of every difference.
     """
-    layout = recognise(arrays, model)
-    wanted = entries(model, layout) or []
-    ours = {entry.ours for entry in wanted}
-    arrays = {
-        name: array
-        for name, array in arrays.items()
-        if not name.endswith(_COUNTER) and (name in ours or not name.endswith(THRESHOLD))
-    }
-    wanted = [e for e in wanted if e.theirs in arrays or not e.ours.endswith(THRESHOLD)]
-    missing, unexpected, misshaped = _differences(arrays, wanted)
-    classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]  # weight and bias
-    head_only = bool(misshaped) and set(misshaped) <= set(classifier)
-    head_only = head_only and not missing and not unexpected
-    if missing or unexpected or (misshaped and not (head_only and replace_head)):
-        table = _table(arrays, missing, unexpected, misshaped)
-        if head_only:
-            hint = f"--num-classes {arrays[classifier[-1].theirs].shape[-1]}"
-        else:
-            hint = _rows_hint(arrays)
-        form = f" ({layout} layout)" if layout != "ours" else ""
-        raise UserError("\n".join([f"{label}{form} and the model differ:", *table]), hint)
-    kept = [entry for entry in wanted if not (misshaped and entry in classifier)]
-    return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in kept}, layout
+    fit = _Fit(arrays, model, network)
+    if fit.differs or (fit.replaced and not replace_head):
+        form = f" ({fit.layout} layout)" if fit.layout != "ours" else ""
+        table = [f"{label}{form} and the model differ:", *fit.table()]
+        raise UserError("\n".join(table), _hint(fit, network, label))
+    kept = {e.ours: e.to_ours(fit.arrays[e.theirs]) for e in fit.wanted if e not in fit.replaced}
+    if LAYOUTS[fit.layout].folded:
+        kept = _unfolded(kept, model)
+    return kept, fit.layout
 
 
-def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) -> int:
-    """Number of classes that weights for the zoo's model `name` were trained for.
+def count_classes(
+    arrays: Mapping[str, np.ndarray], name: str, *, label: str, network: Network | None = None
+) -> int:
+    """Number of classes that weights for the zoo's model `name` were trained for; 1000, ImageNet's,
+    for a network without its last layer.
 
     Raises:
         UserError: as `to_ours`.
     """
     with paddle.LazyGuard():  # names and shapes without values
         model = build_model(name)
-    _, layout = to_ours(arrays, model, replace_head=True, label=label)
-    return arrays[(entries(model, layout) or [])[-1].theirs].shape[-1]
+    _, layout = to_ours(arrays, model, replace_head=True, label=label, network=network)
+    bias = arrays.get((entries(model, layout) or [])[-1].theirs)
+    return 1000 if bias is None else bias.shape[-1]
 
 
-def _differences(
-    arrays: Mapping[str, np.ndarray], wanted: list[Entry]
-) -> tuple[list[Entry], list[str], list[Entry]]:
-    """Returns what is missing, unexpected and of another shape."""
-    missing = [entry for entry in wanted if entry.theirs not in arrays]
-    known = {entry.theirs for entry in wanted}
-    unexpected = [name for name in arrays if name not in known]
-    there = [entry for entry in wanted if entry.theirs in arrays]
-    misshaped = [e for e in there if tuple(arrays[e.theirs].shape) != e.their_shape]
-    return missing, unexpected, misshaped
+def network_name(arrays: Mapping[str, np.ndarray], network: Network, *, label: str) -> str | None:
+    """The model of the zoo that a TFLite file is of; None for one that fits none.
+
+    Raises:
+        UserError: it fits several.
+    """
+    fitting = fitting_models(arrays, network)
+    if len(fitting) > 1:
+        raise UserError(
+            f"{label} fits {' and '.join(fitting)}: which one is it?", f"--model {fitting[0]}"
+        )
+    return fitting[0] if fitting else None
 
 
-def _table(
-    arrays: Mapping[str, np.ndarray],
-    missing: Iterable[Entry],
-    unexpected: list[str],
-    misshaped: Iterable[Entry],
-) -> list[str]:
-    names = [entry.theirs for entry in missing]
-    rows = [f"  missing     {e.theirs} {e.their_shape}{nearest(e.theirs, unexpected)}"
-            for e in missing]  # fmt: skip
-    rows += [f"  unexpected  {n} {tuple(arrays[n].shape)}{nearest(n, names)}" for n in unexpected]
-    rows += [
-        f"  shape       {e.theirs} {tuple(arrays[e.theirs].shape)}, the model has {e.their_shape}"
-        for e in misshaped
-    ]
-    return rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
+def fitting_models(arrays: Mapping[str, np.ndarray], network: Network | None = None) -> list[str]:
+    """Names the models of the zoo that arrays fit, but for the head, and whose they are.
 
-
-def _rows_hint(arrays: Mapping[str, np.ndarray]) -> str:
-    """Names the models of the zoo that the arrays do fit."""
+    Args:
+        network: what a TFLite file computes with them.
+    """
     fitting = []
     for spec in ZOO:
+        if network is not None and not may_fit(arrays, spec.table):
+            continue
         with paddle.LazyGuard():  # names and shapes without values
             model = build_model(spec.name)
-        layout = recognise(arrays, model)
-        wanted = entries(model, layout) or []
-        missing, unexpected, misshaped = _differences(arrays, wanted)
-        fits = not missing and not unexpected and set(misshaped) <= set(wanted[-2:])
-        sources = LAYOUTS[layout].sources
-        if fits and (sources is None or sources[:1] == (spec.source,)):
+        fit = _Fit(arrays, model, network)
+        sources = LAYOUTS[fit.layout].sources
+        if not fit.differs and (sources is None or sources[:1] == (spec.source,)):
             fitting.append(spec.name)
+    return fitting
+
+
+class _Fit:
+    """Arrays beside a model.
+
+    Attributes:
+        layout: of the arrays, a key of LAYOUTS.
+        arrays: those that count.
+        wanted: what the model has.
+        replaced: layers of the head that are missing, or a last layer for other classes.
+        differs: there are other differences.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], model: nn.Layer, network: Network | None
+    ) -> None:
+        self.layout = "tflite" if network is not None else recognise(arrays, model)
+        wanted = entries(model, self.layout) or []
+        ours = {entry.ours for entry in wanted}
+        arrays = {
+            name: array
+            for name, array in arrays.items()
+            if not name.endswith(_COUNTER) and (name in ours or not name.endswith(THRESHOLD))
+        }
+        wanted = [e for e in wanted if e.theirs in arrays or not e.ours.endswith(THRESHOLD)]
+        known = {entry.theirs for entry in wanted}
+        if LAYOUTS[self.layout].folded:  # where there is no bias, it has zeros
+            arrays = {n: a for n, a in arrays.items() if n in known or n[-5:] != ".bias" or a.any()}
+        self.arrays, self.wanted = arrays, wanted
+        self._missing = [entry for entry in wanted if entry.theirs not in arrays]
+        self._unexpected = [name for name in arrays if name not in known]
+        there = [entry for entry in wanted if entry.theirs in arrays]
+        self._misshaped = [e for e in there if tuple(arrays[e.theirs].shape) != e.their_shape]
+        self._computed: list[str] = []
+        if network is not None:
+            self._computed = list(differences(network, model, LAYOUTS[self.layout].prefix))
+        classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]  # weight and bias
+        self.replaced = self._missing + (classifier if self._misshaped else [])
+        other = [e for e in self._missing if not e.ours.startswith("classifier.")]
+        other += [e for e in self._misshaped if e not in classifier]
+        self.differs = bool(other or self._unexpected or self._computed)
+
+    def table(self) -> list[str]:
+        """Every difference; the first 20 of more."""
+        missing = [entry.theirs for entry in self._missing]
+        rows = [f"  missing     {e.theirs} {e.their_shape}{nearest(e.theirs, self._unexpected)}"
+                for e in self._missing]  # fmt: skip
+        rows += [
+            f"  unexpected  {n} {tuple(self.arrays[n].shape)}{nearest(n, missing)}"
+            for n in self._unexpected
+        ]
+        rows += [
+            f"  shape       {e.theirs} {tuple(self.arrays[e.theirs].shape)}, the model has"
+            f" {e.their_shape}"
+            for e in self._misshaped
+        ]
+        rows += self._computed
+        return rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
+
+
+def _hint(fit: _Fit, network: Network | None, label: str) -> str:
+    if not fit.differs and all(entry.theirs in fit.arrays for entry in fit.replaced):
+        return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
+    if not fit.differs:
+        return command("train", "--pretrained", label, "--data-path", "DATA")
+    fitting = fitting_models(fit.arrays, network)
     if fitting:
         return f"--model {' or '.join(fitting)}"
     return f"check --model; {command('list_models')} names them all"
+
+
+def _unfolded(kept: Mapping[str, np.ndarray], model: nn.Layer) -> dict[str, np.ndarray]:
+    """Adds what makes batch norm add its bias and do no more, in the model's order."""
+    rest = {}
+    for name, layer in model.named_sublayers():
+        if isinstance(layer, nn.BatchNorm2D):
+            one = np.ones(layer.weight.shape, np.float32)
+            rest[f"{name}.weight"], rest[f"{name}._mean"] = one, np.zeros_like(one)
+            rest[f"{name}._variance"] = one - np.float32(layer._epsilon)
+    found = {**kept, **rest}
+    return {name: found[name] for name in model.state_dict() if name in found}
 
 
 def from_ours(

@@ -1,4 +1,4 @@
-"""What every weights format shares: raw bytes become arrays, and two ways of going wrong."""
+"""What every weights format shares: raw bytes become arrays, and three ways of going wrong."""
 
 from math import prod
 
@@ -16,6 +16,10 @@ class Damaged(ValueError):
 
 class Refused(ValueError):
     """The file is what it claims to be, and reading it would mean running code from it."""
+
+
+class Unread(ValueError):
+    """The file is what it claims to be, and holds something that is not read here."""
 
 
 def item_size(dtype: str) -> int:
