@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -63,7 +64,7 @@ def test_updates_come_every_few_steps_of_an_epoch_and_copy_until_the_warm_up_end
     model = frozen_network()
     run = make_run(model, 5, lr=0.5, model_ema=True, model_ema_steps=2, lr_warmup_epochs=1,
                    lr_warmup_decay=0.5, epochs=10)  # fmt: skip
-    run.ema = Ema(model, decay=0.75)
+    run = replace(run, ema=Ema(model, decay=0.75))
     seen = []
     for epoch in range(2):
         run.progress.epoch, run.progress.batch = epoch, 0

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,13 @@ def make_run(model, batches, world=None, **settings):
     """A run over `batches` batches whose parts around the optimizer step are left out."""
     config = TrainConfig(**settings)
     world = world or World(0, 1, "cpu")
+    info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
     return Run(
         config=config,
-        info=ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32)),
+        info=info,
+        whole=info,
         model=model,
+        loaded=None,
         parallel=paddle.DataParallel(model) if world.size > 1 else model,
         kernels="",
         optimizer=build_optimizer(model, config),
@@ -138,8 +142,7 @@ def test_a_stop_does_not_save_weights_that_are_no_numbers():
     """The log line that would notice is far away; the stop has to look for itself."""
     model = frozen_network()
     run = make_run(model, 4, lr=1e30, print_freq=1000)
-    run.loader, run.log = Batches(batches(4, 2)), RunLog(None)
-    run.stop = StopAfter(3)
+    run = replace(run, loader=Batches(batches(4, 2)), log=RunLog(None), stop=StopAfter(3))
     with pytest.raises(Diverged):
         train_one_epoch(run)
 
@@ -157,8 +160,7 @@ class StopAfter:
 
 
 def test_an_evaluation_that_is_no_number_is_neither_best_nor_saved(tmp_path):
-    run = make_run(frozen_network(), 1)
-    run.folder, run.log = tmp_path, RunLog(None)
+    run = replace(make_run(frozen_network(), 1), folder=tmp_path, log=RunLog(None))
     accuracy = Accuracy(5)
     accuracy.add(np.full((2, 5), np.nan), np.array([0, 1]))
     with pytest.raises(Diverged, match="validation loss nan after epoch 0"):
@@ -289,7 +291,7 @@ import sys
 sys.path[:0] = [{root!r}]
 from ppcls_lite.environment import load_paddle
 load_paddle()
-from ppcls_lite.engine.build import common_seed
+from ppcls_lite.engine.resolve import common_seed
 from ppcls_lite.engine.distributed import start_world
 
 world = start_world("cpu")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -47,7 +48,7 @@ def test_a_step_with_a_teacher_moves_the_student_alone_and_towards_it():
     info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
     flags = {"teacher": info.name, "teacher_pretrained": "w.pdparams", "distill_loss": "js"}
     run = make_run(student, 99, lr=0.1, **flags)
-    run.teacher = Teacher(info, dygraph_forward(teacher), "w")
+    run = replace(run, teacher=Teacher(info, dygraph_forward(teacher), "w"))
     batch = next(batches(1, 8))
     losses = [train_batch(run, batch)[0].item() for _ in range(8)]
     assert losses[-1] < 0.5 * losses[0]
@@ -61,7 +62,7 @@ def test_two_students_learn_from_each_other_and_go_on_where_they_were():
     info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
     world = World(0, 1, "cpu")
     run = make_run(frozen_network(), 99, lr=0.1, **flags)
-    run.teacher = build_peer(config, info, 0, world, {})
+    run = replace(run, teacher=build_peer(config, info, 0, world, {}))
     batch = next(batches(1, 8))
     before, losses = run.teacher.state(), []
     for _ in range(3):

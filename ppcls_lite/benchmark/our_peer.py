@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,14 @@ def train(request: dict[str, Any]) -> None:
     load_paddle()
     import paddle
 
-    from ppcls_lite.engine.build import build_network, training_model
+    from ppcls_lite.engine.build import build_network, build_optimizers, training_model
     from ppcls_lite.engine.checkpoint import Progress
     from ppcls_lite.engine.distributed import start_world, sum_over_ranks
     from ppcls_lite.engine.log import RunLog
+    from ppcls_lite.engine.resolve import Resolved
     from ppcls_lite.engine.run import Run
     from ppcls_lite.engine.signals import StopRequest
     from ppcls_lite.engine.train import train_batch
-    from ppcls_lite.metric import Accuracy
 
     batch_size, size = request["batch_size"], request["size"]
     config = TrainConfig(
@@ -58,21 +58,24 @@ def train(request: dict[str, Any]) -> None:
         device="cpu", cpu_kernels=request.get("cpu_kernels", "auto"),
     )  # fmt: skip
     world = start_world("cpu")
-    info, progress = ModelInfo(config.model, CLASSES), Progress()
-    model, _, optimizer, scaler, _ = build_network(config, info, None, progress, world)
+    resolved = Resolved(config, seed=0)
+    model, info, loaded = build_network(resolved, ModelInfo(config.model, CLASSES), world)
+    model, optimizer, scaler = build_optimizers(model, resolved, world)
     model.train()
     parallel, kernels = training_model(model, config, world)
     run = Run(
         config=config,
         info=info,
+        whole=info,
         model=model,
+        loaded=loaded,
         parallel=parallel,
         kernels=kernels,
         optimizer=optimizer,
         scaler=scaler,
         loader=Endless(),  # type: ignore[arg-type]
-        evaluate=lambda: Accuracy(CLASSES),
-        progress=progress,
+        evaluate=None,  # type: ignore[arg-type]
+        progress=Progress(),
         world=world,
         log=RunLog(None, enabled=False),
         stop=StopRequest(),
@@ -119,8 +122,7 @@ def epoch(request: dict[str, Any]) -> None:
 def evaluate(request: dict[str, Any]) -> None:
     """Runs the validation pictures through a network while workers decode the next ones."""
     load_paddle()
-    from ppcls_lite.engine.evaluate import dygraph_forward
-    from ppcls_lite.engine.evaluation import exported_forward
+    from ppcls_lite.engine.evaluate import dygraph_forward, exported_forward
     from ppcls_lite.graph import StaticGraph
 
     info = ModelInfo.from_dict(request["info"])
@@ -129,11 +131,10 @@ def evaluate(request: dict[str, Any]) -> None:
     loader = Loader(data, spec, request["batch_size"], training=False, workers=workers)
     engine = request["engine"]
     model, _ = load_network(Path(request["weights"]), info)
-    with ExitStack() as stack:
-        stack.callback(loader.close)
+    with closing(loader):
         forward: Callable[[np.ndarray], np.ndarray] = dygraph_forward(model)
         if engine == "exported":
-            forward = stack.enter_context(exported_forward(StaticGraph(model, spec.crop_size)))
+            forward = exported_forward(StaticGraph(model, spec.crop_size))
         elif engine != "dygraph":
             forward = FILE_RUNTIMES[engine](Path(request["file"]))
 

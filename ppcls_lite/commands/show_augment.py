@@ -13,11 +13,11 @@ from ppcls_lite.data.named import open_train
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.data.unlabelled import WithUnlabelled
-from ppcls_lite.engine import checkpoint
-from ppcls_lite.engine.build import common_seed, train_loader
+from ppcls_lite.engine.build import train_loader
 from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.resolve import common_seed
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import find_weights
 
 COLUMNS = 8
 GAP = 8  # pixels between two pictures
@@ -56,8 +56,7 @@ def as_trained(config: ShowAugmentConfig) -> tuple[ShowAugmentConfig, Preprocess
     start = Preprocess()
     if config.pretrained:
         asked = config.model if config.given("model") else None
-        weights = pretrained_file(config.pretrained, asked)
-        start = checkpoint.read_model_info(weights, asked).preprocess
+        start = find_weights(config.pretrained, asked).info.preprocess
         if not config.given("interpolation"):
             known: dict[str, Any] = {"interpolation": start.interpolation}
             config = dataclasses.replace(config, **known)

@@ -7,7 +7,7 @@ from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.named import open_val
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
-from ppcls_lite.engine.evaluation import Evaluation, eval_loader
+from ppcls_lite.engine.evaluate import build_evaluation
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.settings import ValidateConfig
 from ppcls_lite.errors import UserError
@@ -34,12 +34,12 @@ def run(config: ValidateConfig, world: World) -> int:
         f"{weights}{report.choice}: {info.name}, {info.num_classes} classes; {len(data)} pictures"
         f" of {config.data_path}; {info.preprocess}"
     )
-    loader = eval_loader(data, info.preprocess, config, world)
+    evaluate = build_evaluation(model, data, info, config, world, log)
     try:
-        accuracy = Evaluation(model, loader, info, config, world, log, stop=None)()
+        accuracy = evaluate()
     finally:
-        loader.close()
-    for path, cause in loader.broken.items():
+        evaluate.loader.close()
+    for path, cause in evaluate.loader.broken.items():
         log.line(f"skipped broken picture {path}: {cause}")
     if config.confusion_matrix and world.is_main:
         folder = Path(config.output_dir) if config.given("output_dir") else weights.parent

@@ -1,26 +1,33 @@
-"""Settings and data become a network, its optimizer and its batches."""
+"""Resolved settings and data become a run: network, optimizer, batches and what goes with them."""
 
 import dataclasses
-import secrets
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import paddle
+from paddle import nn
 
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
 from ppcls_lite.data.augment import Motion
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.named import open_train, open_val
 from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.settings import TrainBatches, TrainPictures
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.engine import checkpoint
+from ppcls_lite.data.unlabelled import WithUnlabelled
+from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
-from ppcls_lite.engine.distributed import World, sum_over_ranks
-from ppcls_lite.engine.norms import estimate_norms, is_folded, spread_pictures
+from ppcls_lite.engine.distributed import World, wait_for_all
+from ppcls_lite.engine.evaluate import build_evaluation
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.norms import unfold_norms
+from ppcls_lite.engine.peer import Peer, build_peer
+from ppcls_lite.engine.resolve import Resolved, check_goes_on, epoch_layout
+from ppcls_lite.engine.run import Run, effective_batch
 from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.teacher import Teacher, build_teacher
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.kernels.accelerate import accelerate
@@ -32,36 +39,64 @@ from ppcls_lite.optimizer.optimizers import build_optimizer, load_named_state
 from ppcls_lite.slim.fpgm import prune
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.load import LoadReport, load_weights
-from ppcls_lite.weights.published import pretrained_file
-from ppcls_lite.weights.tags import tag_of_file
 
 
-def with_network_of(config: TrainConfig) -> tuple[TrainConfig, ModelInfo]:
-    """Returns the settings with the network and the interpolation of --pretrained, where others
-    are not asked for, and what is known of those weights."""
-    asked = config.model if config.given("model") else None
-    weights = pretrained_file(config.pretrained or "", asked, download=not config.dry_run)
-    classes = 1000 if is_unfetched(weights, config) else None
-    info = checkpoint.read_model_info(weights, asked, classes)
-    known: dict[str, Any] = {"model": info.name} | info.overrides
-    known["interpolation"] = info.preprocess.interpolation
-    if "expanded" in known:
-        known["expanded"] = tuple(known["expanded"])
-    if info.quant_skip is not None:
-        known |= {"pact_quant": True, "quant_skip": info.quant_skip}
-    known = {key: value for key, value in known.items() if not config.given(key)}
-    return dataclasses.replace(config, **known), info
+def build_run(resolved: Resolved, world: World) -> Run:
+    """Returns the run that the settings ask for, whole; its folder is ready, nothing is trained.
+
+    Raises:
+        UserError: data, weights, the checkpoint or the teacher do not go with the settings.
+    """
+    config, checkpoint = resolved.config, resolved.checkpoint
+    train_set, val_set = open_sets(config)
+    whole = describe_model(config, train_set, resolved.start)
+    layout = epoch_layout(config, len(train_set), world)
+    progress = Progress(config.start_epoch, seed=resolved.seed, layout=layout)
+    if checkpoint:
+        check_goes_on(checkpoint, whole, layout)
+        progress = dataclasses.replace(checkpoint.progress, layout=layout)
+    teacher = find_teacher(resolved, whole, world)
+    model, info, loaded = build_network(resolved, whole, world, train_set)
+    model, optimizer, scaler = build_optimizers(model, resolved, world)
+    parallel, kernels = training_model(model, config, world)
+
+    folder = Path(config.output_dir)
+    wait_for_all(world)  # another rank may still read weights that are moved now
+    if world.is_main and not config.dry_run:
+        plan.prepare_folder(folder, config, checkpoint)
+    log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
+    stop = StopRequest()
+    return Run(
+        config=config,
+        info=info,
+        whole=whole,
+        model=model,
+        loaded=loaded,
+        parallel=parallel,
+        kernels=kernels,
+        optimizer=optimizer,
+        scaler=scaler,
+        ema=build_ema(model, config, checkpoint, world),
+        teacher=teacher,
+        loader=train_loader(train_set, config, info.preprocess, resolved.seed, world),
+        evaluate=build_evaluation(model, val_set, info, config, world, log, stop),
+        progress=progress,
+        world=world,
+        log=log,
+        stop=stop,
+        folder=folder,
+        resumed_from=checkpoint.path if checkpoint else None,
+        description=plan.description(config),
+    )
 
 
-def is_unfetched(weights: Path, config: TrainConfig) -> bool:
-    """Tells whether this is a dry run that would have to download these weights."""
-    return config.dry_run and not weights.is_file() and tag_of_file(weights) is not None
-
-
-def common_seed(world: World) -> int:
-    """Returns a random seed, the same on every rank."""
-    drawn = secrets.randbelow(2**31) if world.is_main else 0
-    return int(sum_over_ranks(np.array([drawn]), world)[0])
+def open_sets(config: TrainConfig) -> tuple[ImageDataset, ImageDataset]:
+    """Returns the pictures to train on, unlabelled ones at their end, and those to validate on."""
+    train_set, val_set = open_train(config, config.dry_run), open_val(config, config.dry_run)
+    check_same_classes(train_set.classes, val_set.classes)
+    if config.unlabelled_path:
+        train_set = WithUnlabelled(train_set, config.unlabelled_path)
+    return train_set, val_set
 
 
 def describe_model(
@@ -112,33 +147,36 @@ def class_count(config: TrainConfig, data: ImageDataset) -> int:
     return config.num_classes or found
 
 
+def find_teacher(resolved: Resolved, student: ModelInfo, world: World) -> Teacher | Peer | None:
+    """Returns what the network learns from beside the labels, if anything."""
+    config, checkpoint = resolved.config, resolved.checkpoint
+    if config.teacher and config.distill_loss == "dml":
+        state = checkpoint.peer if checkpoint else {}
+        return build_peer(config, student, resolved.seed, world, state)
+    if config.teacher and config.teacher_pretrained:
+        return build_teacher(config.teacher, config.teacher_pretrained, student, config, world)
+    return None
+
+
 def build_network(
-    config: TrainConfig,
-    info: ModelInfo,
-    resumed: Checkpoint | None,
-    progress: Progress,
-    world: World,
-    pictures: ImageDataset | None = None,
-) -> tuple[
-    paddle.nn.Layer, ModelInfo, paddle.optimizer.Optimizer, paddle.amp.GradScaler, LoadReport
-]:
+    resolved: Resolved, info: ModelInfo, world: World, pictures: ImageDataset | None = None
+) -> tuple[nn.Layer, ModelInfo, LoadReport]:
     """Returns the network with its weights, its description, which is another one when filters were
-    pruned, its optimizer, the loss scaler and what was loaded. Weights without batch norm's
-    statistics get those of `pictures`."""
-    paddle.seed(progress.seed)  # of the initial weights
+    pruned, and what was loaded. Weights without batch norm's statistics get those of `pictures`."""
+    config, checkpoint = resolved.config, resolved.checkpoint
+    paddle.seed(resolved.seed)  # of the initial weights
     model = network_of(info)
     if config.zero_gamma:
         set_zero_gamma(model)
     report = LoadReport((), tuple(model.state_dict()))
-    if resumed:
-        report = load_weights(model, resumed.trained)
-    elif config.pretrained:
-        weights = pretrained_file(config.pretrained, info.name, download=not config.dry_run)
-        if not is_unfetched(weights, config):
-            report = load_weights(model, weights, replace_head=True)
-        if pictures is not None and is_folded(model):
-            report = with_norms(report, model, info, pictures)
-    if config.fpgm_ratio and not resumed:
+    if checkpoint:
+        report = load_weights(model, checkpoint.trained)
+    elif resolved.weights and not resolved.weights.absent:
+        report = load_weights(model, resolved.weights, replace_head=True)
+        if pictures is not None:
+            words = unfold_norms(model, pictures, info.preprocess)
+            report = dataclasses.replace(report, choice=report.choice + words)
+    if config.fpgm_ratio and not checkpoint:
         model, info = prune(model, info, config.fpgm_ratio)
     set_drop_path(model, config.drop_path)
     if config.sync_bn:
@@ -146,33 +184,30 @@ def build_network(
             raise UserError(
                 "--sync-bn: paddle has no synchronised batch norm on a CPU", "leave it out"
             )
-        model = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return model, info, report
+
+
+def build_optimizers(
+    model: nn.Layer, resolved: Resolved, world: World
+) -> tuple[nn.Layer, paddle.optimizer.Optimizer, paddle.amp.GradScaler]:
+    """Returns the optimizer and the loss scaler, where the resumed run has left them, and the
+    network in the precision that they train."""
+    config, checkpoint = resolved.config, resolved.checkpoint
     optimizer = build_optimizer(model, config)
     amp = config.amp_level != "O0" and world.device == "gpu"
     if amp and config.amp_level == "O2":
         model, optimizer = paddle.amp.decorate(
             model, optimizer, level="O2", master_weight=True, save_dtype="float32"
         )
-    if resumed:
-        load_named_state(optimizer, model, resumed.accumulators)
-    first_scale = progress.loss_scale or 1024.0  # document 002's
-    return model, info, optimizer, paddle.amp.GradScaler(amp, first_scale), report
+    scale = 0.0
+    if checkpoint:
+        load_named_state(optimizer, model, checkpoint.accumulators)
+        scale = checkpoint.progress.loss_scale
+    return model, optimizer, paddle.amp.GradScaler(amp, scale or 1024.0)  # document 002's
 
 
-def with_norms(
-    report: LoadReport, model: paddle.nn.Layer, info: ModelInfo, pictures: ImageDataset
-) -> LoadReport:
-    """Makes a network whose batch norm was folded one that can be trained, and says so."""
-    images = spread_pictures(pictures, info.preprocess)
-    if len(images):
-        estimate_norms(model, images)
-    words = f"; batch norm, which was folded, from {len(images)} training pictures"
-    return dataclasses.replace(report, choice=report.choice + words)
-
-
-def training_model(
-    model: paddle.nn.Layer, config: TrainConfig, world: World
-) -> tuple[paddle.nn.Layer, str]:
+def training_model(model: nn.Layer, config: TrainConfig, world: World) -> tuple[nn.Layer, str]:
     """Returns what trains the network, wrapped as kernels and processes want it, and the former."""
     threads = kernel_threads()
     trained, words = model, "off: Paddle's own layers"
@@ -196,21 +231,21 @@ def training_model(
         words = f"none, Paddle's own layers: {reason}"
     if config.to_static:
         # to_static replaces `forward` of the layer it is given: give it one of our own.
-        trained = paddle.jit.to_static(paddle.nn.Sequential(model), full_graph=True)
+        trained = paddle.jit.to_static(nn.Sequential(model), full_graph=True)
     return paddle.DataParallel(trained) if world.size > 1 else trained, words
 
 
 def build_ema(
-    model: paddle.nn.Layer, config: TrainConfig, resumed: Checkpoint | None, effective_batch: int
+    model: nn.Layer, config: TrainConfig, checkpoint: Checkpoint | None, world: World
 ) -> Ema | None:
     """Returns the moving average that the settings ask for, where the resumed run has left it."""
     if not config.model_ema:
         return None
-    updates = resumed.progress.ema_updates if resumed else 0
-    ema = Ema(model, ema_decay(config, effective_batch), updates)
-    if resumed:
+    updates = checkpoint.progress.ema_updates if checkpoint else 0
+    ema = Ema(model, ema_decay(config, effective_batch(config, world)), updates)
+    if checkpoint:
         for name, tensor in ema.average.items():
-            tensor.set_value(resumed.params[name])
+            tensor.set_value(checkpoint.params[name])
     return ema
 
 

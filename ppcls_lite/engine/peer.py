@@ -79,7 +79,7 @@ class Peer:
 
 def build_peer(
     config: TrainConfig, student: ModelInfo, seed: int, world: World, state: dict[str, np.ndarray]
-) -> Peer | None:
+) -> Peer:
     """Returns the second student that --distill-loss dml asks for, where the resumed run left it.
 
     Args:
@@ -92,8 +92,6 @@ def build_peer(
     Raises:
         UserError: several processes train.
     """
-    if config.distill_loss != "dml":
-        return None
     if world.size > 1:
         raise UserError("--distill-loss dml trains in one process", "start train.py alone")
     info = ModelInfo(

@@ -17,15 +17,16 @@ import PIL
 
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
-from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress
+from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress, link_checkpoint
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
 from ppcls_lite.flags import flags
+from ppcls_lite.slim import fpgm
 from ppcls_lite.version import __version__
-from ppcls_lite.weights.load import LoadReport
+from ppcls_lite.yaml_files import to_yaml
 
 RUN_FILES = ("model_*.*", "latest.*", "best.*", "metrics.jsonl", "train.log", "config.yaml")
 
@@ -65,7 +66,7 @@ def description(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
+def lines(run: Run) -> list[str]:
     """Returns the plan of a run, line by line."""
     config, info, world = run.config, run.info, run.world
     macs = count_macs(run.model, config.train_crop_size) / 1e6
@@ -74,8 +75,9 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
         "  ".join(f"{name} {version}" for name, version in versions().items()),
         f"model     {info.name}, {info.num_classes} classes, {count_parameters(run.model):,}"
         f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
-        f"weights   {weights_line(run, report)}",
-        f"data      {config.data_path}: {len(run.loader.dataset)} train, {val_count} val pictures",
+        f"weights   {weights_line(run)}",
+        f"data      {config.data_path}: {len(run.loader.dataset)} train,"
+        f" {len(run.evaluate.loader.dataset)} val pictures",
         f"decoding  {config.decode}, "
         + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",
@@ -100,6 +102,8 @@ def lines(run: Run, val_count: int, report: LoadReport) -> list[str]:
     plan.append("settings  " + (", ".join(changed) or "all at their defaults"))
     if config.amp_level != "O0" and world.device == "cpu":
         plan.append(f"warning   --amp-level {config.amp_level} has no effect on a CPU; using fp32")
+    if info != run.whole:
+        plan += fpgm.report(run.whole, info, config.train_crop_size)
     return plan
 
 
@@ -114,8 +118,9 @@ def lr_line(run: Run) -> str:
     return f"{config.lr:g} as given, {schedule}{usual}"
 
 
-def weights_line(run: Run, report: LoadReport) -> str:
+def weights_line(run: Run) -> str:
     """Says where the weights come from."""
+    report = run.loaded
     if not report.loaded:
         wanted = run.config.pretrained
         return f"initialised; a dry run does not download {wanted}" if wanted else "initialised"
@@ -153,6 +158,17 @@ def dry_run(run: Run) -> list[str]:
         f" {timedelta(seconds=int(epoch * run.config.epochs))} for {run.config.epochs} epochs",
         f"memory    {memory / 2**20:.0f} MiB at the highest",
     ]
+
+
+def prepare_folder(folder: Path, config: TrainConfig, resumed: Checkpoint | None) -> None:
+    """Makes a run's folder, with room for its files and its settings in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    make_room(folder, resumed)
+    if not resumed or not (folder / "config.yaml").is_file():
+        write_atomically(folder / "config.yaml", to_yaml(config).encode())
+    if resumed and resumed.metrics.get("top1") == resumed.progress.best_top1:
+        # A kill between saving the best epoch and naming it so must not lose the name.
+        link_checkpoint(resumed.path, folder / "best.pdparams")
 
 
 def make_room(folder: Path, resumed: Checkpoint | None) -> None:

@@ -1,6 +1,5 @@
 """What a training is made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,30 +9,36 @@ import paddle
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.evaluate import Evaluation
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.peer import Peer
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher
-from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer.ema import Ema
 from ppcls_lite.optimizer.schedule import peak_lr
+from ppcls_lite.weights.load import LoadReport
 
 
 class Diverged(Exception):
     """The loss is no longer a number."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
-    """Everything a training needs, built once by `commands.train`.
+    """Everything a training needs, built whole by `build.build_run`.
 
     Attributes:
-        model: the network.
+        config: the settings as `resolve.resolve` left them.
+        info: the network.
+        whole: the network before filters were pruned; the same as `info` where none were.
+        model: its layers.
+        loaded: which of its weights came from somewhere.
         parallel: what trains it: `model`, or a wrapper for our kernels or several processes.
         kernels: what of it our own CPU kernels run, in words.
         evaluate: runs the validation set through the model.
+        progress: where the run stands; all that changes here as it goes on.
         ema: the moving average of the model that is evaluated and saved in its place, if asked for.
         teacher: what the model learns from beside the labels, if anything.
         resumed_from: the checkpoint that the run goes on from, if any.
@@ -42,13 +47,15 @@ class Run:
 
     config: TrainConfig
     info: ModelInfo
+    whole: ModelInfo
     model: paddle.nn.Layer
+    loaded: LoadReport
     parallel: paddle.nn.Layer
     kernels: str
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     loader: Loader
-    evaluate: Callable[[], Accuracy]
+    evaluate: Evaluation
     progress: Progress
     world: World
     log: RunLog
@@ -61,11 +68,21 @@ class Run:
 
     @property
     def effective_batch(self) -> int:
-        """Pictures of one optimizer step, over all devices and accumulated batches."""
-        config = self.config
-        return config.batch_size * self.world.size * config.gradient_accumulation_steps
+        """Pictures of one optimizer step."""
+        return effective_batch(self.config, self.world)
 
     @property
     def peak_lr(self) -> float:
         """The learning rate at full height."""
         return peak_lr(self.config, self.effective_batch)
+
+    def close(self) -> None:
+        """Ends the workers and closes the files."""
+        self.loader.close()
+        self.evaluate.loader.close()
+        self.log.close()
+
+
+def effective_batch(config: TrainConfig, world: World) -> int:
+    """Returns the pictures of one optimizer step, over all devices and accumulated batches."""
+    return config.batch_size * world.size * config.gradient_accumulation_steps

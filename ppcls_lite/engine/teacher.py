@@ -1,4 +1,4 @@
-"""A trained network that says of each training picture what it sees."""
+"""A trained network that says of each training picture what it sees; any of the zoo will do."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,16 @@ import numpy as np
 import paddle
 
 from ppcls_lite.data.mixing import Mix
-from ppcls_lite.engine.evaluate import Forward
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward, exported_forward
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.graph import StaticGraph
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.find import find_weights
+from ppcls_lite.weights.load import load_weights
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,34 @@ class Teacher:
         """What it makes of the student's own crops, mixed alike: uint8 [N, H, W, 3] -> [N, K]."""
         images = mix.images(self.info.preprocess.normalize(pixels))
         return paddle.to_tensor(self.forward(images))
+
+
+def build_teacher(
+    name: str, pretrained: str, student: ModelInfo, config: TrainConfig, world: World
+) -> Teacher:
+    """Returns the teacher that --teacher and --teacher-pretrained name.
+
+    On a CPU its forward pass runs through its exported graph, several times as fast as dygraph,
+    after a comparison of the two on the first pictures.
+
+    Raises:
+        UserError: the weights cannot be had, or are of another network or other classes.
+    """
+    weights = find_weights(pretrained, name, download=not config.dry_run)
+    info, origin = weights.info, str(weights.path)
+    if info.name != name:
+        raise UserError(f"--teacher {name}: {origin} holds {info.name}", f"--teacher {info.name}")
+    check_same_outputs(info, student)
+    model = network_of(info)
+    if weights.absent:
+        origin = f"{pretrained}, not downloaded in a dry run: random"
+    else:
+        load_weights(model, weights)
+    forward = dygraph_forward(model)
+    if world.device == "cpu":
+        exported = exported_forward(StaticGraph(model, config.train_crop_size))
+        forward = checked(exported, forward, RunLog(None, world.is_main))
+    return Teacher(info, forward, origin)
 
 
 def check_same_outputs(teacher: ModelInfo, student: ModelInfo) -> None:

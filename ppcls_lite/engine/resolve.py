@@ -1,0 +1,163 @@
+"""Settings become final: what the run to resume, or the weights to start from, add to those given.
+
+This is the only place where a training's settings change. What comes out of it stays as it is.
+"""
+
+import dataclasses
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.engine.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint
+from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.errors import UserError
+from ppcls_lite.flags import flags
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.find import Weights, find_weights
+
+# What a resumed run takes from its command line alone, never from the checkpoint.
+NOT_RESUMED = {
+    "resume", "pretrained", "start_epoch", "output_dir", "dry_run", "device", "use_gpu", "seed",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """What a run is built from.
+
+    Attributes:
+        config: every setting as it holds.
+        seed: of the run.
+        checkpoint: of the run to go on with, if any.
+        weights: those of --pretrained; None in a run that goes on.
+        start: what checkpoint or weights say of themselves.
+    """
+
+    config: TrainConfig
+    seed: int
+    checkpoint: Checkpoint | None = None
+    weights: Weights | None = None
+    start: ModelInfo | None = None
+
+
+def resolve(config: TrainConfig, world: World) -> Resolved:
+    """Finds what to start from, and completes the settings with what it was trained with.
+
+    Raises:
+        UserError: there is nothing there, it is damaged, or the settings contradict it.
+    """
+    checkpoint = find_checkpoint(config, world)
+    known: dict[str, Any] = {}
+    sources, weights, start = dict(config.sources), None, None
+    seed = config.seed if config.seed is not None else common_seed(world)
+    if checkpoint:
+        start, seed = checkpoint.info, checkpoint.progress.seed
+        known = settings_of_run(config, checkpoint)
+        sources |= dict.fromkeys(known, checkpoint.path.name)
+        if config.resume != "auto" and not config.given("output_dir"):
+            known["output_dir"] = str(checkpoint.path.parent)
+    elif config.pretrained:
+        asked = config.model if config.given("model") else None
+        weights = find_weights(config.pretrained, asked, download=not config.dry_run)
+        start = weights.info
+        known = settings_of_network(config, start)
+    config = dataclasses.replace(config, **known, seed=seed, sources=sources)
+    return Resolved(config, seed, checkpoint, weights, start)
+
+
+def find_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
+    """Returns the checkpoint that --resume names, with auto the newest one that is whole."""
+    if config.resume is None:
+        return None
+    if config.resume != "auto":
+        return load_checkpoint(config.resume)
+    found, passed_over = newest_checkpoint(Path(config.output_dir))
+    log = RunLog(None, enabled=world.is_main)
+    for message in passed_over:
+        log.line(f"resume: passed over: {message}")
+    if found is None:
+        log.line(f"resume: no checkpoint in {config.output_dir}; starting from the beginning")
+    return found
+
+
+def settings_of_run(config: TrainConfig, found: Checkpoint) -> dict[str, Any]:
+    """Returns the settings of the run to go on with, where others are not asked for."""
+    known = flags(TrainConfig)
+    kept = {
+        name: known[name].check(value, f"{found.path.stem}.json: {name}")
+        for name, value in found.config.items()
+        if name in known and name not in NOT_RESUMED and not config.given(name)
+    }
+    if "expanded" in found.info.overrides and not config.given("expanded"):
+        kept["expanded"] = tuple(found.info.overrides["expanded"])  # pruning chose it
+    another_run = f"--pretrained {found.path} starts a new run from its weights"
+    if config.given("fpgm_ratio") and config.fpgm_ratio != found.config.get("fpgm_ratio", 0.0):
+        raise UserError(
+            f"--fpgm-ratio {config.fpgm_ratio:g}: filters are pruned before the first step only",
+            another_run,
+        )
+    if config.given("opt") and config.opt != found.config.get("opt", config.opt):
+        raise UserError(
+            f"--opt {config.opt}: {found.path} holds the state of {found.config['opt']}",
+            another_run,
+        )
+    if config.given("seed") and config.seed != found.progress.seed:
+        raise UserError(
+            f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",
+            "leave --seed out",
+        )
+    return kept
+
+
+def settings_of_network(config: TrainConfig, info: ModelInfo) -> dict[str, Any]:
+    """Returns the network and the interpolation of weights, where others are not asked for."""
+    known: dict[str, Any] = {"model": info.name} | info.overrides
+    known["interpolation"] = info.preprocess.interpolation
+    if "expanded" in known:
+        known["expanded"] = tuple(known["expanded"])
+    if info.quant_skip is not None:
+        known |= {"pact_quant": True, "quant_skip": info.quant_skip}
+    return {key: value for key, value in known.items() if not config.given(key)}
+
+
+def common_seed(world: World) -> int:
+    """Returns a random seed, the same on every rank."""
+    drawn = secrets.randbelow(2**31) if world.is_main else 0
+    return int(sum_over_ranks(np.array([drawn]), world)[0])
+
+
+def epoch_layout(config: TrainConfig, pictures: int, world: World) -> str:
+    """Says how an epoch is cut into batches."""
+    return (
+        f"{pictures} pictures, batches of {config.batch_size} x {world.size},"
+        f" {config.gradient_accumulation_steps} accumulated"
+        + f", each picture {config.ra_reps} times"
+        * (config.ra_reps > 1)
+    )
+
+
+def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, layout: str) -> None:
+    """Checks that a run can go on from a checkpoint to the bits it would have reached.
+
+    Raises:
+        UserError: it holds another network than `info`, or it was saved inside of an epoch and the
+            rest of that would be cut into other batches.
+    """
+    before, now = checkpoint.info.to_dict(), info.to_dict()
+    rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+    if rows:
+        raise UserError(
+            "\n".join([f"{checkpoint.path} was trained with other settings:", *rows]),
+            f"--pretrained {checkpoint.path} starts a new run from its weights",
+        )
+    progress = checkpoint.progress
+    if progress.batch and progress.layout != layout:
+        raise UserError(
+            f"{checkpoint.path} stopped in the middle of an epoch of other batches:"
+            f"\n  then  {progress.layout}\n  now   {layout}",
+            "keep these settings for now, or resume from a model_<epoch>.pdparams",
+        )
