@@ -161,3 +161,35 @@ def test_a_reader_that_goes_away_stops_the_run_with_a_checkpoint(pictures, tmp_p
     process.stdout.close()  # what `| head` does
     assert process.wait(timeout=60) == 143
     assert (tmp_path / "latest.json").is_file() and no_process_is_left(process.pid)
+
+
+def test_a_second_training_into_the_same_folder_is_refused_and_the_first_goes_on(
+    straight, pictures, tmp_path
+):
+    out, _ = straight
+    process = start(pictures, tmp_path, "--epochs=4")
+    wait_for(process, "[Epoch 1, iter: 1]")
+    for flags in ((), ("--resume=auto",), (f"--resume={tmp_path}/latest.pdparams",)):
+        done = train(pictures, tmp_path, *flags) if not flags or "auto" in flags[0] else run_tool(
+            "train.py", *flags
+        )  # fmt: skip
+        assert done.returncode == 2 and f"process {process.pid} on " in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+    assert process.wait(timeout=120) == 0
+    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+    assert not (tmp_path / "running.json").exists() and not list(tmp_path.glob("previous-*"))
+
+
+def test_a_damaged_record_is_named_and_the_run_goes_on(straight, tmp_path):
+    out, _ = straight
+    for suffix in (".pdparams", ".pdopt", ".json"):
+        shutil.copy(out / f"model_2{suffix}", tmp_path)
+    good = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:3]
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join([good[0], b"[1\n", b"7\n", *good[1:], b"{"]))
+    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    done = run_tool("train.py", "--resume=auto", f"--output-dir={tmp_path}")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert "metrics.jsonl:2 is damaged" in done.stdout and "metrics.jsonl:3" in done.stdout
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines[:3] == good and all(json.loads(line)["step"] for line in lines)

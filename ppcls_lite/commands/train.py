@@ -4,8 +4,9 @@ from contextlib import closing
 
 from ppcls_lite.engine import plan
 from ppcls_lite.engine.build import build_run
-from ppcls_lite.engine.distributed import pick_device, start_world
-from ppcls_lite.engine.resolve import resolve
+from ppcls_lite.engine.distributed import World, pick_device, start_world
+from ppcls_lite.engine.lock import locked
+from ppcls_lite.engine.resolve import resolve, run_folder
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import Stopped
@@ -16,19 +17,26 @@ from ppcls_lite.program import command
 def run(config: TrainConfig) -> int:
     """Trains; returns the exit status. With `test_only` it is `validate` that runs."""
     world = start_world(pick_device(config.device, config.use_gpu))
-    with closing(build_run(resolve(config, world), world)) as run:
-        for line in plan.lines(run):
-            run.log.line(line)
-        if config.dry_run:
-            return dry_run(run)
+    if config.dry_run:
+        return dry_run(config, world)
+    with locked(run_folder(config), world), closing(planned_run(config, world)) as run:
         return fit_and_report(run)
 
 
-def dry_run(run: Run) -> int:
-    """Takes a real step or two and says what an epoch will take; returns the exit status."""
-    run.stop.restore()  # there is nothing to save
-    for line in plan.dry_run(run):
+def planned_run(config: TrainConfig, world: World) -> Run:
+    """Returns the run that the settings ask for, after printing its plan."""
+    run = build_run(resolve(config, world), world)
+    for line in plan.lines(run):
         run.log.line(line)
+    return run
+
+
+def dry_run(config: TrainConfig, world: World) -> int:
+    """Takes a real step or two and says what an epoch will take; returns the exit status."""
+    with closing(planned_run(config, world)) as run:
+        run.stop.restore()  # there is nothing to save
+        for line in plan.dry_run(run):
+            run.log.line(line)
     return 0
 
 

@@ -9,7 +9,7 @@
 
 A checkpoint is complete when the hashes in its JSON agree. A new one is complete under the name
 X.saving before it takes the place of an older X, so a kill or a full disk never leaves less than
-one of them; who reads X finishes what was interrupted.
+one of them; the next training in the folder finishes what was interrupted (`finish_saves`).
 """
 
 import io
@@ -145,14 +145,15 @@ def remove_checkpoint(path: Path) -> None:
     remove_set(path, PARTS)
 
 
-def finish_save(path: Path) -> None:
-    """Completes or clears away what an interrupted save of `path` has left."""
-    new = staged(path)
-    if not any(new.with_suffix(suffix).exists() for suffix in PARTS):
-        return
-    if is_complete(new):
-        link_checkpoint(new, path)
-    remove_checkpoint(new)
+def finish_saves(folder: Path) -> None:
+    """Completes or clears away what interrupted saves left; nobody else may be saving there."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+    for left in sorted(folder.glob(staged(Path("*.*")).name)):
+        new = left.with_suffix(".pdparams")
+        if is_complete(new):
+            link_checkpoint(new, new.with_name(new.name.replace(".saving.", ".")))
+        remove_checkpoint(new)
 
 
 def is_complete(path: Path) -> bool:
@@ -180,7 +181,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = Path(path)
-    finish_save(path)
     weights, optimizer = FileContent(path), FileContent(path.with_suffix(".pdopt"))
     params = read_weights(weights)
     state = read_description(weights)
@@ -215,8 +215,6 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Returns:
         The most advanced complete checkpoint, or None, and a message for each one passed over.
     """
-    for new in folder.glob(staged(Path("*.json")).name):
-        finish_save(new.with_name(new.name.replace(".saving.", ".")).with_suffix(".pdparams"))
     candidates = []
     for twin in folder.glob("*.json"):
         try:

@@ -186,10 +186,22 @@ def make_room(folder: Path, resumed: Checkpoint | None) -> None:
     move_aside([path for path in folder.glob("*.*") if is_later(path, progress)])
     metrics = folder / "metrics.jsonl"
     if metrics.is_file():
-        lines = metrics.read_bytes().splitlines(keepends=True)
-        # A kill may have cut the last line short; it is later than the checkpoint in any case.
-        kept = [x for x in lines if x.endswith(b"\n") and json.loads(x)["step"] <= progress.step]
-        write_atomically(metrics, b"".join(kept))
+        write_atomically(metrics, b"".join(records_up_to(progress.step, metrics)))
+
+
+def records_up_to(step: int, path: Path) -> list[bytes]:
+    """Returns the lines of metrics.jsonl of the steps up to `step`; names damaged ones."""
+    kept = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, LookupError, TypeError):
+            # A kill may have cut the last line short; it is later than the checkpoint in any case.
+            if number < len(lines) or line.endswith(b"\n"):
+                print(f"resume: {path}:{number} is damaged and was left out", flush=True)
+    return kept
 
 
 def is_later(path: Path, progress: Progress) -> bool:

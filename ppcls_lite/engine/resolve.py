@@ -58,8 +58,7 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         start, seed = checkpoint.info, checkpoint.progress.seed
         known = settings_of_run(config, checkpoint)
         sources |= dict.fromkeys(known, checkpoint.path.name)
-        if config.resume != "auto" and not config.given("output_dir"):
-            known["output_dir"] = str(checkpoint.path.parent)
+        known["output_dir"] = str(run_folder(config))
     elif config.pretrained:
         asked = config.model if config.given("model") else None
         weights = find_weights(config.pretrained, asked, download=not config.dry_run)
@@ -67,6 +66,13 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         known = settings_of_network(config, start)
     config = dataclasses.replace(config, **known, seed=seed, sources=sources)
     return Resolved(config, seed, checkpoint, weights, start)
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """Returns where a run writes: --output-dir, or beside the checkpoint that --resume names."""
+    if config.resume in (None, "auto") or config.given("output_dir"):
+        return Path(config.output_dir)
+    return Path(config.resume or "").parent
 
 
 def find_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
