@@ -1,11 +1,14 @@
 """What must be settled before paddle is imported: threads, and its import-time chatter."""
 
 import contextlib
+import ctypes
 import gc
 import io
 import os
+import signal
 import types
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 # How often a thread of our kernels that waits looks before it sleeps; see load_paddle.
@@ -62,12 +65,33 @@ def load_paddle() -> types.ModuleType:
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")  # tracing
     warnings.filterwarnings("ignore", message="Skip loading for")  # load_weights reports better
     # Paddle warns when the user asks for more than one thread.
-    with contextlib.redirect_stderr(io.StringIO()):
+    with _signal_handlers_kept(), contextlib.redirect_stderr(io.StringIO()):
         import paddle
     # Python's collector would look through a hundred thousand objects of the libraries, 0.1 s at a
     # time, for garbage that is not there.
     gc.freeze()
     return paddle
+
+
+@contextlib.contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Puts the handlers back which Paddle's import replaces, below Python's notice.
+
+    Paddle's own print what they can find out, and may wait forever for the lock of the memory that
+    was just found broken; without them an abort ends the process, and SIGTERM reaches Python's.
+    `paddle.disable_signal_handler()` would take Python's and faulthandler's away as well.
+    """
+    libc = ctypes.CDLL(None)
+    names = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTERM")
+    kept = {}
+    for number in (getattr(signal, name) for name in names):
+        kept[number] = ctypes.create_string_buffer(512)  # a struct sigaction has 152 bytes or less
+        libc.sigaction(number, None, kept[number])
+    try:
+        yield
+    finally:
+        for number, action in kept.items():
+            libc.sigaction(number, action, None)
 
 
 def set_threads() -> None:

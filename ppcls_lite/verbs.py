@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import importlib
-import signal
 
 from ppcls_lite import cli
 from ppcls_lite.config import Settings
@@ -85,8 +84,6 @@ def run(verb: str, argv: list[str], prog: str) -> int:
         settings = cli.narrowed(settings, command.settings, prog, "--test-only")
     if command.needs_paddle:
         load_paddle()
-        # Paddle puts a handler of its own under Python's, which would not clean up: once more.
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
 
 

@@ -1,6 +1,8 @@
 // Calls every function of the kernels with odd sizes, each array as large as it has to be and no
 // larger, and prints what comes out. Under sanitizers nothing may be reported; another compiler,
 // CPU or vector width has to print the same numbers within rounding (test_kernels_native.py).
+#include <signal.h>
+
 #include <cstdio>
 #include <deque>
 #include <string>
@@ -11,8 +13,24 @@ using namespace mobile;
 
 namespace {
 
+// Stands for oneDNN's number of threads, a value of each thread's own.
+thread_local int gemm_threads = 3;
+
+// Where oneDNN multiplies no signal may arrive, and nothing is left of that afterwards.
+void check_thread(bool multiplies) {
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+  bool right = gemm_threads == (multiplies ? 1 : 3) && !sigismember(&blocked, SIGSEGV);
+  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGALRM, SIGPROF, SIGWINCH, SIGCHLD, SIGRTMAX})
+    right = right && sigismember(&blocked, number) == multiplies;
+  if (right) return;
+  std::fprintf(stderr, "signals or threads are wrong %s a product\n", multiplies ? "in" : "after");
+  std::abort();
+}
+
 int plain_gemm(char ta, char tb, Index m, Index n, Index k, float alpha, const float* a, Index lda,
                const float* b, Index ldb, float beta, float* c, Index ldc) {
+  check_thread(true);
   for (Index i = 0; i < m; ++i)
     for (Index j = 0; j < n; ++j) {
       double sum = 0;
@@ -66,6 +84,7 @@ class Arrays {
   }
 
   void print() const {
+    check_thread(false);
     for (size_t i = 0; i < arrays_.size(); ++i) {
       if (names_[i].empty()) continue;
       double size = 0, mixture = 0;  // the second one notices values that changed places
@@ -234,7 +253,7 @@ void dense(const char* name, Index rows, Index in, Index out, Index threads, boo
 }  // namespace
 
 int main() {
-  mobile_set_gemm(plain_gemm);
+  mobile_set_gemm(plain_gemm, [] { return gemm_threads; }, [](int n) { gemm_threads = n; });
   //               N  H   W  in  exp out k  s  activation  threads se  exp shortcut frozen SAME
   block("plain",  {3, 9, 14, 5,  45, 7,  3, 2, kRelu,      2, 'n', true, false, false, false});
   block("deep",   {2, 7,  5, 13, 29, 13, 5, 1, kHardSwish, 3, 'h', true, true,  false, false});

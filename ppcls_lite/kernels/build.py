@@ -37,8 +37,9 @@ def load_kernels(bf16: bool = False) -> ctypes.CDLL:
     for name, struct in abi.FUNCTIONS.items():
         function = getattr(library, name)
         function.argtypes, function.restype = (ctypes.POINTER(struct),), None
-    library.mobile_set_gemm.argtypes, library.mobile_set_gemm.restype = (ctypes.c_void_p,), None
-    library.mobile_set_gemm(_matrix_product())
+    library.mobile_set_gemm.argtypes = (ctypes.c_void_p,) * 3
+    library.mobile_set_gemm.restype = None
+    library.mobile_set_gemm(*_matrix_product())
     return library
 
 
@@ -55,8 +56,14 @@ def _keep_freed_memory() -> None:
         mallopt(mmap_max, 0)
 
 
-def _matrix_product() -> ctypes.c_void_p:
-    """The address of a plain C function of the oneDNN inside of Paddle's wheel."""
-    for path in sorted((Path(paddle.__file__).parent / "libs").glob("libdnnl.so*")):
-        return ctypes.cast(ctypes.CDLL(str(path)).dnnl_sgemm, ctypes.c_void_p)
+def _matrix_product() -> list[ctypes.c_void_p]:
+    """The addresses of oneDNN's product and of what gets and sets the number of its threads."""
+    libs = Path(paddle.__file__).parent / "libs"
+    for path in sorted(libs.glob("libdnnl.so*")):
+        onednn = ctypes.CDLL(str(path))
+        # The wheel for x86 brings Intel's OpenMP and binds oneDNN to it; elsewhere it is GCC's.
+        intel = libs / "libiomp5.so"
+        openmp = ctypes.CDLL(str(intel)) if intel.is_file() else onednn
+        functions = onednn.dnnl_sgemm, openmp.omp_get_max_threads, openmp.omp_set_num_threads
+        return [ctypes.cast(function, ctypes.c_void_p) for function in functions]
     raise Unavailable("this paddle comes without oneDNN (libdnnl.so)")

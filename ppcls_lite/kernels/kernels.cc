@@ -69,4 +69,7 @@ extern "C" void mobile_dense_forward(const mobile::Dense* dense) { dense_forward
 
 extern "C" void mobile_dense_backward(const mobile::Dense* dense) { dense_backward(*dense); }
 
-extern "C" void mobile_set_gemm(mobile::Gemm gemm) { mobile::gemm = gemm; }
+extern "C" void mobile_set_gemm(mobile::Gemm gemm, int (*get_threads)(), void (*set_threads)(int)) {
+  mobile::gemm = gemm;
+  mobile::product_threads = {get_threads, set_threads};
+}

@@ -2,6 +2,8 @@
 // order of the shares: the same number of threads gives the same bits.
 #pragma once
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -12,17 +14,56 @@
 
 namespace mobile {
 
-// Calls body(share) for each share in 0 .. threads - 1, each on a thread of its own.
+// The number of threads that oneDNN's products start, of the calling thread's. oneDNN has an OpenMP of
+// its own, Intel's in Paddle's wheel, which does not know that it is called from a share of ours.
+struct ProductThreads {
+  int (*get)() = nullptr;
+  void (*set)(int) = nullptr;
+};
+inline ProductThreads product_threads;
+
+// While it lives, this thread may call oneDNN's product (docs/kernels.md, "Signals"): it takes no
+// signals, as a handler would run in oneDNN's memory on the heap, and starts no threads, which would
+// take them. Signals wait, or another thread takes them; faults, which cannot wait, are not blocked.
+class MayMultiply {
+ public:
+  MayMultiply() {
+    sigset_t signals;
+    sigfillset(&signals);
+    for (int fault : {SIGBUS, SIGFPE, SIGILL, SIGSEGV}) sigdelset(&signals, fault);
+    pthread_sigmask(SIG_BLOCK, &signals, &signals_before_);
+    if (!product_threads.set) return;
+    threads_before_ = product_threads.get();
+    product_threads.set(1);
+  }
+  ~MayMultiply() {
+    if (product_threads.set) product_threads.set(threads_before_);
+    pthread_sigmask(SIG_SETMASK, &signals_before_, nullptr);
+  }
+  MayMultiply(const MayMultiply&) = delete;
+  MayMultiply& operator=(const MayMultiply&) = delete;
+
+ private:
+  sigset_t signals_before_;
+  int threads_before_ = 1;
+};
+
+// Calls body(share) for each share in 0 .. threads - 1, each on a thread of its own. All matrix
+// products are computed in here, and nowhere else.
 // Without OpenMP they are C++ threads: slower to start, but the thread sanitizer understands them.
 template <class Body>
 inline void parallel(Index threads, Body body) {
+  const auto run = [&](Index share) {
+    const MayMultiply here;
+    body(share);
+  };
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
-  for (Index share = 0; share < threads; ++share) body(share);
+  for (Index share = 0; share < threads; ++share) run(share);
 #else
   std::vector<std::thread> others;
-  for (Index share = 1; share < threads; ++share) others.emplace_back(body, share);
-  body(0);
+  for (Index share = 1; share < threads; ++share) others.emplace_back(run, share);
+  run(0);
   for (std::thread& other : others) other.join();
 #endif
 }

@@ -3,8 +3,6 @@
 import asyncio
 import hmac
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,7 +49,6 @@ class Service:
         metrics.forget_dead_workers()
         begin = time.perf_counter()
         await asyncio.to_thread(self.store.load)
-        keep_signals()
         self.ready = True
         if self.config.reload_seconds:
             self._watcher = asyncio.create_task(self._watch())
@@ -70,7 +67,6 @@ class Service:
             await asyncio.sleep(self.config.reload_seconds)
             try:
                 await asyncio.to_thread(self.store.refresh)
-                keep_signals()
             except Exception:  # a worker that stopped looking would serve old networks for ever
                 LOG.exception("reload: looking for changes failed")
 
@@ -136,16 +132,6 @@ class Service:
 
         probs = await self.infer(served, make)
         return served.predictor.rank(probs, topk), np.stack(seen)
-
-
-def keep_signals() -> None:
-    """Puts Python's signal handlers back in place.
-
-    Paddle installs one of its own when it is imported, which ends the process at SIGTERM.
-    """
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.getsignal(number))
 
 
 def read_key(file: str | None) -> bytes | None:
