@@ -55,7 +55,7 @@ class Sidecar:
         if path.is_file() and file_sha256(path) != self.files[path.name]["sha256"]:
             raise UserError(
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
-                f"run {command('export_model')} again; a file made in another way needs a folder"
+                f"run {command('export')} again; a file made in another way needs a folder"
                 " of its own",
             )
 
@@ -101,7 +101,7 @@ def read_sidecar(folder: Path) -> Sidecar | None:
         cause = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be understood ({type(error).__name__}: {cause})",
-            f"export the model again: {command('export_model')}",
+            f"export the model again: {command('export')}",
         ) from error
 
 
