@@ -27,15 +27,15 @@ def training_loss(
     weight = settings.distill_weight
     teacher = teacher.astype("float32")
     if settings.distill_loss == "soft":
-        advice = soft_label_loss(logits, teacher, settings.distill_temperature)
+        distillation = soft_label_loss(logits, teacher, settings.distill_temperature)
     else:
-        advice = symmetric_kl(logits, teacher)
+        distillation = symmetric_kl(logits, teacher)
     if weight == 1:
-        return advice
+        return distillation
     labels = label_loss(logits, targets, settings)
     if settings.distill_loss == "dml":
         labels = labels + label_loss(teacher, targets, settings)
-    return (1 - weight) * labels + weight * advice
+    return (1 - weight) * labels + weight * distillation
 
 
 def label_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:

@@ -124,12 +124,24 @@ def test_fine_tuning_goes_on_with_what_the_weights_were_fed(published, pictures,
     assert again["preprocess"] == state["preprocess"] and again["progress"]["epoch"] == 2
 
 
-def test_a_dry_run_downloads_nothing(published, pictures, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([f"--model={SMALL}", "--pretrained"], "initialised; a dry run does not download default"),
+        ([f"--teacher={SMALL}", f"--teacher-pretrained={SMALL}.paddleclas", "--distill-loss=dml",
+          "--distill-weight=0.5"],
+         f"teacher   {SMALL}, {SMALL}.paddleclas, not downloaded in a dry run: random"),
+        ([f"--teacher={SMALL}", f"--teacher-pretrained={SMALL}.paddleclas", "--num-classes=1000"],
+         f"teacher   {SMALL}, {SMALL}.paddleclas, not downloaded in a dry run: random"),
+    ],
+    ids=["start", "peer", "teacher"],
+)  # fmt: skip
+def test_a_dry_run_downloads_nothing(published, pictures, tmp_path, capsys, flags, says):
     text = said(
-        capsys, "train", *TINY_FLAGS, f"--data-path={pictures}", "--dry-run", "--model", SMALL,
-        "--pretrained", f"--output-dir={tmp_path / 'run'}",
+        capsys, "train", *TINY_FLAGS, f"--data-path={pictures}", "--dry-run", *flags,
+        f"--output-dir={tmp_path / 'run'}",
     ).out  # fmt: skip
-    assert "a dry run does not download" in text and published == []
+    assert says in text and published == []
 
 
 def test_conversion_believes_the_description_and_its_overrides(pictures, tmp_path):

@@ -18,7 +18,7 @@ from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
-from ppcls_lite.weights.published import pretrained_file
+from ppcls_lite.weights.find import find_weights
 
 SHARD = 1000  # pictures
 ABOUT = "run.json"
@@ -100,7 +100,7 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
     Raises:
         UserError: they are of other pictures or another network.
     """
-    model = find_model(pretrained_file(config.pretrained, config.model), config.engine).file
+    model = find_model(find_weights(config.pretrained, config.model).path, config.engine).file
     about = {
         "pictures": len(names),
         "list": hashlib.sha256("\n".join(names).encode()).hexdigest(),

@@ -6,7 +6,6 @@ from typing import Any
 
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.named import open_val
-from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import build_evaluation
 from ppcls_lite.engine.log import RunLog
@@ -15,25 +14,25 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.report import write_confusion_matrix
 from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.find import Weights, find_weights
 from ppcls_lite.weights.load import load_weights
-from ppcls_lite.weights.published import pretrained_file
 
 
 def run(config: ValidateConfig, world: World) -> int:
     """Evaluates weights on the validation pictures; returns the exit status."""
     asked = config.model if config.given("model") else None
+    named = config.pretrained or config.resume or ""
     if config.resume == "auto":
-        weights = Path(config.output_dir) / "latest.pdparams"
-    else:
-        weights = pretrained_file(config.pretrained or config.resume or "", asked)
+        named = str(Path(config.output_dir) / "latest.pdparams")
+    weights = find_weights(named, asked, config.num_classes)
     data = open_val(config)
     info = tested_model(config, weights, data)
     model = network_of(info)
     report = load_weights(model, weights)
     log = RunLog(None, world.is_main)
     log.line(
-        f"{weights}{report.choice}: {info.name}, {info.num_classes} classes; {len(data)} pictures"
-        f" of {config.data_path}; {info.preprocess}"
+        f"{weights.path}{report.choice}: {info.name}, {info.num_classes} classes;"
+        f" {len(data)} pictures of {config.data_path}; {info.preprocess}"
     )
     evaluate = build_evaluation(model, data, info, config, world, log)
     try:
@@ -43,30 +42,29 @@ def run(config: ValidateConfig, world: World) -> int:
     for path, cause in evaluate.loader.broken.items():
         log.line(f"skipped broken picture {path}: {cause}")
     if config.confusion_matrix and world.is_main:
-        folder = Path(config.output_dir) if config.given("output_dir") else weights.parent
+        folder = Path(config.output_dir) if config.given("output_dir") else weights.path.parent
         for written in write_confusion_matrix(folder, accuracy, info):
             log.line(f"wrote {written}")
     return 0
 
 
-def tested_model(config: ValidateConfig, weights: Path, data: ImageDataset) -> ModelInfo:
+def tested_model(config: ValidateConfig, weights: Weights, data: ImageDataset) -> ModelInfo:
     """Returns what the weights say of themselves, with the user's own flags on top."""
     asked = config.model if config.given("model") else None
-    info = checkpoint.read_model_info(weights, asked, config.num_classes)
+    info, path = weights.info, weights.path
     if asked not in (None, info.name):
-        raise UserError(f"--model {config.model}: {weights} holds {info.name}", "leave it out")
+        raise UserError(f"--model {config.model}: {path} holds {info.name}", "leave it out")
     if info.classes:
         try:
             check_same_classes(info.classes, data.classes)
         except UserError as error:
             raise UserError(
-                f"{config.data_path} has other classes than {weights} was trained on:"
-                f" {error.message}",
+                f"{config.data_path} has other classes than {path} was trained on: {error.message}",
                 "evaluate on the data set of the training",
             ) from None
     if len(data.classes) > info.num_classes:
         raise UserError(
-            f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
+            f"{path} knows {info.num_classes} classes, the data has {len(data.classes)}",
             "--pretrained without --test-only fine-tunes the weights to new classes",
         )
     own: dict[str, Any] = {}

@@ -52,7 +52,7 @@ def prepare(
     preprocess: Preprocess,
     num_classes: int,
     settings: MixSettings,
-    place: tuple[int, int, int, int],
+    rng_key: tuple[int, int, int, int],
 ) -> tuple[np.ndarray, np.ndarray, Mix]:
     """What a batch of the loader is to the network.
 
@@ -62,15 +62,15 @@ def prepare(
         preprocess: mean and std.
         num_classes: K.
         settings: of the mixing.
-        place: seed, epoch, batch and rank, from which every draw follows.
+        rng_key: seed, epoch, batch and rank, from which every draw follows.
 
     Returns:
         Images float32 [N, 3, H, W], shares of the classes float32 [N, K], and how it was mixed.
     """
     # The last number keeps these draws apart from those of the pictures and of dropout.
-    rng = np.random.default_rng((*place, 1))
+    rng = np.random.default_rng((*rng_key, 1))
     height, width = pixels.shape[1:3]
-    mix = draw_mix(settings, place[1], height, width, rng)
+    mix = draw_mix(settings, rng_key[1], height, width, rng)
     return mix.images(preprocess.normalize(pixels)), mix.targets(labels, num_classes), mix
 
 

@@ -33,7 +33,6 @@ from ppcls_lite.files import (
 )
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.description import described_info, other_version, read_description
-from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.formats import read_weights
 
 PARTS = (".pdparams", ".pdopt", ".json")
@@ -165,13 +164,6 @@ def is_complete(path: Path) -> bool:
         )
     except (UserError, OSError, KeyError):
         return False
-
-
-def read_model_info(
-    path: str | Path, model: str | None = None, num_classes: int | None = None
-) -> ModelInfo:
-    """Deprecated: `find_weights(...).info`."""
-    return find_weights(path, model, num_classes).info
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -15,8 +15,8 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.optimizer.optimizers import build_optimizer, load_named_state, named_state
+from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.load import load_weights
-from ppcls_lite.weights.published import pretrained_file
 
 WEIGHTS, OPTIMIZER = "weights.", "optimizer."
 
@@ -35,8 +35,12 @@ class Peer:
         paddle.seed(seed + 1)  # not the first one's weights, should they be the same network
         self._model = build_model(info.name, info.num_classes)
         if config.teacher_pretrained:
-            file = pretrained_file(config.teacher_pretrained, info.name)
-            load_weights(self._model, file, replace_head=True)
+            download = not config.dry_run
+            weights = find_weights(config.teacher_pretrained, info.name, download=download)
+            if weights.absent:
+                self.weights += ", not downloaded in a dry run: random"
+            else:
+                load_weights(self._model, weights, replace_head=True)
         self._folded = is_folded(self._model)
         self._optimizer = build_optimizer(self._model, config)
         self._clip = config.clip_grad_norm

@@ -85,17 +85,17 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     first = progress.batch - progress.batch % config.gradient_accumulation_steps
     group = min(config.gradient_accumulation_steps, len(run.loader) - first)
     is_step = progress.batch + 1 == first + group
-    # Dropout's draws follow from the place in the run, so a resumed run repeats them.
-    place = (progress.seed, progress.epoch, progress.batch, run.world.rank)
-    paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+    # Dropout's draws follow from the position in the run, so a resumed run repeats them.
+    rng_key = (progress.seed, progress.epoch, progress.batch, run.world.rank)
+    paddle.seed(int(np.random.SeedSequence(rng_key).generate_state(1)[0]))
 
     epochs_done = progress.epoch + first / len(run.loader)
     run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, run.peak_lr))
-    images, targets, advice = inputs(run, batch)
+    images, targets, teacher_logits = inputs(run, batch)
     with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
-            loss = training_loss(logits, targets, advice, config)
+            loss = training_loss(logits, targets, teacher_logits, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
         if config.clip_grad_norm:
@@ -118,12 +118,12 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
 
 def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
     """Returns normalised images [N, 3, H, W], targets [N, K], and the teacher's logits [N, K]."""
-    place = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank)
+    rng_key = (run.progress.seed, run.progress.epoch, run.progress.batch, run.world.rank)
     images, targets, mix = prepare(
-        batch.images, batch.labels, run.info.preprocess, run.info.num_classes, run.config, place
+        batch.images, batch.labels, run.info.preprocess, run.info.num_classes, run.config, rng_key
     )
-    advice = run.teacher.logits(batch.images, mix) if run.teacher else None
-    return paddle.to_tensor(images), paddle.to_tensor(targets), advice
+    teacher_logits = run.teacher.logits(batch.images, mix) if run.teacher else None
+    return paddle.to_tensor(images), paddle.to_tensor(targets), teacher_logits
 
 
 def stop_asked(run: Run) -> int:

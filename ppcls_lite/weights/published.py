@@ -1,22 +1,10 @@
 """Published weights, fetched into a cache folder at first use."""
 
-from pathlib import Path
-
 from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent, cache_folder
 from ppcls_lite.weights.formats import open_weights
-from ppcls_lite.weights.tags import WeightTag, resolve_pretrained
-
-
-def pretrained_file(text: str | Path, model: str | None = None, *, download: bool = True) -> Path:
-    """Deprecated: `find_weights(...).path`."""
-    found = resolve_pretrained(str(text), model)
-    if isinstance(found, Path):
-        return found
-    if found.shipped or download:
-        return fetch(found).path
-    return cache_folder() / found.file_name
+from ppcls_lite.weights.tags import WeightTag
 
 
 def fetch(tag: WeightTag) -> FileContent:
