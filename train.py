@@ -5,9 +5,7 @@ python train.py --test-only --data-path ./ILSVRC2012 --pretrained output/best.pd
 python -m paddle.distributed.launch --nproc_per_node=2 train.py --data-path ./ILSVRC2012
 """
 
-import sys
-
-from ppcls_lite.__main__ import run_command
+from ppcls_lite.__main__ import run_file
 
 if __name__ == "__main__":
-    run_command("train", sys.argv[1:], "train.py")
+    run_file(__file__)

@@ -1,4 +1,4 @@
-"""`ppcls-lite VERB ...`: every command of the project; tools/VERB.py and train.py are the same.
+"""`ppcls-lite VERB ...`: every command; train.py and the files of tools/ are the same.
 
 Whatever happens, the process ends with a status and at most one message. `verbs` and all it needs
 are imported inside of that, so that Ctrl-C is answered without a traceback from the start.
@@ -10,19 +10,27 @@ import platform
 import signal
 import sys
 import types
+from pathlib import Path
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.program import environment_hint
+from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
 
 
 def main() -> None:
     """Entry point of the console command."""
-    verb, *argv = sys.argv[1:] or ["--help"]
-    run_command(verb, argv, f"ppcls-lite {verb}")
+    run_command("", sys.argv[1:], "ppcls-lite")
 
 
-def run_command(verb: str, argv: list[str], prog: str) -> None:
+def run_file(file: str) -> None:
+    """Runs the command of a file of the checkout, by the table of names, under the file's name."""
+    name = Path(file).resolve().relative_to(CHECKOUT).as_posix()
+    run_command(NAMES[name], sys.argv[1:], name)
+
+
+def run_command(name: str, argv: list[str], prog: str) -> None:
     """Runs a command and ends the process with its exit status.
+
+    The arguments are those of `verbs.run`.
 
     A user's mistake, or a file that cannot be read or written, is one message and status 2; an
     interruption is status 130 or 143 (SIGTERM), a reader of the output that went away is 141, as
@@ -44,7 +52,8 @@ def run_command(verb: str, argv: list[str], prog: str) -> None:
         try:
             from ppcls_lite import verbs
 
-            status = verbs.run(verb, argv, prog)
+            name, argv, prog = verbs.find(name, argv, prog)
+            status = verbs.run(name, argv, prog)
         finally:
             print(end="", flush=True)
     except BrokenPipeError:

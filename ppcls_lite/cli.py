@@ -138,6 +138,7 @@ def parse(
     argv: list[str],
     prog: str,
     others: Callable[[], Mapping[str, str]] = dict,
+    more: str = "",
 ) -> C:
     """Builds the settings of a command from its arguments.
 
@@ -147,6 +148,7 @@ def parse(
         prog: the program's name, for messages.
         others: gives the names of other commands' settings, and a command that has each. A `-c`
             file may hold them: they are passed over with one line.
+        more: to say at the end of the help.
 
     Raises:
         UserError: an unknown flag or key, a value of a wrong type, an impossible combination.
@@ -158,7 +160,7 @@ def parse(
     if "help" in namespace:
         if namespace.help not in ("", "all"):
             parser.error(f"--help: {namespace.help!r} is not possible (allowed: all)")
-        print(help_text(config, prog, namespace.help == "all"), end="")
+        print(help_text(config, prog, namespace.help == "all", more), end="")
         sys.exit(0)
     for flag in known.values():
         if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":

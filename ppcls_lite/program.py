@@ -5,41 +5,92 @@ import shlex
 import sys
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-# Where a verb's tool is not tools/VERB.py.
-TOOLS = {"train": "train.py"} | {
-    verb: f"tools/accelerator/{verb}.py"
-    for verb in ("sample_cls", "image2npz", "eval_topk", "eval_imagenet", "valprep",
-                 "export_timm_torchvision_model")
-} | {
-    "accelerator_lint": "tools/accelerator/lint.py",
-    "accelerator_build": "tools/accelerator/sim.py",
-    "accelerator_profile": "tools/accelerator/sim.py",
-}  # fmt: skip
-ACTIONS = {"accelerator_build": ["build"], "accelerator_profile": ["profile"]}
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Every other name of a command of `verbs`, in one table: files of the checkout, whose stems are
+# names for `ppcls-lite`, too, and words. Hints name the first file of a command. The file of a
+# subject, like tools/data.py, takes the action as its first argument.
+NAMES = {
+    "train.py": "train",
+    "tools/validate.py": "validate",
+    "validate.py": "validate",  # MindCV's
+    "tools/predict.py": "predict",
+    "tools/export_model.py": "export",
+    "tools/export.py": "export",
+    "tools/compare.py": "export check",
+    "tools/export_mobile.py": "export mobile",
+    "tools/paddle_serving_convert.py": "export paddle_serving",
+    "tools/export_accelerator.py": "export accelerator",
+    "tools/accelerator/export_bundle.py": "export accelerator",
+    "accelerator export": "export accelerator",
+    "tools/accelerator/export_timm_torchvision_model.py": "export timm_torchvision",
+    "tools/quantize.py": "quantize",
+    "tools/sensitivity.py": "quantize sensitivity",
+    "tools/serve.py": "serve",
+    "tools/benchmark.py": "benchmark",
+    "tools/weights.py": "weights",
+    "tools/convert_weights.py": "weights convert",
+    "tools/average_checkpoints.py": "weights average",
+    "tools/list_models.py": "list_models",
+    "tools/plot_run.py": "plot_run",
+    "tools/data.py": "data",
+    "tools/check_data.py": "data check",
+    "tools/show_augment.py": "data show",
+    "tools/pack_dataset.py": "data pack",
+    "tools/make_lite_data.py": "data make_lite",
+    "tools/accelerator/sim.py": "accelerator",
+    "tools/accelerator/lint.py": "accelerator lint",
+    "tools/accelerator/sample_cls.py": "accelerator run",
+    "tools/accelerator/image2npz.py": "accelerator image2npz",
+    "tools/accelerator/eval_topk.py": "accelerator eval_topk",
+    "tools/accelerator/eval_imagenet.py": "accelerator eval_imagenet",
+    "tools/accelerator/valprep.py": "accelerator valprep",
+    "tools/tipc.py": "tipc",
+}
+_STEMS = {Path(name).stem: name for name in NAMES if name.endswith(".py")}
 
 
-def command(verb: str, *args: object) -> str:
-    """Returns the command line of a verb, in the form this process was started in.
+def command_of(name: str) -> str:
+    """Returns the command that a name of the table stands for; any other name as it is.
 
     Args:
-        verb: like `predict`.
+        name: words, like `data check`, `check_data` or `accelerator export`; or a file.
+    """
+    name = _STEMS.get(name, name)
+    return NAMES.get(name, name)
+
+
+def command(name: str, *args: object) -> str:
+    """Returns the command line of a command, in the form this process was started in.
+
+    Args:
+        name: of the command, like `predict` or `data check`.
         args: flags and values; each becomes one quoted word.
     """
     started = Path(sys.argv[0]).resolve()
-    if started.parent in (_CHECKOUT, _CHECKOUT / "tools", _CHECKOUT / "tools/accelerator"):
-        words = ["python", os.path.relpath(_CHECKOUT / TOOLS.get(verb, f"tools/{verb}.py"))]
-        words += ACTIONS.get(verb, ())
+    name = command_of(name)
+    if started.parent in (CHECKOUT, CHECKOUT / "tools", CHECKOUT / "tools/accelerator"):
+        words = ["python", *_file_words(name)]
     elif started.stem == "ppcls-lite":
-        words = ["ppcls-lite", verb]
+        words = ["ppcls-lite", *name.split()]
     else:
-        words = ["python", "-m", "ppcls_lite", verb]
+        words = ["python", "-m", "ppcls_lite", *name.split()]
     return shlex.join([*words, *map(str, args)])
+
+
+def _file_words(name: str) -> list[str]:
+    """The command's own file, or that of its subject and the action."""
+    subject, *action = name.split()
+    for wanted, more in ((name, []), (subject, action)):
+        for file, named in NAMES.items():
+            if named == wanted and file.endswith(".py"):
+                return [os.path.relpath(CHECKOUT / file), *more]
+    raise KeyError(name)
 
 
 def environment_hint() -> str:
     """Returns what to type when this interpreter lacks the packages this project needs."""
-    activate = _CHECKOUT / ".venv/bin/activate"
+    activate = CHECKOUT / ".venv/bin/activate"
     if activate.is_file():
         return shlex.join([".", os.path.relpath(activate)]) + ", then the same command again"
-    return shlex.join(["pip", "install", "-r", os.path.relpath(_CHECKOUT / "requirements.txt")])
+    return shlex.join(["pip", "install", "-r", os.path.relpath(CHECKOUT / "requirements.txt")])

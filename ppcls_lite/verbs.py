@@ -2,128 +2,217 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import signal
+import sys
 
 from ppcls_lite import cli
 from ppcls_lite.config import Settings
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.flags import flags
+from ppcls_lite.program import command_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A verb: where its settings lie, and whether it needs paddle (which takes a second to import).
+    """A command: where its settings lie, and whether it needs paddle, which takes a second.
 
-    Settings are named as text, so that a verb imports its own only.
+    Settings are named as text, so that a command imports its own only.
     """
 
     room: str
-    name: str
+    class_name: str
     needs_paddle: bool
 
     @property
     def settings(self) -> type[Settings]:
         """Its settings."""
         found: type[Settings] = getattr(
-            importlib.import_module(f"ppcls_lite.{self.room}.settings"), self.name
+            importlib.import_module(f"ppcls_lite.{self.room}.settings"), self.class_name
         )
         return found
 
 
+WIDE = 20  # of a verb or action in the usage
+# What the verbs that are no command themselves are for.
+SUBJECTS = {
+    "weights": "Weights of any framework.",
+    "data": "Pictures before they are trained on.",
+    "accelerator": "The card's tools, with the documents' arguments, and stand-ins for the card.",
+}
 COMMANDS = {
     "train": Command("engine", "TrainConfig", True),
     "validate": Command("engine", "ValidateConfig", True),
     "predict": Command("deploy", "PredictConfig", False),
-    "export_model": Command("deploy", "ExportConfig", True),
-    "paddle_serving_convert": Command("deploy", "PaddleServingConvertConfig", True),
-    "export_mobile": Command("deploy", "ExportMobileConfig", False),
-    "compare": Command("deploy", "CompareConfig", True),
-    "average_checkpoints": Command("weights", "AverageConfig", True),
-    "benchmark": Command("benchmark", "BenchmarkConfig", True),
-    "convert_weights": Command("weights", "ConvertConfig", True),
-    "list_models": Command("weights", "ListModelsConfig", True),
-    "check_data": Command("data", "CheckDataConfig", False),
-    "show_augment": Command("data", "ShowAugmentConfig", True),
-    "pack_dataset": Command("data", "PackDatasetConfig", False),
-    "plot_run": Command("commands", "PlotRunConfig", False),
-    "make_lite_data": Command("data", "MakeLiteDataConfig", False),
-    "serve": Command("serving", "ServeConfig", False),
+    "export": Command("deploy", "ExportConfig", True),
+    "export check": Command("deploy", "CompareConfig", True),
+    "export mobile": Command("deploy", "ExportMobileConfig", False),
+    "export paddle_serving": Command("deploy", "PaddleServingConvertConfig", True),
+    "export accelerator": Command("accelerator", "ExportAcceleratorConfig", True),
+    "export timm_torchvision": Command("accelerator", "TimmTorchvisionConfig", True),
     "quantize": Command("quantize", "QuantizeConfig", True),
-    "sensitivity": Command("quantize", "SensitivityConfig", True),
-    "export_accelerator": Command("accelerator", "ExportAcceleratorConfig", True),
-    "export_timm_torchvision_model": Command("accelerator", "TimmTorchvisionConfig", True),
-    "accelerator_lint": Command("accelerator", "AcceleratorLintConfig", False),
-    "accelerator_build": Command("accelerator", "AcceleratorBuildConfig", False),
-    "accelerator_profile": Command("accelerator", "AcceleratorProfileConfig", False),
-    "sample_cls": Command("accelerator", "SampleClsConfig", False),
-    "image2npz": Command("accelerator", "Image2NpzConfig", False),
-    "eval_topk": Command("accelerator", "EvalTopkConfig", False),
-    "eval_imagenet": Command("accelerator", "EvalImagenetConfig", False),
-    "valprep": Command("accelerator", "ValprepConfig", False),
+    "quantize sensitivity": Command("quantize", "SensitivityConfig", True),
+    "serve": Command("serving", "ServeConfig", False),
+    "benchmark": Command("benchmark", "BenchmarkConfig", True),
+    "weights convert": Command("weights", "ConvertConfig", True),
+    "weights average": Command("weights", "AverageConfig", True),
+    "list_models": Command("weights", "ListModelsConfig", True),
+    "plot_run": Command("commands", "PlotRunConfig", False),
+    "data check": Command("data", "CheckDataConfig", False),
+    "data show": Command("data", "ShowAugmentConfig", True),
+    "data pack": Command("data", "PackDatasetConfig", False),
+    "data make_lite": Command("data", "MakeLiteDataConfig", False),
+    "accelerator lint": Command("accelerator", "AcceleratorLintConfig", False),
+    "accelerator build": Command("accelerator", "AcceleratorBuildConfig", False),
+    "accelerator run": Command("accelerator", "SampleClsConfig", False),
+    "accelerator profile": Command("accelerator", "AcceleratorProfileConfig", False),
+    "accelerator image2npz": Command("accelerator", "Image2NpzConfig", False),
+    "accelerator eval_topk": Command("accelerator", "EvalTopkConfig", False),
+    "accelerator eval_imagenet": Command("accelerator", "EvalImagenetConfig", False),
+    "accelerator valprep": Command("accelerator", "ValprepConfig", False),
     "tipc": Command("tipc", "TipcConfig", False),
     "completion": Command("commands", "CompletionConfig", False),
 }
 
+# Flags of the documents' own command lines that nothing here reads, and why.
+UNREAD = {
+    "accelerator run": {
+        "device_id": "the stand-in has no card",
+        "batch": "the stand-in takes pictures one by one",
+    },
+}
 
-def run(verb: str, argv: list[str], prog: str) -> int:
+
+def find(name: str, argv: list[str], prog: str) -> tuple[str, list[str], str]:
+    """Takes the words that name a command off the arguments.
+
+    Args:
+        name: what is known of it: nothing, a verb, or all of it.
+        argv: the words.
+        prog: the program's name so far, for messages.
+
+    Returns:
+        The same three. The name may still be that of a subject, whose action is missing.
+    """
+    rest = list(argv)
+    while rest and (longer := _known(f"{name} {rest[0]}".strip())):
+        name, prog = longer, f"{prog} {rest.pop(0)}"
+    return name, rest, prog
+
+
+def _known(words: str) -> str | None:
+    """The command, or the subject of some, that words stand for; None when they stand for none."""
+    words = command_of(words.replace("-", "_"))
+    joined = {name.replace(" ", "_"): name for name in COMMANDS}  # accelerator_lint
+    words = joined.get(words, words)
+    return words if words in COMMANDS or actions(words) else None
+
+
+def actions(verb: str) -> list[str]:
+    """Returns the actions of a verb, that is the second words of its commands."""
+    return [name.split()[1] for name in COMMANDS if name.startswith(f"{verb} ")]
+
+
+def run(name: str, argv: list[str], prog: str) -> int:
     """Runs a command and returns its exit status.
+
+    Args:
+        name: of the command, or of a verb, or empty: the first arguments say the rest.
+        argv: the arguments.
+        prog: the program's name, for messages.
 
     Raises:
         UserError: something given cannot work.
     """
-    if verb in ("-h", "--help"):
-        print("\n".join(usage()))
-        return 0
-    if verb not in COMMANDS:
-        raise UserError(f"unknown verb{nearest(verb, COMMANDS)}", f"one of {', '.join(COMMANDS)}")
-    command = COMMANDS[verb]
-    settings = cli.parse(command.settings, argv, prog, lambda: others(verb))
+    name, argv, prog = find(name, argv, prog)
+    if name not in COMMANDS:
+        if not argv or argv[0] in ("-h", "--help"):
+            print("\n".join(usage(name, prog)))
+            return 0
+        known = actions(name) if name else verbs()
+        raise UserError(
+            f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)}",
+            f"one of {', '.join(known)}",
+        )
+    command = COMMANDS[name]
+    more = "\n".join(["actions:", *also(name)]) if actions(name) else ""
+    others_of = functools.partial(others, name)
+    settings = cli.parse(command.settings, argv, prog, others_of, more)
+    for setting, reason in UNREAD.get(name, {}).items():
+        if settings.given(setting):
+            flag = setting.replace("_", "-")
+            print(f"{prog}: --{flag} is accepted and has no effect: {reason}", file=sys.stderr)
     if getattr(settings, "test_only", False):
-        verb, command = "validate", COMMANDS["validate"]
+        name, command = "validate", COMMANDS["validate"]
         settings = cli.narrowed(settings, command.settings, prog, "--test-only")
     if command.needs_paddle:
         load_paddle()
         # Paddle puts a handler of its own under Python's, which would not clean up: once more.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-    return importlib.import_module(f"ppcls_lite.commands.{verb}").run(settings)
+    return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)
 
 
-def others(verb: str) -> dict[str, str]:
-    """Returns the settings of all other commands, and for each name a command that has it."""
+def verbs() -> list[str]:
+    """Returns the first words of all commands."""
+    return list(dict.fromkeys(name.split()[0] for name in COMMANDS))
+
+
+def others(own: str) -> dict[str, str]:
+    """Returns the settings of all other commands, and for each a command that has it."""
     return {
-        name: other
-        for other, command in reversed(COMMANDS.items())
-        if other != verb
-        for name in flags(command.settings)
+        setting: name
+        for name, command in reversed(COMMANDS.items())
+        if name != own
+        for setting in flags(command.settings)
     }
 
 
-def usage() -> list[str]:
-    """Returns the lines that explain the console command."""
-    verbs = [f"  {name:<31}{summary(command)}" for name, command in COMMANDS.items()]
-    return [
-        "usage: ppcls-lite VERB [--flag VALUE ...]\n",
-        *verbs,
-        "\nppcls-lite VERB --help explains a verb.",
-    ]
+def usage(subject: str, prog: str) -> list[str]:
+    """Returns the lines that explain a subject, or, where it is empty, the console command."""
+    if subject:
+        head = f"usage: {prog} ACTION [--flag VALUE ...]\n\n{summary(subject)}\n"
+        return [head, *also(subject)]
+    lines = [f"usage: {prog} VERB [ACTION] [--flag VALUE ...]\n"]
+    for verb in verbs():
+        lines += [f"  {verb:<{WIDE}}{summary(verb)}", *also(verb, "    ")]
+    return [*lines, f"\n{prog} VERB [ACTION] --help explains it."]
 
 
-def summary(command: Command) -> str:
-    """Returns the first line of a command's description."""
-    return (command.settings.__doc__ or "").splitlines()[0]
+def also(verb: str, indent: str = "  ") -> list[str]:
+    """Returns a line for each action of a verb."""
+    wide = WIDE + 2 - len(indent)
+    return [f"{indent}{each:<{wide}}{summary(f'{verb} {each}')}" for each in actions(verb)]
+
+
+def summary(name: str) -> str:
+    """Returns what a command or a subject is for: the first line of its settings' docstring."""
+    if name in SUBJECTS:
+        return SUBJECTS[name]
+    return (COMMANDS[name].settings.__doc__ or "").splitlines()[0]
 
 
 def completion_parser() -> argparse.ArgumentParser:
-    """Returns one parser with every verb as a sub-command, for shell completion."""
+    """Returns one parser with every verb and action as a sub-command, for shell completion."""
     parser = cli.Parser(prog="ppcls-lite")
-    verbs = parser.add_subparsers(dest="verb")
-    for name, command in COMMANDS.items():
-        sub_parser = verbs.add_parser(name, help=summary(command))
-        cli.fill_parser(sub_parser, command.settings)
-        known = flags(command.settings)
-        for action in sub_parser._actions:
-            if action.dest in known:  # argparse itself must not check words: its message is poorer
-                action.choices = known[action.dest].choices or None
+    by_verb = parser.add_subparsers(dest="verb")
+    for verb in verbs():
+        verb_parser = by_verb.add_parser(verb, help=summary(verb))
+        if verb in COMMANDS:
+            _fill(verb_parser, verb)
+        if actions(verb):
+            by_action = verb_parser.add_subparsers(dest="action")
+            for action in actions(verb):
+                name = f"{verb} {action}"
+                _fill(by_action.add_parser(action, help=summary(name)), name)
     return parser
+
+
+def _fill(parser: argparse.ArgumentParser, name: str) -> None:
+    settings = COMMANDS[name].settings
+    cli.fill_parser(parser, settings)
+    known = flags(settings)
+    for action in parser._actions:
+        if action.dest in known:  # argparse itself must not check words: its message is poorer
+            action.choices = known[action.dest].choices or None

@@ -32,12 +32,12 @@ from ppcls_lite.accelerator.settings import (
 from ppcls_lite.accelerator.vdsp import FORMS, read_vdsp, vdsp_params
 from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.commands import (
+    accelerator_eval_imagenet,
+    accelerator_eval_topk,
+    accelerator_image2npz,
     accelerator_lint,
-    eval_imagenet,
-    eval_topk,
+    accelerator_valprep,
     export_accelerator,
-    image2npz,
-    valprep,
 )
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
@@ -300,7 +300,7 @@ def test_image2npz_writes_native_planar_pixels(tmp_path, capsys):
     paths = {"dataset_path": tmp_path / "val", "target_path": tmp_path / "npz",
              "text_path": tmp_path / "list.txt"}  # fmt: skip
     config = Image2NpzConfig(**{key: str(value) for key, value in paths.items()})
-    assert image2npz.run(config) == 0
+    assert accelerator_image2npz.run(config) == 0
     lines = (tmp_path / "list.txt").read_text().splitlines()
     assert lines == [str(tmp_path / f"npz/n01440764/{stem}.npz") for stem in "ab"]
     with np.load(lines[1]) as arrays:
@@ -308,7 +308,7 @@ def test_image2npz_writes_native_planar_pixels(tmp_path, capsys):
         assert np.array_equal(arrays["input_0"], pixels.transpose(2, 0, 1))
     Image.fromarray(pixels).save(folder / "a.png")
     with pytest.raises(UserError, match="would both become"):
-        image2npz.run(config)
+        accelerator_image2npz.run(config)
 
 
 def imagenet_results(tmp_path, spoil=False):
@@ -328,7 +328,7 @@ def imagenet_results(tmp_path, spoil=False):
 
 
 def score(file, capsys, **flags):
-    assert eval_topk.run(EvalTopkConfig(result=str(file), **flags)) == 0
+    assert accelerator_eval_topk.run(EvalTopkConfig(result=str(file), **flags)) == 0
     return capsys.readouterr().out.splitlines()[-1]
 
 
@@ -377,7 +377,7 @@ def test_a_damaged_result_text_is_one_message(tmp_path, edit, message):
     file = imagenet_results(tmp_path)
     file.write_text(edit(file.read_text()))
     with pytest.raises(UserError) as error:
-        eval_topk.run(EvalTopkConfig(result=str(file)))
+        accelerator_eval_topk.run(EvalTopkConfig(result=str(file)))
     assert message in error.value.message
 
 
@@ -423,7 +423,7 @@ def npz_config(folder, label="fields.txt"):
 @pytest.mark.parametrize("label", ["fields.txt", "names.txt"])
 def test_npz_scores_are_counted_with_either_label_file(scores, label, capsys):
     """The documents call the file imagenet.txt, which elsewhere holds names."""
-    assert eval_imagenet.run(npz_config(scores, label)) == 0
+    assert accelerator_eval_imagenet.run(npz_config(scores, label)) == 0
     expected = "[VACC]:  top1_rate: 33.333 top5_rate: 66.667"
     assert capsys.readouterr().out.splitlines()[-1] == expected
 
@@ -431,14 +431,14 @@ def test_npz_scores_are_counted_with_either_label_file(scores, label, capsys):
 def test_npz_that_do_not_fit_the_list_are_refused(scores):
     np.savez(scores / "out/output_000003.npz", output_0=np.zeros((1, 10)))
     with pytest.raises(UserError, match=r"1 are not of this run \(the first is output_000003"):
-        eval_imagenet.run(npz_config(scores))
+        accelerator_eval_imagenet.run(npz_config(scores))
     (scores / "out/output_000003.npz").unlink()
     (scores / "out/output_000001.npz").unlink()
     with pytest.raises(UserError, match="1 files are missing"):
-        eval_imagenet.run(npz_config(scores))
+        accelerator_eval_imagenet.run(npz_config(scores))
     np.savez(scores / "out/output_000001.npz", output_1=np.zeros((1, 10)))
     with pytest.raises(UserError, match="holds no array output_0"):
-        eval_imagenet.run(npz_config(scores))
+        accelerator_eval_imagenet.run(npz_config(scores))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "npy", "scalar", "no zip"])
@@ -455,7 +455,7 @@ def test_a_damaged_npz_is_one_message(scores, damage):
         file.write_bytes({"empty": b"", "cut": data[:-30], "other bytes": broken,
                           "no zip": b"text"}[damage])  # fmt: skip
     with pytest.raises(UserError, match=r"output_000001\.npz"):
-        eval_imagenet.run(npz_config(scores))
+        accelerator_eval_imagenet.run(npz_config(scores))
 
 
 def test_valprep_makes_imagenets_folders(tmp_path, capsys):
@@ -466,15 +466,15 @@ def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     lines = [f"{name} {label}\n" for name, label in labels.items()]
     (tmp_path / "val_label.txt").write_text("".join(lines))
     config = ValprepConfig(data_path=str(tmp_path))
-    assert valprep.run(config) == 0
+    assert accelerator_valprep.run(config) == 0
     wnids = list(synset_names())
     for name, label in labels.items():
         assert (tmp_path / "val" / wnids[label] / name).read_text() == name
     assert len(list((tmp_path / "val").iterdir())) == 1000
-    assert valprep.run(config) == 0  # nothing is left to do
+    assert accelerator_valprep.run(config) == 0  # nothing is left to do
     (tmp_path / "val/stray.JPEG").touch()
     with pytest.raises(UserError, match="does not list 1 files"):
-        valprep.run(config)
+        accelerator_valprep.run(config)
 
 
 def test_imagenets_folders_are_in_the_order_of_its_classes():

@@ -13,7 +13,7 @@ from small_checkpoint import network_by_formula
 
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.simulator import load_planar
-from ppcls_lite.commands import convert_weights
+from ppcls_lite.commands import weights_convert
 from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import OnnxRuntime
@@ -35,7 +35,7 @@ def chain(pictures, tmp_path_factory):
     config = ConvertConfig(
         str(weights), model="mobilenet_v3_small", to="torchvision", out=str(foreign)
     )
-    assert convert_weights.run(config) == 0
+    assert weights_convert.run(config) == 0
     done = subprocess.run(
         ["sh", ROOT / "tests/accelerator_chain.sh", work, weights, foreign, pictures],
         capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=1200,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from golden.data_images import make_image
 
-from ppcls_lite.commands.check_data import run
+from ppcls_lite.commands.data_check import run
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.errors import UserError
 

@@ -182,7 +182,7 @@ def test_all_impossible_combinations_are_reported_together():
         *((verb, []) for verb in COMMANDS),
         # These complain of flags that have no effect beside the given ones.
         *(("benchmark", [what]) for what in BENCHMARK_FLAGS),
-        ("export_model", ["--logits"]),
+        ("export", ["--logits"]),
         ("predict", ["--shards", "answers"]),
         ("quantize", ["--remedies", "gates"]),
     ],
@@ -234,9 +234,9 @@ def test_a_file_may_hold_settings_of_other_commands_but_no_unknown_ones(argv, ya
 
 
 def test_softmax_and_logits_together_are_refused():
-    settings = COMMANDS["export_model"].settings
+    settings = COMMANDS["export"].settings
     with pytest.raises(UserError, match="exclude each other"):
-        cli.parse(settings, ["--softmax", "--logits"], "export_model")
+        cli.parse(settings, ["--softmax", "--logits"], "export")
 
 
 def test_texts_that_look_like_yaml_survive_print_config(tmp_path, capsys):
@@ -325,7 +325,7 @@ def test_a_full_disk_behind_stdout_is_one_message(argv):
             [sys.executable, *argv], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
-    assert re.fullmatch(r"(train\.py|ppcls-lite --help): No space left on device\n", done.stderr)
+    assert re.fullmatch(r"(train\.py|ppcls-lite): No space left on device\n", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -368,29 +368,6 @@ def test_names_the_terminal_cannot_show_do_not_end_a_command(tmp_path):
     assert done.returncode == 1 and "k\\xe4fer" in done.stdout
 
 
-def test_tools_and_console_command_are_the_same_code():
-    tool = run([sys.executable, "tools/plot_run.py", "--run", "nowhere"])
-    verb = run([sys.executable, "-m", "ppcls_lite", "plot_run", "--run", "nowhere"])
-    assert tool.returncode == verb.returncode == 2
-    assert tool.stderr.split(":", 1)[1] == verb.stderr.split(":", 1)[1]
-
-
-def test_console_command_lists_verbs_and_suggests_the_nearest():
-    listed = run([sys.executable, "-m", "ppcls_lite", "--help"])
-    assert listed.returncode == 0 and all(verb in listed.stdout for verb in COMMANDS)
-    wrong = run([sys.executable, "-m", "ppcls_lite", "pedict"])
-    assert wrong.returncode == 2 and "did you mean predict?" in wrong.stderr
-
-
-def test_every_tool_is_a_verb_and_every_verb_has_a_tool():
-    tools = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"_bootstrap"}
-    for path in (ROOT / "tools/accelerator").glob("[a-z]*.py"):  # the documents' own names
-        tools |= set(re.findall(r'"(\w+)"', path.read_text())) & set(COMMANDS)
-    tools |= {"accelerator_build", "accelerator_profile"}  # actions of sim.py
-    assert tools == set(COMMANDS) - {"train", "completion"}  # train.py lies above; completion
-    # completes the console command and is of no use without it
-
-
 def test_bash_completes_verbs_flags_and_choices():
     """In a real bash: what TAB would offer."""
     script = run([sys.executable, "-m", "ppcls_lite", "completion"]).stdout
@@ -409,6 +386,9 @@ def test_bash_completes_verbs_flags_and_choices():
         ).stdout.split()
 
     assert "predict" in offered("ppcls-lite", "pre")
+    assert "check" in offered("ppcls-lite", "data", "ch")
+    assert "--data-path" in offered("ppcls-lite", "data", "check", "--da")
+    assert {"check", "mobile"} <= set(offered("ppcls-lite", "export", ""))
     assert "--batch-size" in offered("ppcls-lite", "train", "--batch")
     assert offered("ppcls-lite", "train", "--amp-level", "") == ["O0", "O1", "O2"]
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
 
 from ppcls_lite import cli, create_model, report
-from ppcls_lite.commands import compare, plot_run
+from ppcls_lite.commands import export_check, plot_run
 from ppcls_lite.commands.settings import PlotRunConfig
 from ppcls_lite.deploy.settings import CompareConfig
 from ppcls_lite.errors import UserError
@@ -75,7 +75,8 @@ def test_compare_takes_a_checkpoint_that_was_never_evaluated(trained, pictures, 
     state = json.loads((trained / "best.json").read_text()) | {"metrics": {}}
     (tmp_path / "best.json").write_text(json.dumps(state))
     exported, pictures = str(trained / "inference"), str(pictures / "val/red")
-    assert compare.run(CompareConfig(pretrained=weights, exported=exported, img_path=pictures)) == 0
+    config = CompareConfig(pretrained=weights, exported=exported, img_path=pictures)
+    assert export_check.run(config) == 0
     assert "val top-1" not in capsys.readouterr().out
 
 
@@ -83,7 +84,7 @@ def test_compare_takes_bare_weights_of_a_named_network(trained, pictures, tmp_pa
     bare = str(tmp_path / "bare.pdparams")
     paddle.save(create_model("mnasnet0_5", 3).state_dict(), bare)
     flags = [f"--exported={trained}/inference", f"--img-path={pictures}/val/red"]
-    compare.run(
+    export_check.run(
         cli.parse(CompareConfig, [f"--pretrained={bare}", *flags, "--model=mnasnet0_5"], "")
     )
     assert "bare.pdparams       dygraph" in capsys.readouterr().out

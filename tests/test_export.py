@@ -20,7 +20,7 @@ from PIL import Image
 from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 
 from ppcls_lite import create_model
-from ppcls_lite.commands.export_model import run
+from ppcls_lite.commands.export import run
 from ppcls_lite.deploy import export, verify
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.settings import ExportConfig

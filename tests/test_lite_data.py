@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite.commands.make_lite_data import CLASSES, run
+from ppcls_lite.commands.data_make_lite import CLASSES, run
 from ppcls_lite.data.settings import MakeLiteDataConfig
 from ppcls_lite.errors import UserError
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, picture, run_tool
 from PIL import Image
 
-from ppcls_lite.commands import check_data, pack_dataset
+from ppcls_lite.commands import data_check, data_pack
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.packed import PackedFiles
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 def pack(data, out, **settings):
     settings = {"workers": 0, "shard_size": 8, **settings}
     config = PackDatasetConfig(data_path=str(data), out=str(out), **settings)
-    return pack_dataset.run(config)
+    return data_pack.run(config)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def packed(folder, tmp_path_factory):
 
 
 def verify(out):
-    return pack_dataset.run(PackDatasetConfig(out=str(out), verify=True))
+    return data_pack.run(PackDatasetConfig(out=str(out), verify=True))
 
 
 def batches(data, workers=0):
@@ -138,14 +138,14 @@ def test_a_killed_run_leaves_whole_shards_and_the_next_one_goes_on(folder, packe
     script.write_text(
         textwrap.dedent("""
         import sys, time
-        from ppcls_lite.commands import pack_dataset
+        from ppcls_lite.commands import data_pack
         from ppcls_lite.data.settings import PackDatasetConfig
-        add, count = pack_dataset._add, 0
+        add, count = data_pack._add, 0
         def slow(tar, name, data):
             add(tar, name, data)
             time.sleep(0.05)
-        pack_dataset._add = slow
-        pack_dataset.run(PackDatasetConfig(data_path=sys.argv[1], out=sys.argv[2],
+        data_pack._add = slow
+        data_pack.run(PackDatasetConfig(data_path=sys.argv[1], out=sys.argv[2],
                                            workers=0, shard_size=8))
     """)
     )
@@ -242,7 +242,7 @@ def test_a_broken_picture_in_a_shard_is_named_with_its_original(packed, tmp_path
     with open(member.shard, "r+b") as shard:
         shard.seek(member.offset)
         shard.write(bytes(member.size))
-    report = check_data.check(str(out), workers=0)
+    report = data_check.check(str(out), workers=0)
     (problem,) = report["problems"]
     assert f"{member.shard}:00000005.jpeg (was train/blue/5.JPEG): is not a picture" in problem
     loader = Loader(open_split(str(out), "train"), TrainTransform(16), 4, training=True)

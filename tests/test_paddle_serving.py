@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, run_tool
 
 from ppcls_lite import cli
-from ppcls_lite.commands.paddle_serving_convert import run
+from ppcls_lite.commands.export_paddle_serving import run
 from ppcls_lite.deploy.paddle_serving import description
 from ppcls_lite.deploy.settings import PaddleServingConvertConfig
 from ppcls_lite.deploy.sidecar import read_sidecar

@@ -7,7 +7,7 @@ from conftest import ROOT, run_tool
 from PIL import Image
 from test_engine import make_run
 
-from ppcls_lite.commands import show_augment
+from ppcls_lite.commands import data_show
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.engine.build import train_loader
@@ -23,7 +23,7 @@ FLAGS = {"batch_size": 6, "workers": 0, "train_crop_size": 32, "auto_augment": "
 def test_the_sheet_shows_the_input_of_the_first_step(mixing, pictures, tmp_path):
     settings = {"data_path": str(pictures), **FLAGS, **mixing}
     out = tmp_path / "sheet.png"
-    assert show_augment.run(ShowAugmentConfig(**settings, out=str(out), pictures=5)) == 0
+    assert data_show.run(ShowAugmentConfig(**settings, out=str(out), pictures=5)) == 0
     page = np.asarray(Image.open(out))
 
     run = make_run(paddle.nn.Linear(1, 1), 7, **settings)
@@ -33,12 +33,12 @@ def test_the_sheet_shows_the_input_of_the_first_step(mixing, pictures, tmp_path)
     images, targets, _ = inputs(run, next(loader.epoch(0)))
     mean, std = (np.array(v) for v in (run.info.preprocess.mean, run.info.preprocess.std))
     for i in range(5):
-        left = i * (32 + show_augment.GAP)
+        left = i * (32 + data_show.GAP)
         levels = (images[i].numpy().transpose(1, 2, 0) * std + mean) * 255
         # Half a grey level for rounding, and float32.
         assert np.abs(page[:32, left : left + 32] - levels).max() < 0.51
         assert (page[32:, left : left + 32] != 255).any(), "the classes stand below"
-    assert page.shape == (32 + show_augment.GAP + 2 * show_augment.LINE, 5 * 40, 3)
+    assert page.shape == (32 + data_show.GAP + 2 * data_show.LINE, 5 * 40, 3)
     assert (targets.numpy().max(axis=1) == 1).all() != bool(mixing)
 
 
@@ -49,4 +49,4 @@ def test_the_command_runs_and_unlabelled_pictures_are_said_to_be_so(pictures, tm
     done = run_tool("tools/show_augment.py", f"--data-path={pictures}", *flags, f"--out={out}")
     assert done.returncode == 0, done.stderr
     assert f"wrote {out}: 44 of 44 pictures, seed 1, not mixed" in done.stdout
-    assert show_augment.captions(np.zeros(3), None) == ["no label"]
+    assert data_show.captions(np.zeros(3), None) == ["no label"]

@@ -1,6 +1,6 @@
 """Averages the weights of several checkpoints: tools/average_checkpoints.py --help."""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

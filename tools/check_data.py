@@ -1,6 +1,6 @@
 """Looks for broken pictures: python tools/check_data.py --data-path my_pictures"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

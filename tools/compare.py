@@ -1,6 +1,6 @@
 """Compares a checkpoint with its exported files: tools/compare.py --help."""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

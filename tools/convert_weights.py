@@ -1,6 +1,6 @@
 """Converts weights between frameworks: tools/convert_weights.py --help."""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

@@ -1,6 +1,6 @@
 """Writes an accelerator bundle: tools/export_accelerator.py --pretrained WEIGHTS --out DIR"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

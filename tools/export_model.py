@@ -1,6 +1,6 @@
 """Writes inference models: tools/export_model.py --pretrained WEIGHTS --save-inference-dir DIR"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

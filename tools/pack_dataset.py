@@ -1,6 +1,6 @@
 """Packs a data folder into a few large files: python tools/pack_dataset.py --out packed"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

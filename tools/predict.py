@@ -1,6 +1,6 @@
 """Names what is on a picture: python tools/predict.py --pretrained WEIGHTS --img-path PICTURE"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

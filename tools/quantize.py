@@ -1,6 +1,6 @@
 """Writes and measures an int8 network: tools/quantize.py --target T --pretrained W ... --out DIR"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

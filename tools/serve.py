@@ -1,6 +1,6 @@
 """Serves exported networks over HTTP: python tools/serve.py EXPORT_FOLDER"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

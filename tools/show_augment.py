@@ -1,6 +1,6 @@
 """Draws training pictures as the network gets them: tools/show_augment.py --data-path DATA"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

@@ -1,6 +1,6 @@
 """Evaluates weights: python tools/validate.py --data-path DATA --pretrained WEIGHTS"""
 
-from _bootstrap import main
+from _bootstrap import run_file
 
 if __name__ == "__main__":
-    main(__file__)
+    run_file(__file__)

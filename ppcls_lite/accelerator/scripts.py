@@ -30,15 +30,16 @@ BUILD_IN=vdsp_params/build_in/@params@
 
 case $WAY in
 sim)
-    $PPCLS accelerator_lint .
-    $PPCLS accelerator_build build/v1_int8.yaml
-    $PPCLS sample_cls --file_path "$VAL" --model_info model_info/model_info_@name@.json \
+    $PPCLS accelerator lint .
+    $PPCLS accelerator build build/v1_int8.yaml
+    $PPCLS accelerator run --file_path "$VAL" --model_info model_info/model_info_@name@.json \
         --vdsp_params_info $SDK --label_txt labels/label.txt --save_dir output/result.txt
-    $PPCLS eval_topk output/result.txt
-    $PPCLS image2npz --dataset_path "$VAL" --target_path input_npz --text_path npz_datalist.txt
-    $PPCLS accelerator_profile -m @first@ --vdsp_params $VAMP @VAMP_1@ \
+    $PPCLS accelerator eval_topk output/result.txt
+    $PPCLS accelerator image2npz --dataset_path "$VAL" --target_path input_npz \
+        --text_path npz_datalist.txt
+    $PPCLS accelerator profile -m @first@ --vdsp_params $VAMP @VAMP_1@ \
         --datalist npz_datalist.txt --path_output output_npz
-    $PPCLS eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
+    $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
         --label labels/val_label.txt
     ;;
 card1)
@@ -47,12 +48,13 @@ card1)
         --model_info model_info/model_info_@name@.json --vdsp_params_info $SDK \
         --label_txt labels/label.txt --save_dir output/result.txt
     # It makes a folder of that name, which the original eval_topk.py cannot open; ours can.
-    $PPCLS eval_topk output/result.txt
-    $PPCLS image2npz --dataset_path "$VAL" --target_path input_npz --text_path npz_datalist.txt
+    $PPCLS accelerator eval_topk output/result.txt
+    $PPCLS accelerator image2npz --dataset_path "$VAL" --target_path input_npz \
+        --text_path npz_datalist.txt
     vamp -m @first@ --vdsp_params $VAMP @VAMP_1@
     vamp -m @first@ --vdsp_params $VAMP @VAMP_1@ \
         --datalist npz_datalist.txt --path_output output_npz
-    $PPCLS eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
+    $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
         --label labels/val_label.txt
     ;;
 card2)
@@ -60,12 +62,13 @@ card2)
     python "$ZOO/common/vsx/classification.py" --infer_mode sync --file_path "$VAL" \
         --model_prefix_path @second@ --vdsp_params_info $BUILD_IN \
         --label_txt labels/label.txt --save_dir output --save_result_txt result.txt
-    $PPCLS eval_topk output/result.txt
-    $PPCLS image2npz --dataset_path "$VAL" --target_path input_npz --text_path npz_datalist.txt
+    $PPCLS accelerator eval_topk output/result.txt
+    $PPCLS accelerator image2npz --dataset_path "$VAL" --target_path input_npz \
+        --text_path npz_datalist.txt
     vamp -m @second@ --vdsp_params $BUILD_IN @VAMP_2@ -s [3,@size@,@size@]
     vamp -m @second@ --vdsp_params $BUILD_IN @VAMP_2@ -s [3,@size@,@size@] \
         --datalist npz_datalist.txt --path_output output_npz
-    $PPCLS eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
+    $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
         --label labels/val_label.txt
     ;;
 *)

@@ -1,4 +1,4 @@
-"""`accelerator_build`: stand-in of `vamc build` and `vamc compile`."""
+"""`accelerator build`: stand-in of `vamc build` and `vamc compile`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`accelerator_lint`: what will go wrong on the card, before it does."""
+"""`accelerator lint`: what will go wrong on the card, before it does."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`accelerator_profile`: stand-in of vamp."""
+"""`accelerator profile`: stand-in of vamp."""
 
 import re
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""`export_accelerator`: a checkpoint becomes a bundle for the accelerator's tools."""
+"""`export accelerator`: a checkpoint becomes a bundle for the accelerator's tools."""
 
 import shlex
 import sys

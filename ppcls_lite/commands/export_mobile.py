@@ -1,4 +1,4 @@
-"""`tools/export_mobile.py`: an exported network becomes files for a phone, and is checked."""
+"""`export mobile`: an exported network becomes files for a phone, and is checked."""
 
 import dataclasses
 import shlex
@@ -68,7 +68,7 @@ def open_export(export: Path, sources: Sequence[str]) -> Sidecar:
     Raises:
         UserError: one is missing, or is not the one that was exported.
     """
-    hint = command("export_model", "--pretrained", "WEIGHTS", "--save-inference-dir", export)
+    hint = command("export", "--pretrained", "WEIGHTS", "--save-inference-dir", export)
     for name in (SIDECAR, "inference.onnx", *sources):
         if not (export / name).is_file():
             raise UserError(f"no file {export / name}", hint)

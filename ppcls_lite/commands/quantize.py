@@ -128,8 +128,8 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> i
         print(
             f"quantize: fewer than {config.min_agreement:.1%} keep their class; the files were left"
             f" in place with these numbers in {SIDECAR}, do not deploy them\n"
-            f"  next: {command('sensitivity')} names the layers; then --float-layers worst:10, or"
-            " --table",
+            f"  next: {command('quantize sensitivity')} names the layers; then --float-layers"
+            " worst:10, or --table",
             file=sys.stderr,
         )
         return 1

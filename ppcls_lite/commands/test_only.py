@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes
 from ppcls_lite.data.named import open_val
@@ -68,7 +69,12 @@ def tested_model(config: ValidateConfig, weights: Path, data: ImageDataset) -> M
             f"{weights} knows {info.num_classes} classes, the data has {len(data.classes)}",
             "--pretrained without --test-only fine-tunes the weights to new classes",
         )
-    sizes = {"resize_size": "val_resize_size", "crop_size": "val_crop_size"}
-    flags = sizes | {"interpolation": "interpolation"}
-    own = {key: getattr(config, flag) for key, flag in flags.items() if config.given(flag)}
+    own: dict[str, Any] = {}
+    for key, flag, value in (
+        ("resize_size", "val_resize_size", config.val_resize_size),
+        ("crop_size", "val_crop_size", config.val_crop_size),
+        ("interpolation", "interpolation", config.interpolation),
+    ):
+        if config.given(flag):
+            own[key] = value
     return dataclasses.replace(info, preprocess=dataclasses.replace(info.preprocess, **own))

@@ -64,7 +64,7 @@ def fit_and_report(run: Run) -> int:
     weights = run.folder / "best.pdparams"
     predict = command("predict", "--pretrained", weights, "--img-path", "PICTURE")
     export = command(
-        "export_model", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
+        "export", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
     )
     run.log.line(
         f"best val top1 {best:.4f}: {weights}\n  next: {predict}\n        {export}"

@@ -89,7 +89,7 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
         f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
         f"--pretrained {shlex.quote(str(checkpoints[0]))}"
         if checkpoints
-        else f"{command('export_model')} writes them",
+        else f"{command('export')} writes them",
     )
 
 

@@ -57,7 +57,7 @@ class Sidecar:
         if path.is_file() and file_sha256(path) != self.files.get(path.name, {}).get("sha256"):
             raise UserError(
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
-                f"run {command('export_model')} again; a file made in another way needs a folder"
+                f"run {command('export')} again; a file made in another way needs a folder"
                 " of its own",
             )
 
@@ -92,7 +92,7 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     content = load_yaml(path)
-    again = f"export the model again: {command('export_model')}"
+    again = f"export the model again: {command('export')}"
     try:
         if content["version"] != VERSION:
             raise UserError(

@@ -72,7 +72,7 @@ def open_job(
     if weights.info.quant_skip is not None:
         raise UserError(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
-            command("export_model", "--pretrained", settings.pretrained),
+            command("export", "--pretrained", settings.pretrained),
         )
     with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
         sidecar = export_model(

@@ -188,7 +188,7 @@ def find_folders(root: Path) -> dict[Key, Path]:
         UserError: it holds none.
     """
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}", f"{command('export_model')} writes one")
+        raise UserError(f"there is no folder {root}", f"{command('export')} writes one")
     if _is_export(root):
         sidecar = read_sidecar(root)
         name = sidecar.info.name if sidecar else root.resolve().name
@@ -205,7 +205,7 @@ def find_folders(root: Path) -> dict[Key, Path]:
         raise UserError(
             f"{root} is no export folder and holds none (looked for {SIDECAR} in it, in NAME/ and"
             " in NAME/VERSION/)",
-            f"{command('export_model')} writes one",
+            f"{command('export')} writes one",
         )
     return found
 

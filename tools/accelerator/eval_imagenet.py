@@ -1,6 +1,6 @@
 """Top-1 and top-5 of npz scores, with the documents' arguments."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("eval_imagenet", __file__)
+    run_file(__file__)

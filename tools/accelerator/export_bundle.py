@@ -1,6 +1,6 @@
 """Writes an accelerator bundle; the same as tools/export_accelerator.py."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("export_accelerator", __file__)
+    run_file(__file__)

@@ -1,6 +1,6 @@
 """The documents' exporter, without timm and torchvision."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("export_timm_torchvision_model", __file__)
+    run_file(__file__)

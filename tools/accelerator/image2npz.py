@@ -1,6 +1,6 @@
 """Pictures to npz files, with the documents' arguments."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("image2npz", __file__)
+    run_file(__file__)

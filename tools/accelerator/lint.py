@@ -1,6 +1,6 @@
 """Checks a bundle or a build YAML."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("accelerator_lint", __file__)
+    run_file(__file__)

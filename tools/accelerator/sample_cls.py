@@ -1,6 +1,6 @@
 """Classifies with the stand-in, with the documents' arguments."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("sample_cls", __file__)
+    run_file(__file__)

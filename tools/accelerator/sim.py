@@ -1,6 +1,6 @@
-"""The stand-in of the accelerator: sim.py build | run | profile."""
+"""The card's tools and the stand-in: sim.py build | run | profile, and all other actions."""
 
-from _start import main_of_action
+from _start import run_file
 
 if __name__ == "__main__":
-    main_of_action(__file__)
+    run_file(__file__)

@@ -1,6 +1,6 @@
 """Sorts ImageNet's val/ into class folders."""
 
-from _start import main
+from _start import run_file
 
 if __name__ == "__main__":
-    main("valprep", __file__)
+    run_file(__file__)

@@ -1,4 +1,4 @@
-"""`tools/compare.py`: one set of pictures through a checkpoint and every file made from it."""
+"""`export check`: one set of pictures through a checkpoint and every file made from it."""
 
 import statistics
 import time
@@ -49,7 +49,7 @@ def run(config: CompareConfig) -> int:
     if not files:
         raise UserError(
             f"--exported {folder} holds none of {', '.join(MODEL_FILES)}",
-            command("export_model", "--pretrained", weights.path, "--save-inference-dir", folder),
+            command("export", "--pretrained", weights.path, "--save-inference-dir", folder),
         )
     pictures = find_images(config.img_path)
     reference: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""`export_timm_torchvision_model`: the documents' exporter, without timm and torchvision."""
+"""`export timm_torchvision`: the documents' exporter, without timm and torchvision."""
 
 from pathlib import Path
 

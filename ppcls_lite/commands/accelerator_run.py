@@ -1,4 +1,4 @@
-"""`sample_cls`: stand-in of the documents' sample_cls.py."""
+"""`accelerator run`: stand-in of the documents' sample_cls.py."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`image2npz`: pictures become the npz files that vamp reads."""
+"""`accelerator image2npz`: pictures become the npz files that vamp reads."""
 
 from pathlib import Path
 

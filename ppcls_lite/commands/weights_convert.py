@@ -1,4 +1,4 @@
-"""`tools/convert_weights.py`: weights from one framework's file into another's."""
+"""`weights convert`: weights from one framework's file into another's."""
 
 from pathlib import Path
 

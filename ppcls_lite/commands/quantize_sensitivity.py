@@ -1,4 +1,4 @@
-"""`tools/sensitivity.py`: which layers int8 damages."""
+"""`quantize sensitivity`: which layers int8 damages."""
 
 import json
 from pathlib import Path

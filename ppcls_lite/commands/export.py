@@ -1,4 +1,4 @@
-"""`export_model`: a checkpoint becomes a folder that any runtime can serve."""
+"""`export`: a checkpoint becomes a folder that any runtime can serve."""
 
 import shlex
 import sys

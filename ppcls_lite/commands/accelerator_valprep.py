@@ -1,4 +1,4 @@
-"""`valprep`: ImageNet's flat val/ sorted into class folders."""
+"""`accelerator valprep`: ImageNet's flat val/ sorted into class folders."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`eval_imagenet`: top-1 and top-5 of the scores that vamp wrote."""
+"""`accelerator eval_imagenet`: top-1 and top-5 of the scores that vamp wrote."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`eval_topk`: top-1 and top-5 of a result text."""
+"""`accelerator eval_topk`: top-1 and top-5 of a result text."""
 
 from pathlib import Path
 

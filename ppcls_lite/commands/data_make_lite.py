@@ -1,4 +1,4 @@
-"""`tools/make_lite_data.py`: the small data set of real pictures that ships with the repository."""
+"""`data make_lite`: the small data set of real pictures that ships with the repository."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""`tools/show_augment.py`: a sheet of training pictures as the network gets them."""
+"""`data show`: a sheet of training pictures as the network gets them."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""`tools/pack_dataset.py`: a data folder as a few large tar files, and the check of such files."""
+"""`data pack`: a data folder as a few large tar files, and the check of such files."""
 
 import functools
 import hashlib
@@ -56,7 +56,7 @@ def run(config: PackDatasetConfig) -> int:
         if isinstance(dataset, PackedDataset):
             raise UserError(f"{config.data_path} is packed already", "pack the original folder")
         pack(dataset, split, config)
-    print("next: " + command("pack_dataset", "--out", config.out, "--verify"))
+    print("next: " + command("data pack", "--out", config.out, "--verify"))
     return 0
 
 
@@ -146,7 +146,7 @@ def write_shard(
             except ImageError as error:
                 raise UserError(
                     f"broken picture {dataset.path(index)}: {error.cause}",
-                    f"{command('check_data')} lists every broken picture; remove them, then again",
+                    f"{command('data check')} lists every broken picture; remove them, then again",
                 ) from None
             label = dataset.label(index)
             offset = tar.offset + tarfile.BLOCKSIZE

@@ -1,4 +1,4 @@
-"""`tools/average_checkpoints.py`: one network from several checkpoints of a run."""
+"""`weights average`: one network from several checkpoints of a run."""
 
 import glob
 from collections.abc import Iterable

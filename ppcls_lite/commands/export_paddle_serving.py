@@ -1,4 +1,4 @@
-"""`paddle_serving_convert`: an exported network becomes what Paddle Serving starts from."""
+"""`export paddle_serving`: an exported network becomes what Paddle Serving starts from."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def run(config: PaddleServingConvertConfig) -> int:
         if not file.is_file():
             raise UserError(
                 f"no file {file}",
-                command("export_model", "--pretrained", "WEIGHTS", "--save-inference-dir", folder),
+                command("export", "--pretrained", "WEIGHTS", "--save-inference-dir", folder),
             )
     if files[0].suffix != ".pdmodel":
         raise UserError(
