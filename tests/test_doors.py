@@ -63,7 +63,7 @@ def test_the_verbs_are_few():
     assert len(verbs.verbs()) <= 15
 
 
-@pytest.mark.parametrize(("old", "name"), OLD_VERBS.items())
+@pytest.mark.parametrize(("old", "name"), list(OLD_VERBS.items()))
 def test_an_old_verb_is_found(old, name):
     assert find("", [old, "--flag", "x"], "ppcls-lite") == (
         name, ["--flag", "x"], f"ppcls-lite {old}",
@@ -91,7 +91,7 @@ def test_an_old_verb_runs(old, capsys):
     assert summary_of(OLD_VERBS[old]) in said
 
 
-@pytest.mark.parametrize(("file", "name"), FILES.items())
+@pytest.mark.parametrize(("file", "name"), list(FILES.items()))
 def test_every_file_runs_the_command_of_the_table(file, name):
     done = run(file, "--help")
     assert done.returncode == 0 and f"usage: {file}" in done.stdout

@@ -58,7 +58,7 @@ def test_no_module_imports_from_a_layer_above(path):
     ["config", "cli", "data.preprocess", "data.dataset", "data.loader", "model_info", "metric",
      "weights.find", "accelerator.labels", "deploy.sidecar",
      "deploy.predictor", "commands.predict",
-     "commands.check_data", "commands.pack_dataset", "report",
+     "commands.data_check", "commands.data_pack", "report",
      *(f"{path.parent.name}.settings" for path in PACKAGE.glob("*/settings.py"))],
 )  # fmt: skip
 def test_these_work_without_importing_paddle(module):
