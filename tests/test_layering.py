@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from conftest import ROOT
@@ -51,6 +52,39 @@ def test_no_module_imports_from_a_layer_above(path):
         return  # the whole command line, and ways into it
     above = {p for p in imported_parts(path) if LAYERS[p] > LAYERS[part_of(path)]}
     assert not above
+
+
+def statements(node):
+    """All that is run or may be run, without what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from statements(child)
+
+
+def modules_of(path):
+    """The name of a file's module, and the modules of this package that it imports."""
+    names = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+             for f in FILES}  # fmt: skip
+    own = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    asked = set()
+    for node in statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            asked |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            asked |= {alias.name for alias in node.names}
+    # Importing a.b.c runs a and a.b, too.
+    parents = {".".join(name.split(".")[:n]) for name in asked for n in range(1, 9)}
+    return own, ((asked | parents) & names) - {own}
+
+
+def test_imports_have_no_circle():
+    """Of files, with what is imported inside functions, and with every `__init__` on the way."""
+    graph = dict(modules_of(path) for path in FILES)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(
