@@ -2,32 +2,15 @@
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.commands import predict_shards
 from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.deploy.classify import Result, classify, open_predictor
 from ppcls_lite.deploy.overlay import save_overlay
-from ppcls_lite.deploy.predictor import Prediction, Predictor
 from ppcls_lite.deploy.settings import PredictConfig
 
 BAR_WIDTH = 24
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one file: ranked classes, or an error."""
-
-    file: Path
-    ranking: list[Prediction]
-    image: Image.Image | None = None
-    milliseconds: float = 0.0
-    error: str = ""
 
 
 def run(config: PredictConfig) -> int:
@@ -39,8 +22,6 @@ def run(config: PredictConfig) -> int:
     config.require("pretrained", "img_path")
     files = find_images(config.img_path)
     if config.shards is not None:
-        from ppcls_lite.commands import predict_shards  # it imports this module
-
         return predict_shards.run(config, files)
     predictor = open_predictor(config)
     if predictor.note:
@@ -48,12 +29,12 @@ def run(config: PredictConfig) -> int:
     if predictor.choice:
         print(f"predict: {predictor.choice}", file=sys.stderr)
     failed, saved = 0, set[Path]()
-    for result in results(predictor, files, config.topk):
+    for result in classify(predictor, files, config.topk):
         if result.image is None:
             failed += 1
             print(f"predict: {result.error}", file=sys.stderr)
         if config.json:
-            print(json.dumps(as_json(result, predictor.engine)), flush=True)
+            print(json.dumps(result.to_dict(predictor.engine)), flush=True)
         elif result.image is not None:
             print("\n".join(_as_text(result, predictor.engine)), flush=True)
         if config.save_vis is not None and result.image is not None:
@@ -64,50 +45,6 @@ def run(config: PredictConfig) -> int:
     if failed:
         print(f"predict: {failed} of {len(files)} pictures failed", file=sys.stderr)
     return 1 if failed else 0
-
-
-def open_predictor(config: PredictConfig) -> Predictor:
-    """Opens the network of the command's settings."""
-    return Predictor(
-        config.pretrained,
-        engine=config.engine,
-        device=config.device,
-        batch_size=config.batch_size,
-        model=config.model,
-        num_classes=config.num_classes,
-    )
-
-
-def results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
-    """Yields one result per file, in order."""
-    size = predictor.info.preprocess.crop_size
-    # The first run of an engine prepares its kernels; it would blur the times shown.
-    predictor.raw(np.zeros((1, 3, size, size), np.float32))
-    for start in range(0, len(files), predictor.batch_size):
-        chunk = files[start : start + predictor.batch_size]
-        images: dict[Path, Image.Image] = {}
-        errors: dict[Path, str] = {}
-        for file in chunk:
-            try:
-                images[file] = load_image(file)
-            except ImageError as error:
-                errors[file] = str(error)
-        begin = time.perf_counter()
-        rankings = dict(zip(images, predictor(list(images.values()), topk), strict=True))
-        milliseconds = 1000 * (time.perf_counter() - begin) / max(1, len(images))
-        for file in chunk:
-            if file in errors:
-                yield Result(file, [], error=errors[file])
-            else:
-                yield Result(file, rankings[file], images[file], milliseconds)
-
-
-def as_json(result: Result, engine: str) -> dict[str, object]:
-    """Returns a result as --json prints it."""
-    if result.error:
-        return {"file": str(result.file), "error": result.error}
-    topk = [asdict(prediction) for prediction in result.ranking]
-    return {"file": str(result.file), "engine": engine, "topk": topk}
 
 
 def _as_text(result: Result, engine: str) -> list[str]:

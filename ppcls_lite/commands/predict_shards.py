@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.commands import predict
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.classify import classify, open_predictor
 from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
@@ -34,7 +34,7 @@ class ShardWriter:
 
     def __init__(self, config: PredictConfig, folder: Path) -> None:
         take_cores(1)
-        self._predictor = predict.open_predictor(config)
+        self._predictor = open_predictor(config)
         self._topk = config.topk
         self._folder = folder
 
@@ -42,8 +42,8 @@ class ShardWriter:
         """Writes one shard; returns how many pictures it has and how many could not be read."""
         files = [Path(name) for name in shard["files"]]
         rows = [
-            predict.as_json(result, self._predictor.engine)
-            for result in predict.results(self._predictor, files, self._topk)
+            result.to_dict(self._predictor.engine)
+            for result in classify(self._predictor, files, self._topk)
         ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self._folder / shard["name"], text.encode())

@@ -1,0 +1,67 @@
+"""Files of pictures through a network: what became of each."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.deploy.predictor import Prediction, Predictor
+from ppcls_lite.deploy.settings import PredictConfig
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file: ranked classes, or an error."""
+
+    file: Path
+    ranking: list[Prediction]
+    image: Image.Image | None = None
+    milliseconds: float = 0.0
+    error: str = ""
+
+    def to_dict(self, engine: str) -> dict[str, object]:
+        """Returns it as --json prints it."""
+        if self.error:
+            return {"file": str(self.file), "error": self.error}
+        topk = [asdict(prediction) for prediction in self.ranking]
+        return {"file": str(self.file), "engine": engine, "topk": topk}
+
+
+def open_predictor(config: PredictConfig) -> Predictor:
+    """Opens the network of the command's settings."""
+    return Predictor(
+        config.pretrained,
+        engine=config.engine,
+        device=config.device,
+        batch_size=config.batch_size,
+        model=config.model,
+        num_classes=config.num_classes,
+    )
+
+
+def classify(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
+    """Yields one result per file, in order."""
+    size = predictor.info.preprocess.crop_size
+    # The first run of an engine prepares its kernels; it would blur the times shown.
+    predictor.raw(np.zeros((1, 3, size, size), np.float32))
+    for start in range(0, len(files), predictor.batch_size):
+        chunk = files[start : start + predictor.batch_size]
+        images: dict[Path, Image.Image] = {}
+        errors: dict[Path, str] = {}
+        for file in chunk:
+            try:
+                images[file] = load_image(file)
+            except ImageError as error:
+                errors[file] = str(error)
+        begin = time.perf_counter()
+        rankings = dict(zip(images, predictor(list(images.values()), topk), strict=True))
+        milliseconds = 1000 * (time.perf_counter() - begin) / max(1, len(images))
+        for file in chunk:
+            if file in errors:
+                yield Result(file, [], error=errors[file])
+            else:
+                yield Result(file, rankings[file], images[file], milliseconds)
