@@ -4,6 +4,7 @@ Whatever happens, the process ends with a status and at most one message. `verbs
 are imported inside of that, so that Ctrl-C is answered without a traceback from the start.
 """
 
+import importlib
 import io
 import os
 import platform
@@ -12,7 +13,8 @@ import sys
 import types
 from pathlib import Path
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.environment import load_paddle
+from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
 
 
@@ -30,7 +32,7 @@ def run_file(file: str) -> None:
 def run_command(name: str, argv: list[str], prog: str) -> None:
     """Runs a command and ends the process with its exit status.
 
-    The arguments are those of `verbs.run`.
+    The arguments are those of `dispatch`.
 
     A user's mistake, or a file that cannot be read or written, is one message and status 2; an
     interruption is status 130 or 143 (SIGTERM), a reader of the output that went away is 141, as
@@ -53,7 +55,7 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
             from ppcls_lite import verbs
 
             name, argv, prog = verbs.find(name, argv, prog)
-            status = verbs.run(name, argv, prog)
+            status = dispatch(name, argv, prog)
         finally:
             print(end="", flush=True)
     except BrokenPipeError:
@@ -76,6 +78,43 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
             raise
     drop_unwritable_output()
     sys.exit(status)
+
+
+def dispatch(name: str, argv: list[str], prog: str) -> int:
+    """Runs a command and returns its exit status.
+
+    Args:
+        name: of the command, as `verbs.find` tells it.
+        argv: the arguments after it.
+        prog: the program's name, for messages.
+
+    Raises:
+        UserError: something given cannot work.
+    """
+    from ppcls_lite import cli, verbs
+
+    if name not in verbs.COMMANDS:
+        if not argv or argv[0] in ("-h", "--help"):
+            print("\n".join(verbs.usage(name, prog)))
+            return 0
+        known = verbs.actions(name) if name else verbs.verbs()
+        raise UserError(
+            f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)}",
+            f"one of {', '.join(known)}",
+        )
+    command = verbs.COMMANDS[name]
+    more = "\n".join(["actions:", *verbs.also(name)]) if verbs.actions(name) else ""
+    settings = cli.parse(command.settings, argv, prog, lambda: verbs.others(name), more)
+    for setting, reason in verbs.UNREAD.get(name, {}).items():
+        if settings.given(setting):
+            flag = setting.replace("_", "-")
+            print(f"{prog}: --{flag} is accepted and has no effect: {reason}", file=sys.stderr)
+    if getattr(settings, "test_only", False):
+        name, command = "validate", verbs.COMMANDS["validate"]
+        settings = cli.narrowed(settings, command.settings, prog, "--test-only")
+    if command.needs_paddle:
+        load_paddle()
+    return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)
 
 
 def of_this_package(error: ModuleNotFoundError) -> bool:

@@ -1,15 +1,11 @@
-"""The table of commands, and how one of them is run."""
+"""The table of commands: their names, their settings, and what they are for."""
 
 import argparse
 import dataclasses
-import functools
 import importlib
-import sys
 
 from ppcls_lite import cli
 from ppcls_lite.config import Settings
-from ppcls_lite.environment import load_paddle
-from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.flags import flags
 from ppcls_lite.program import command_of
 
@@ -112,43 +108,6 @@ def _known(words: str) -> str | None:
 def actions(verb: str) -> list[str]:
     """Returns the actions of a verb, that is the second words of its commands."""
     return [name.split()[1] for name in COMMANDS if name.startswith(f"{verb} ")]
-
-
-def run(name: str, argv: list[str], prog: str) -> int:
-    """Runs a command and returns its exit status.
-
-    Args:
-        name: of the command, or of a verb, or empty: the first arguments say the rest.
-        argv: the arguments.
-        prog: the program's name, for messages.
-
-    Raises:
-        UserError: something given cannot work.
-    """
-    name, argv, prog = find(name, argv, prog)
-    if name not in COMMANDS:
-        if not argv or argv[0] in ("-h", "--help"):
-            print("\n".join(usage(name, prog)))
-            return 0
-        known = actions(name) if name else verbs()
-        raise UserError(
-            f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)}",
-            f"one of {', '.join(known)}",
-        )
-    command = COMMANDS[name]
-    more = "\n".join(["actions:", *also(name)]) if actions(name) else ""
-    others_of = functools.partial(others, name)
-    settings = cli.parse(command.settings, argv, prog, others_of, more)
-    for setting, reason in UNREAD.get(name, {}).items():
-        if settings.given(setting):
-            flag = setting.replace("_", "-")
-            print(f"{prog}: --{flag} is accepted and has no effect: {reason}", file=sys.stderr)
-    if getattr(settings, "test_only", False):
-        name, command = "validate", COMMANDS["validate"]
-        settings = cli.narrowed(settings, command.settings, prog, "--test-only")
-    if command.needs_paddle:
-        load_paddle()
-    return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)
 
 
 def verbs() -> list[str]:

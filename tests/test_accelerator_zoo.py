@@ -5,6 +5,7 @@ import pytest
 from small_checkpoint import network_by_formula
 
 from ppcls_lite import verbs
+from ppcls_lite.__main__ import dispatch
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.simulator import load_planar
 from ppcls_lite.data.preprocess import Preprocess, find_images
@@ -30,7 +31,7 @@ FAMILIES = [
 
 
 def run(verb, *flags):
-    assert verbs.run(verb, [str(flag) for flag in flags], verb) == 0
+    assert dispatch(*verbs.find(verb, [str(flag) for flag in flags], verb)) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from ppcls_lite import verbs
+from ppcls_lite.__main__ import dispatch
 from ppcls_lite.program import NAMES, command, command_of
 from ppcls_lite.verbs import COMMANDS, actions, find
 
@@ -85,7 +86,7 @@ def test_a_command_is_found_by_its_words(words, name):
 @pytest.mark.parametrize("old", OLD_VERBS)
 def test_an_old_verb_runs(old, capsys):
     with pytest.raises(SystemExit) as end:
-        verbs.run("", [old, "--help"], "ppcls-lite")
+        dispatch(*verbs.find("", [old, "--help"], "ppcls-lite"))
     said = capsys.readouterr().out
     assert end.value.code == 0 and f"usage: ppcls-lite {old}" in said
     assert summary_of(OLD_VERBS[old]) in said

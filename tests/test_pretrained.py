@@ -14,8 +14,9 @@ from golden import formula
 from safetensors.numpy import save_file
 
 from ppcls_lite import Predictor, create_model, load_weights
+from ppcls_lite.__main__ import dispatch
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.verbs import run
+from ppcls_lite.verbs import find
 from ppcls_lite.weights import tags
 from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.mapping import from_ours
@@ -68,7 +69,7 @@ def published(tmp_path, monkeypatch):
 
 def said(capsys, *argv):
     """Runs a command in this process, where the published weights are the test's."""
-    status = run(argv[0], list(argv[1:]), argv[0])
+    status = dispatch(*find(argv[0], list(argv[1:]), argv[0]))
     captured = capsys.readouterr()
     assert status == 0, captured.err
     return captured

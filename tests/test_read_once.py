@@ -79,6 +79,7 @@ new, hashlib.new = hashlib.new, counted_new
 hashlib.sha256 = lambda data=b"": counted_new("sha256", data)
 
 from ppcls_lite import verbs
+from ppcls_lite.__main__ import dispatch
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.weights import find, tags
 
@@ -90,7 +91,7 @@ found = {}
 for name, argv in asked["commands"].items():
     for counter in (opened, hashed, resolved):
         counter.clear()
-    status = verbs.run("", argv, "ppcls-lite")
+    status = dispatch(*verbs.find("", argv, "ppcls-lite"))
     found[name] = json.loads(json.dumps([status, opened, hashed, resolved]))
 print(json.dumps(found))
 """

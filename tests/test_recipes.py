@@ -3,7 +3,7 @@
 import pytest
 from conftest import ROOT
 
-from ppcls_lite.verbs import run
+from ppcls_lite.__main__ import dispatch
 
 # What makes a step quick or possible here; all else is the recipe's own.
 SMALL = (
@@ -19,7 +19,7 @@ def test_a_recipe_takes_a_step(path, pictures, tmp_path, monkeypatch, capsys):
     flags = [*SMALL, f"--data-path={pictures}", f"--output-dir={tmp_path / 'run'}"]
     if "\nteacher: " in path.read_text():  # whose weights a run before this one makes
         flags.append("--teacher-pretrained=default")
-    assert run("train", ["-c", str(path), *flags], "train") == 0
+    assert dispatch("train", ["-c", str(path), *flags], "train") == 0
     said = capsys.readouterr().out
     assert "dry run   loss" in said and "memory" in said
     assert not list(tmp_path.rglob("*.pd*"))  # a dry run leaves nothing behind

@@ -12,7 +12,7 @@ from ppcls_lite.engine.settings import RunSettings, TrainConfig, ValidateConfig
 from ppcls_lite.flags import flags
 from ppcls_lite.verbs import COMMANDS, UNREAD
 
-# Read by `verbs.run` itself: they choose another command.
+# Read by `__main__.dispatch` itself: they choose another command.
 CHOOSING = {"train": {"test_only"}}
 
 

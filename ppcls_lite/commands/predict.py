@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ppcls_lite.commands import predict_shards
 from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.deploy.classify import Result, classify, open_predictor
 from ppcls_lite.deploy.overlay import save_overlay
-from ppcls_lite.deploy.predictions import Result, as_json, open_predictor, results
 from ppcls_lite.deploy.settings import PredictConfig
 
 BAR_WIDTH = 24
@@ -29,12 +29,12 @@ def run(config: PredictConfig) -> int:
     if predictor.choice:
         print(f"predict: {predictor.choice}", file=sys.stderr)
     failed, saved = 0, set[Path]()
-    for result in results(predictor, files, config.topk):
+    for result in classify(predictor, files, config.topk):
         if result.image is None:
             failed += 1
             print(f"predict: {result.error}", file=sys.stderr)
         if config.json:
-            print(json.dumps(as_json(result, predictor.engine)), flush=True)
+            print(json.dumps(result.to_dict(predictor.engine)), flush=True)
         elif result.image is not None:
             print("\n".join(_as_text(result, predictor.engine)), flush=True)
         if config.save_vis is not None and result.image is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.deploy.choose import find_model
-from ppcls_lite.deploy.predictions import as_json, open_predictor, results
+from ppcls_lite.deploy.classify import classify, open_predictor
 from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
@@ -42,8 +42,8 @@ class ShardWriter:
         """Writes one shard; returns how many pictures it has and how many could not be read."""
         files = [Path(name) for name in shard["files"]]
         rows = [
-            as_json(result, self._predictor.engine)
-            for result in results(self._predictor, files, self._topk)
+            result.to_dict(self._predictor.engine)
+            for result in classify(self._predictor, files, self._topk)
         ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self._folder / shard["name"], text.encode())

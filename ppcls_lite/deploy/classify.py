@@ -1,4 +1,4 @@
-"""What becomes of many files: ranked classes or an error for each, as `predict` gives them."""
+"""Files of pictures through a network: what became of each."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,13 @@ class Result:
     milliseconds: float = 0.0
     error: str = ""
 
+    def to_dict(self, engine: str) -> dict[str, object]:
+        """Returns it as --json prints it."""
+        if self.error:
+            return {"file": str(self.file), "error": self.error}
+        topk = [asdict(prediction) for prediction in self.ranking]
+        return {"file": str(self.file), "engine": engine, "topk": topk}
+
 
 def open_predictor(config: PredictConfig) -> Predictor:
     """Opens the network of the command's settings."""
@@ -36,7 +43,7 @@ def open_predictor(config: PredictConfig) -> Predictor:
     )
 
 
-def results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
+def classify(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
     """Yields one result per file, in order."""
     size = predictor.info.preprocess.crop_size
     # The first run of an engine prepares its kernels; it would blur the times shown.
@@ -58,11 +65,3 @@ def results(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[
                 yield Result(file, [], error=errors[file])
             else:
                 yield Result(file, rankings[file], images[file], milliseconds)
-
-
-def as_json(result: Result, engine: str) -> dict[str, object]:
-    """Returns a result as --json prints it."""
-    if result.error:
-        return {"file": str(result.file), "error": result.error}
-    topk = [asdict(prediction) for prediction in result.ranking]
-    return {"file": str(result.file), "engine": engine, "topk": topk}
