@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from ppcls_lite import cli
-from ppcls_lite.config import Settings
+from ppcls_lite.config import PictureLimit, Settings
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.flags import flags
@@ -146,6 +146,10 @@ def run(name: str, argv: list[str], prog: str) -> int:
     if getattr(settings, "test_only", False):
         name, command = "validate", COMMANDS["validate"]
         settings = cli.narrowed(settings, command.settings, prog, "--test-only")
+    if isinstance(settings, PictureLimit) and settings.max_megapixels is not None:
+        from ppcls_lite.data.decode import allow_megapixels  # imports Pillow, too slow for --help
+
+        allow_megapixels(settings.max_megapixels)
     if command.needs_paddle:
         load_paddle()
     return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)

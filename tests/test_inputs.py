@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import paddle
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_tool
 from PIL import Image, ImageOps
 
 from ppcls_lite.data.decode import ImageError, load_image, open_image, upright_rgb
@@ -328,6 +328,17 @@ def test_pillows_limit_can_be_moved(tmp_path):
     )  # fmt: skip
     refused, size = done.stdout.splitlines()
     assert "too many pixels" in refused and "--max-megapixels" in refused and size == "(3000, 2000)"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(5.9, 1), (6, 0)])
+def test_the_flag_for_large_pictures_reaches_the_decoding_processes(tmp_path, limit, status):
+    for split, side in (("train", 3000), ("val", 30)):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        Image.new("1", (side, 2000)).save(tmp_path / split / "cat" / "a.png")
+    flags = ("--workers=1", f"--max-megapixels={limit}")
+    done = run_tool("tools/check_data.py", f"--data-path={tmp_path}", *flags)
+    assert done.returncode == status and ("too many pixels" in done.stdout) == bool(status)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

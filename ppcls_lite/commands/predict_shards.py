@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.commands import predict
+from ppcls_lite.data.decode import allow_megapixels
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
@@ -34,6 +35,8 @@ class ShardWriter:
 
     def __init__(self, config: PredictConfig, folder: Path) -> None:
         take_cores(1)
+        if config.max_megapixels is not None:  # a process of its own
+            allow_megapixels(config.max_megapixels)
         self._predictor = predict.open_predictor(config)
         self._topk = config.topk
         self._folder = folder
