@@ -92,6 +92,7 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
         UserError: something given cannot work.
     """
     from ppcls_lite import cli, verbs
+    from ppcls_lite.config import PictureLimit
 
     if name not in verbs.COMMANDS:
         if not argv or argv[0] in ("-h", "--help"):
@@ -112,6 +113,10 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
     if getattr(settings, "test_only", False):
         name, command = "validate", verbs.COMMANDS["validate"]
         settings = cli.narrowed(settings, command.settings, prog, "--test-only")
+    if isinstance(settings, PictureLimit) and settings.max_megapixels is not None:
+        from ppcls_lite.data.decode import allow_megapixels  # imports Pillow, too slow for --help
+
+        allow_megapixels(settings.max_megapixels)
     if command.needs_paddle:
         load_paddle()
     return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)

@@ -62,6 +62,14 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} is missing", "--help explains it")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureLimit(Settings):
+    """Pictures."""
+
+    max_megapixels: Annotated[float, Meta(gt=0)] | None = None
+    """Size of the largest picture that is decoded, million pixels; null is Pillow's limit, 179."""
+
+
 @dataclass(frozen=True)
 class BareWeights(Settings):
     """Weights that do not say of which network they are."""

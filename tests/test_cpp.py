@@ -75,6 +75,8 @@ def gallery(tmp_path_factory):
     noise(81, 95, 1).convert("1").save(folder / "bits.png")
     deep = random.randint(0, 65536, (95, 81)).astype(np.uint16)
     Image.fromarray(deep).save(folder / "deep.png")
+    Image.fromarray(deep >> 4).save(folder / "twelve.png")  # of a camera of 12 bits
+    Image.fromarray(deep >> 8).save(folder / "eight.png")
     exif = Image.Exif()
     exif[0x0112] = 6
     noise(81, 95).save(folder / "turned.png", exif=exif, pnginfo=PngImagePlugin.PngInfo())

@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 import paddle
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_tool
 from PIL import Image, ImageOps
 
 from ppcls_lite.data.decode import ImageError, load_image, open_image, upright_rgb
-from ppcls_lite.data.preprocess import Preprocess, find_images
+from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.data.workers import Sample, decode_into
 from ppcls_lite.deploy.inputs import pictures
 from ppcls_lite.deploy.predictor import Predictor
@@ -276,21 +276,22 @@ def test_colours_of_16_bits_are_read_and_refused_where_8_bits_would_be_black():
     )  # black is fine
 
 
-def test_every_reader_sees_the_same_pixels(tmp_path):
+def test_every_reader_sees_the_same_pixels(predictor, tmp_path):
     """The training reader, the Predictor and the server, in every format."""
     from ppcls_lite.serving.compute import decode
 
-    spec = Preprocess(40, 32)
+    spec = predictor.info.preprocess
+    side = spec.crop_size
     files = stored() | ({"a.heic": heic()} if find_spec("pillow_heif") else {})
     for name, data in files.items():
         path = tmp_path / name
         path.write_bytes(data)
         expected = spec.pixels(load_image(path))
-        trained = np.empty((1, 32, 32, 3), np.uint8)
+        trained = np.empty((1, side, side, 3), np.uint8)
         assert decode_into(trained, spec, "exact", 0, 0, [Sample(0, 0, str(path))]) == {}
         assert np.array_equal(trained[0], expected), name
         assert np.array_equal(spec.pixels(open_image(data)), expected), name
-        assert np.array_equal(decode(data, spec, 40), expected), name
+        assert np.array_equal(decode(data, predictor, 40), expected), name
     assert [path.name for path in find_images(str(tmp_path))] == sorted(files)
 
 
@@ -328,6 +329,17 @@ def test_pillows_limit_can_be_moved(tmp_path):
     )  # fmt: skip
     refused, size = done.stdout.splitlines()
     assert "too many pixels" in refused and "--max-megapixels" in refused and size == "(3000, 2000)"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(5.9, 1), (6, 0)])
+def test_the_flag_for_large_pictures_reaches_the_decoding_processes(tmp_path, limit, status):
+    for split, side in (("train", 3000), ("val", 30)):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        Image.new("1", (side, 2000)).save(tmp_path / split / "cat" / "a.png")
+    flags = ("--workers=1", f"--max-megapixels={limit}")
+    done = run_tool("tools/check_data.py", f"--data-path={tmp_path}", *flags)
+    assert done.returncode == status and ("too many pixels" in done.stdout) == bool(status)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

@@ -84,7 +84,9 @@ Options parse(int argc, char** argv) {
 }
 
 std::vector<fs::path> find_pictures(const std::string& path) {
-    static const std::vector<std::string> extensions{".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"};
+    static const std::vector<std::string> extensions{
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+        ".jp2", ".avif", ".heic", ".heif"};  // data/preprocess.py's
     if (fs::is_regular_file(path)) return {path};
     if (!fs::is_directory(path)) throw UserError(path + ": no such file or folder");
     std::vector<fs::path> found;

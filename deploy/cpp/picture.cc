@@ -1,5 +1,6 @@
 #include "picture.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csetjmp>
 #include <cstdio>
@@ -102,21 +103,42 @@ void png_leave(png_structp png, png_const_charp text) {
     png_longjmp(png, 1);
 }
 
-bool decode_png(png_structp png, png_infop info, Picture& picture, std::vector<png_bytep>& rows,
+// Grey of 16 bits, big-endian -> the upper 8 of the bits in use: `eight_bits` of data/decode.py.
+void keep_bits_in_use(const Bytes& deep, Picture& picture) {
+    const size_t pixels = static_cast<size_t>(picture.width) * picture.height;
+    const auto value = [&](size_t i) { return deep[2 * i] << 8 | deep[2 * i + 1]; };
+    int high = 0;
+    for (size_t i = 0; i < pixels; i++) high = std::max(high, value(i));
+    const int shift = high < 1 << 8 ? 0 : high < 1 << 12 ? 4 : 8;
+    for (size_t i = 0; i < pixels; i++) std::memset(&picture.rgbx[4 * i], value(i) >> shift, 3);
+}
+
+bool is_nearly_black(const Picture& picture) {
+    const size_t bytes = static_cast<size_t>(picture.width) * picture.height * 4;
+    return std::all_of(picture.rgbx.begin(), picture.rgbx.begin() + bytes, [](uint8_t value) { return value < 16; });
+}
+
+// `deep` gets the pixels of 16-bit grey, whose rows `picture` cannot hold; for others it stays empty.
+bool decode_png(png_structp png, png_infop info, Picture& picture, std::vector<png_bytep>& rows, Bytes& deep,
                 int& orientation) {
     if (setjmp(png_jmpbuf(png))) return false;
     png_read_info(png, info);
-    png_set_expand(png);  // palettes, 1, 2 and 4 bits
-    png_set_strip_16(png);
-    png_set_gray_to_rgb(png);
-    png_set_strip_alpha(png);
-    png_set_filler(png, 0, PNG_FILLER_AFTER);
+    const bool is_deep_grey = png_get_bit_depth(png, info) == 16 && png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY;
+    if (!is_deep_grey) {
+        png_set_expand(png);  // palettes, 1, 2 and 4 bits
+        png_set_strip_16(png);
+        png_set_gray_to_rgb(png);
+        png_set_strip_alpha(png);
+        png_set_filler(png, 0, PNG_FILLER_AFTER);
+    }
     png_set_interlace_handling(png);
-    png_read_update_info(png, info);
     picture.allocate(static_cast<int>(png_get_image_width(png, info)),
                      static_cast<int>(png_get_image_height(png, info)));
+    if (is_deep_grey) deep.resize(static_cast<size_t>(picture.width) * picture.height * 2);
     rows.resize(picture.height);
-    for (int y = 0; y < picture.height; y++) rows[y] = picture.row(y);
+    for (int y = 0; y < picture.height; y++)
+        rows[y] = is_deep_grey ? &deep[static_cast<size_t>(y) * picture.width * 2] : picture.row(y);
+    png_read_update_info(png, info);
     png_read_image(png, rows.data());
     png_read_end(png, info);
     png_uint_32 bytes = 0;
@@ -134,16 +156,21 @@ Picture read_png(const Bytes& data, int& orientation) {
     PngSource source{data, 0, "not enough memory"};
     Picture picture;
     std::vector<png_bytep> rows;
+    Bytes deep;
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, png_leave,
                                              [](png_structp, png_const_charp) {});
     png_infop info = png ? png_create_info_struct(png) : nullptr;
     bool done = false;
     if (info) {
         png_set_read_fn(png, &source, png_take);
-        done = decode_png(png, info, picture, rows, orientation);
+        done = decode_png(png, info, picture, rows, deep, orientation);
     }
+    const bool has_deep_colours = deep.empty() && data.size() > 24 && data[24] == 16;  // IHDR's bit depth
     png_destroy_read_struct(&png, &info, nullptr);
     if (!done) throw PictureError("cannot be decoded: " + source.error);
+    if (!deep.empty()) keep_bits_in_use(deep, picture);
+    if (has_deep_colours && is_nearly_black(picture))
+        throw PictureError("cannot be decoded: 16-bit colours that use the lower 12 bits only, of which 8-bit decoding leaves nothing; save it with 8 bits");
     return picture;
 }
 

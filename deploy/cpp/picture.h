@@ -21,6 +21,6 @@ struct PictureError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// Reads a file as upright 8-bit RGB, like `load_image` of data/preprocess.py: transparency is dropped,
-// 16 bits keep the upper byte. Throws PictureError.
+// Reads a file as upright 8-bit RGB, like `load_image` of data/decode.py: transparency is dropped,
+// of 16 bits the upper 8 in use are kept. Throws PictureError.
 Picture read_picture(const std::string& path);

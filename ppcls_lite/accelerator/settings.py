@@ -5,12 +5,20 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ppcls_lite.config import BareWeights, CalibrationMode, Count, CountOrZero, Pixels, Settings
+from ppcls_lite.config import (
+    BareWeights,
+    CalibrationMode,
+    Count,
+    CountOrZero,
+    PictureLimit,
+    Pixels,
+    Settings,
+)
 from ppcls_lite.errors import UserError
 
 
 @dataclass(frozen=True)
-class ExportAcceleratorConfig(BareWeights):
+class ExportAcceleratorConfig(PictureLimit, BareWeights):
     """Write everything VastModelZOO's accelerator tools read, into one folder.
 
     python tools/export_accelerator.py --pretrained output/best.pdparams --data-path my_pictures \\
@@ -82,7 +90,7 @@ class AcceleratorBuildConfig(Settings):
 
 
 @dataclass(frozen=True)
-class SampleClsConfig(Settings):
+class SampleClsConfig(PictureLimit):
     """Stand-in of sample_cls.py: classify pictures with what the stand-in has built.
 
     python tools/accelerator/sample_cls.py --file_path val --save_dir output/result.txt
@@ -145,7 +153,7 @@ class AcceleratorProfileConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Image2NpzConfig(Settings):
+class Image2NpzConfig(PictureLimit):
     """Write pictures as the npz files that vamp reads, and their list.
 
     python tools/accelerator/image2npz.py --dataset_path val --target_path input_npz \\

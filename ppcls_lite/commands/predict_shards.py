@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.data.decode import allow_megapixels
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.classify import classify, open_predictor
 from ppcls_lite.deploy.settings import PredictConfig
@@ -34,6 +35,8 @@ class ShardWriter:
 
     def __init__(self, config: PredictConfig, folder: Path) -> None:
         take_cores(1)
+        if config.max_megapixels is not None:  # a process of its own
+            allow_megapixels(config.max_megapixels)
         self._predictor = open_predictor(config)
         self._topk = config.topk
         self._folder = folder

@@ -15,6 +15,7 @@ from ppcls_lite.config import (
     HalfTurn,
     Interpolation,
     NotNegative,
+    PictureLimit,
     Pixels,
     Positive,
     Settings,
@@ -23,7 +24,7 @@ from ppcls_lite.errors import UserError
 
 
 @dataclass(frozen=True)
-class DataRoot(Settings):
+class DataRoot(PictureLimit):
     """Data."""
 
     data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"

@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, open_image
 from ppcls_lite.data.packed import Source, read_source
@@ -75,7 +77,7 @@ def worker_pool(workers: int, slots: SharedArray | None = None) -> ProcessPoolEx
         slots: where a worker of a `Loader` puts the pixels.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start_worker, (slots,))
+    return ProcessPoolExecutor(workers, context, _start_worker, (slots, Image.MAX_IMAGE_PIXELS))
 
 
 def dead_worker() -> UserError:
@@ -86,7 +88,10 @@ def dead_worker() -> UserError:
     )
 
 
-def _start_worker(slots: SharedArray | None) -> None:
+def _start_worker(slots: SharedArray | None, max_pixels: int | None) -> None:
+    Image.MAX_IMAGE_PIXELS = max_pixels  # what the main process allows
+    # Half of the limit is nothing to be warned of; above the limit is an error with a name.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     if slots is not None:
         _slots.append(slots)
     # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.errors import UserError
@@ -61,12 +63,18 @@ class Predictor:
         batch_size: pictures per run of the network.
         model: network of weights that do not say it (Step6's files have no JSON).
         num_classes: K to assume for such a checkpoint; None takes it from the weights.
+        preprocess: your own function in the place of resizing and cropping: an upright RGB PIL
+            image and `info` -> uint8 [H, W, 3], which is then normalised, or float32 [3, H, W],
+            which the network reads as it is. See docs/serving.md.
+        postprocess: your own function in the place of ranking: probabilities float32 [K] and `info`
+            -> whatever the call is to return for that picture.
 
     Attributes:
         engine: the engine in use.
         info: the network, its class names and preprocessing.
         has_softmax: `raw` gives probabilities, not logits.
         note: what had to be assumed, in one sentence; empty when everything was on file.
+        preprocess, postprocess: as given.
         choice: why auto took this engine; empty when there was nothing to choose.
 
     Raises:
@@ -81,12 +89,15 @@ class Predictor:
         batch_size: int = 32,
         model: str | None = None,
         num_classes: int | None = None,
+        preprocess: Preprocessor | None = None,
+        postprocess: Postprocessor | None = None,
     ) -> None:
         weights = find_weights(path, model, num_classes)
         found = find_model(weights.path, engine, device)
         self.engine, file, self.choice = found.engine, found.file, found.why
         self.batch_size = batch_size
         self.note = ""
+        self.preprocess, self.postprocess = preprocess, postprocess
         self._run: Runtime
         if self.engine == "dygraph":
             self._open_weights(weights, device)
@@ -150,7 +161,7 @@ class Predictor:
 
     def __call__(
         self, images: Any, topk: int = 5, channel_order: ChannelOrder = "RGB"
-    ) -> list[list[Prediction]]:
+    ) -> list[Any]:
         """Classifies one or several pictures.
 
         A picture is the same, and so is the answer, whichever way it is handed over: the EXIF
@@ -163,11 +174,13 @@ class Predictor:
                 image; or a uint8 or uint16 array or tensor (numpy, Paddle, torch, whatever has
                 `__array__`): [H, W, 3], [3, H, W], with 1 or 4 channels (alpha is dropped)
                 likewise, or [H, W]. An array [N, ...] is N pictures.
-            topk: classes per picture, the most probable first; at most K.
+            topk: classes per picture, the most probable first; at most K. Without effect on your
+                own postprocess.
             channel_order: of arrays and tensors: RGB, or BGR as OpenCV reads pictures.
 
         Returns:
-            One list per picture, in the order given, also for a single one.
+            One list of `Prediction` per picture, or what your own postprocess returned for it, in
+            the order given, also for a single one.
 
         Raises:
             ImageError: a picture cannot be decoded.
@@ -176,12 +189,24 @@ class Predictor:
         if topk < 1:
             raise UserError(f"topk is {topk}; allowed: 1 or more")
         results = []
-        spec = self.info.preprocess
-        crops = (spec.pixels(image) for image in pictures(images, channel_order))
-        while pixels := list(itertools.islice(crops, self.batch_size)):
-            probs = self.probabilities(spec.normalize(np.stack(pixels)))  # [N, K]
-            results += self.rank(probs, topk)
+        crops = (self.see(image) for image in pictures(images, channel_order))
+        while made := list(itertools.islice(crops, self.batch_size)):
+            probs = self.probabilities(network_input(made, self.info))  # [N, K]
+            results += self.answers(probs, topk)
         return results
+
+    def see(self, image: Picture) -> np.ndarray:
+        """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""
+        if self.preprocess is None:
+            return self.info.preprocess.pixels(image)
+        whole = image.whole() if isinstance(image, PlainJpeg) else image
+        return self.preprocess(whole, self.info)
+
+    def answers(self, probs: np.ndarray, topk: int) -> list[Any]:
+        """Probabilities [N, K] -> an answer each: `rank`, or the user's own postprocess."""
+        if self.postprocess is None:
+            return self.rank(probs, topk)
+        return [self.postprocess(row, self.info) for row in probs]
 
     def rank(self, probs: np.ndarray, topk: int) -> list[list[Prediction]]:
         """Probabilities [N, K] -> the topk classes of each row, the most probable first."""

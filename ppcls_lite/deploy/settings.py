@@ -5,14 +5,23 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ppcls_lite.config import BARE, BareWeights, Count, Device, Engine, Pixels, Settings
+from ppcls_lite.config import (
+    BARE,
+    BareWeights,
+    Count,
+    Device,
+    Engine,
+    PictureLimit,
+    Pixels,
+    Settings,
+)
 from ppcls_lite.errors import UserError
 
 OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked upgrades excluded
 
 
 @dataclass(frozen=True)
-class PredictConfig(BareWeights):
+class PredictConfig(PictureLimit, BareWeights):
     """Name what is on a picture, or on all pictures of a folder.
 
     python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
@@ -105,7 +114,7 @@ class PaddleServingConvertConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ExportMobileConfig(Settings):
+class ExportMobileConfig(PictureLimit):
     """Convert an export for a phone's runtime and hold its answers against ONNX Runtime's.
 
     python tools/export_mobile.py --exported inference --format mnn --out mobile
@@ -122,7 +131,7 @@ class ExportMobileConfig(Settings):
 
 
 @dataclass(frozen=True)
-class CompareConfig(BareWeights):
+class CompareConfig(PictureLimit, BareWeights):
     """Compare a checkpoint with every file exported from it: answers, largest difference, sizes.
 
     python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\

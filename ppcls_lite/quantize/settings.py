@@ -5,12 +5,20 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ppcls_lite.config import BareWeights, CalibrationMode, Count, CountOrZero, Fraction, Pixels
+from ppcls_lite.config import (
+    BareWeights,
+    CalibrationMode,
+    Count,
+    CountOrZero,
+    Fraction,
+    PictureLimit,
+    Pixels,
+)
 from ppcls_lite.errors import UserError
 
 
 @dataclass(frozen=True)
-class Int8Settings(BareWeights):
+class Int8Settings(PictureLimit, BareWeights):
     """What int8 is made from and measured with."""
 
     pretrained: str = ""

@@ -1,5 +1,7 @@
 """The application object: FastAPI behind the gate, with gRPC beside it."""
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from ppcls_lite.serving.middleware import Middleware, Part
@@ -9,10 +11,16 @@ from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.version import __version__
 
 
-def create_app(config: ServeConfig) -> Middleware:
-    """Returns the ASGI application of one process; it loads its networks when it is started."""
+def create_app(config: ServeConfig, hooks: Any = None) -> Middleware:
+    """Returns the ASGI application of one process; it loads its networks when it is started.
+
+    Args:
+        config: of the server.
+        hooks: an object with `preprocess`, `postprocess` or both (docs/serving.md), in the place of
+            those that the config names.
+    """
     app = FastAPI(title="ppcls_lite", version=__version__, redoc_url=None)
-    service = Service(config)
+    service = Service(config, hooks)
     add_routes(app, service)
     parts: list[Part] = [service]
     if config.grpc_port is not None:

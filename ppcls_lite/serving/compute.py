@@ -11,17 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, open_image, read_heic
-from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.errors import UserError
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.problems import RequestError
 
 Answer = asyncio.Future[np.ndarray]  # probabilities [N, K]
+Result = TypeVar("Result")
 
 # Formats of photographs. Pillow knows more, and starts Ghostscript for one of them (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
@@ -36,6 +38,10 @@ class ComputeThread:
     def submit(self, job: Callable[[], None]) -> None:
         """Puts a job, which may not raise anything, at the end of the queue."""
         self._pool.submit(job)
+
+    async def run(self, job: Callable[[], Result]) -> Result:
+        """Runs a job in its turn and returns what it returns, or raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, job)
 
     def close(self) -> None:
         """Ends the thread after the job under way."""
@@ -162,11 +168,11 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarray:
-    """The bytes of a picture -> uint8 [H, W, 3], what the network is to see.
+def decode(picture: bytes, predictor: Predictor, max_megapixels: float) -> np.ndarray:
+    """The bytes of a picture -> uint8 [H, W, 3], or what the user's own preprocess makes of it.
 
     Raises:
-        RequestError: it is no picture, damaged, or has too many pixels.
+        RequestError: it is no picture, damaged, has too many pixels, or preprocess refuses it.
     """
     # The size stands in the head: a bomb is refused before anything is unpacked.
     try:
@@ -185,10 +191,12 @@ def decode(picture: bytes, spec: Preprocess, max_megapixels: float) -> np.ndarra
             f"a picture of {width} x {height} pixels; allowed: {max_megapixels:g} million pixels",
         )
     # A line of pixels becomes as long as the other side is wide: 1 x 60000 would take gigabytes.
-    longest = max(width, height) / min(width, height) * spec.resize_size**2
+    longest = max(width, height) / min(width, height) * predictor.info.preprocess.resize_size**2
     if longest > max_megapixels * 1e6:
         raise RequestError("too_large", f"a picture of {width} x {height} pixels is too narrow")
     try:
-        return spec.pixels(open_image(picture))
+        return predictor.see(open_image(picture))
     except ImageError as error:
         raise RequestError("bad_picture", f"a picture {error.cause}") from error
+    except UserError as error:
+        raise RequestError("bad_picture", error.message) from error

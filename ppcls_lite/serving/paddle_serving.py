@@ -56,8 +56,11 @@ def pictures(request: PipelineRequest, max_images: int) -> list[bytes]:
     return found
 
 
-def reply(rankings: list[list[Prediction]], topk: int) -> dict[str, Any]:
-    """Writes ranked classes of every picture as Paddle Serving's reply."""
+def reply(answers: list[Any], topk: int, is_ranked: bool) -> dict[str, Any]:
+    """Writes ranked classes of every picture, or the user's own answers, as Paddle Serving does."""
+    if not is_ranked:
+        return _reply(["result"], [str(answers)])
+    rankings: list[list[Prediction]] = answers
     # Step6 takes the commas out of the names.
     names = [[p.name.strip().replace(",", "") for p in ranking] for ranking in rankings]
     probs = [[p.prob for p in ranking] for ranking in rankings]

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from ppcls_lite.deploy.hooks import visible
 from ppcls_lite.serving import kserve, metrics, paddle_serving
 from ppcls_lite.serving.middleware import error_response, kind_of_status
 from ppcls_lite.serving.problems import RequestError
@@ -51,7 +52,8 @@ class Result(BaseModel):
     """What is on one picture."""
 
     file: str
-    topk: list[Class]
+    topk: list[Class] | None = None
+    result: Any = None
     seen: str | None = None
 
 
@@ -177,8 +179,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         known = {key[0] for key, _ in service.store}
         served = service.store.find(None if name == PICTURES and name not in known else name, None)
         pictures = paddle_serving.pictures(body, service.config.max_images)
-        rankings, _ = await service.classify(served, pictures, body.topk)
-        return JSONResponse(paddle_serving.reply(rankings, body.topk))
+        answers, _ = await service.classify(served, pictures, body.topk)
+        return JSONResponse(paddle_serving.reply(answers, body.topk, served.is_ranked))
 
     @app.post(
         "/predict",
@@ -199,11 +201,12 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
         files = await _uploads(request, service.config.max_images)
-        rankings, crops = await service.classify(served, [data for _, data in files], topk)
+        answers, crops = await service.classify(served, [data for _, data in files], topk)
         results = [
-            {"file": name, "topk": [vars(p) for p in ranking]}
-            | ({"seen": _data_url(crop)} if seen else {})
-            for (name, _), ranking, crop in zip(files, rankings, crops, strict=True)
+            {"file": name}
+            | ({"topk": [vars(p) for p in answer]} if served.is_ranked else {"result": answer})
+            | ({"seen": _data_url(served, crop)} if seen else {})
+            for (name, _), answer, crop in zip(files, answers, crops, strict=True)
         ]
         milliseconds = round(1000 * (time.perf_counter() - begin), 2)
         return JSONResponse(
@@ -226,9 +229,9 @@ async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]
     return [(part.filename or "", await part.read()) for part in files]
 
 
-def _data_url(pixels: Any) -> str:
+def _data_url(served: Served, made: Any) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(visible(made, served.predictor.info)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

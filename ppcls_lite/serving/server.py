@@ -17,6 +17,7 @@ from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from ppcls_lite.deploy.hooks import load_hooks
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving.settings import ServeConfig
@@ -52,6 +53,8 @@ def serve(config: ServeConfig) -> int:
             "pip install -r requirements-serving.txt",
         ) from error
     service.read_key(config.api_key_file)
+    if config.hooks is not None:
+        load_hooks(config.hooks)  # the workers load their own; a mistake shows here
     store.find_folders(Path(config.exported))
     if config.grpc_port is not None:
         listen(config.host, config.grpc_port, "grpc-port").close()  # is it free?

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ppcls_lite.deploy.predictor import Prediction
+from ppcls_lite.deploy.hooks import load_hooks, network_input
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
@@ -26,15 +27,18 @@ class Service:
 
     Args:
         config: of the server.
+        hooks: pre- and postprocessing, as `load_hooks` returns them; None loads the config's.
 
     Raises:
-        UserError: the key's file cannot be used.
+        UserError: the key's file or the hooks cannot be used.
     """
 
-    def __init__(self, config: ServeConfig) -> None:
+    def __init__(self, config: ServeConfig, hooks: Any = None) -> None:
         self.config = config
         self.thread = ComputeThread()
-        self.store = Store(config, self.thread)
+        if hooks is None and config.hooks is not None:
+            hooks = load_hooks(config.hooks)
+        self.store = Store(config, self.thread, hooks)
         self.ready = False
         self._key = read_key(config.api_key_file)
         self._held = 0
@@ -112,26 +116,32 @@ class Service:
 
     async def classify(
         self, served: Served, pictures: list[bytes], topk: int
-    ) -> tuple[list[list[Prediction]], np.ndarray]:
-        """Pictures -> the best classes of each, and what the network saw, uint8 [N, H, W, 3].
+    ) -> tuple[list[Any], list[np.ndarray]]:
+        """Pictures -> the answer to each, and what `Predictor.see` made of each.
+
+        Pre- and postprocessing run on the compute thread: never two at a time.
 
         Raises:
             RequestError: one of them is no picture; it names which.
         """
-        spec = served.predictor.info.preprocess
+        predictor = served.predictor
         seen: list[np.ndarray] = []
 
         def make() -> np.ndarray:
             for number, picture in enumerate(pictures, start=1):
                 try:
-                    seen.append(decode(picture, spec, self.config.max_megapixels))
+                    seen.append(decode(picture, predictor, self.config.max_megapixels))
                 except RequestError as error:
                     which = f"picture {number} of {len(pictures)}: " if len(pictures) > 1 else ""
                     raise RequestError(error.kind, which + error.message) from error
-            return spec.normalize(np.stack(seen))
+            return network_input(seen, predictor.info)
 
         probs = await self.infer(served, make)
-        return served.predictor.rank(probs, topk), np.stack(seen)
+        if served.is_ranked:
+            answers = predictor.rank(probs, topk)
+        else:
+            answers = await self.thread.run(lambda: predictor.answers(probs, topk))
+        return answers, seen
 
 
 def read_key(file: str | None) -> bytes | None:

@@ -57,5 +57,7 @@ class ServeConfig(ServeLimits):
     """What runs the networks; all loads every one that can, and requests may choose."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    hooks: str | None = None
+    """MODULE:OBJECT or FILE.py:OBJECT with your own preprocess and postprocess; docs/serving.md."""
     reload_seconds: NotNegative = 2.0
     """Seconds between two looks for replaced export folders; 0 never looks."""

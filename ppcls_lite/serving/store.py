@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class Served:
     version: str
     predictor: Predictor
     infer: Batcher
+
+    @property
+    def is_ranked(self) -> bool:
+        """Its answers are ranked classes, not what a postprocess of the user's own returns."""
+        return self.predictor.postprocess is None
 
     @property
     def input_shape(self) -> list[int]:
@@ -63,9 +69,11 @@ class Store:
     Args:
         config: names the folder and the engines.
         thread: where the networks run.
+        hooks: of the user: may have `preprocess` and `postprocess`.
     """
 
-    def __init__(self, config: ServeConfig, thread: ComputeThread) -> None:
+    def __init__(self, config: ServeConfig, thread: ComputeThread, hooks: Any = None) -> None:
+        self._hooks = {name: getattr(hooks, name, None) for name in ("preprocess", "postprocess")}
         self._config = config
         self._thread = thread
         self._entries: dict[Key, Entry] = {}
@@ -136,7 +144,9 @@ class Store:
         engines = engines_of(folder) if config.engine == "all" else [config.engine]
         served: dict[str, Served] = {}
         for engine in engines:
-            predictor = Predictor(folder, engine, config.device, batch_size=config.max_batch)
+            predictor = Predictor(
+                folder, engine, config.device, batch_size=config.max_batch, **self._hooks
+            )
             if predictor.note:
                 LOG.warning("%s", predictor.note)
             batcher = Batcher(
