@@ -1,6 +1,7 @@
 // Calls every function of the kernels with odd sizes, each array as large as it has to be and no
 // larger, and prints what comes out. Under sanitizers nothing may be reported; another compiler,
 // CPU or vector width has to print the same numbers within rounding (test_kernels_native.py).
+// With an argument it prints instead how far each array of the blocks is off plain.h's.
 #include <signal.h>
 
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include <string>
 
 #include "kernels.cc"
+#include "plain.h"
 
 using namespace mobile;
 
@@ -83,6 +85,20 @@ class Arrays {
     return bn;
   }
 
+  // Each array's largest error, as a share of the largest of its values.
+  void print_errors(const Arrays& right) const {
+    for (size_t i = 0; i < arrays_.size(); ++i) {
+      if (names_[i].empty()) continue;
+      double error = 0, size = 0;
+      for (size_t j = 0; j < arrays_[i].size(); ++j) {
+        const double distance = std::fabs(double(arrays_[i][j]) - right.arrays_[i][j]);
+        error = distance <= error ? error : distance;  // NaN stays
+        size = std::max(size, std::fabs(double(right.arrays_[i][j])));
+      }
+      std::printf("%s %s %.9g %.9g\n", name_.c_str(), names_[i].c_str(), error, size);
+    }
+  }
+
   void print() const {
     check_thread(false);
     for (size_t i = 0; i < arrays_.size(); ++i) {
@@ -149,9 +165,11 @@ Index padding(Index size, const Case& t) {
   return std::max<Index>(((size + t.stride - 1) / t.stride - 1) * t.stride + t.kernel - size, 0) / 2;
 }
 
-void block(const char* name, const Case& t) {
-  Arrays arrays(name);
+bool compare = false;  // with plain.h, instead of printing results
+
+void block(Arrays& arrays, const Case& t, bool plain) {
   Block b{};
+  PlainBlock p(b);
   b.threads = t.threads, b.images = t.images, b.height = t.height, b.width = t.width;
   b.in_channels = t.in, b.expanded = t.expanded, b.out_channels = t.out;
   b.kernel = t.kernel, b.stride = t.stride;
@@ -177,7 +195,7 @@ void block(const char* name, const Case& t) {
   b.depthwise_z = arrays.stored(out * t.expanded);
   b.project_z = arrays.stored(out * t.out);
   b.y = arrays.output("y", out * t.out);
-  mobile_block_forward(&b);
+  plain ? p.forward() : mobile_block_forward(&b);
   b.dy = arrays.input(out * t.out);
   b.dx = arrays.output("dx", in * t.in);
   b.d_depthwise_y = arrays.stored(out * t.expanded);
@@ -185,8 +203,15 @@ void block(const char* name, const Case& t) {
     b.d_depthwise_weight = arrays.output("d_depthwise", t.expanded * taps);
     b.d_project_weight = arrays.output("d_project", t.out * t.expanded);
   }
-  mobile_block_backward(&b);
-  arrays.print();
+  plain ? p.backward() : mobile_block_backward(&b);
+}
+
+void block(const char* name, const Case& t) {
+  Arrays arrays(name), right(name);
+  block(arrays, t, false);
+  if (!compare) return arrays.print();
+  block(right, t, true);
+  arrays.print_errors(right);
 }
 
 void stem(const char* name, const Case& t) {
@@ -252,7 +277,8 @@ void dense(const char* name, Index rows, Index in, Index out, Index threads, boo
 
 }  // namespace
 
-int main() {
+int main(int arguments, char**) {
+  compare = arguments > 1;
   mobile_set_gemm(plain_gemm, [] { return gemm_threads; }, [](int n) { gemm_threads = n; });
   //               N  H   W  in  exp out k  s  activation  threads se  exp shortcut frozen SAME
   block("plain",  {3, 9, 14, 5,  45, 7,  3, 2, kRelu,      2, 'n', true, false, false, false});
@@ -267,6 +293,7 @@ int main() {
   block("single", {1, 17, 16, 4, 16, 4,  5, 1, kRelu,      3, 's', true, true,  false, false});
   block("frozen", {2, 7,  7, 5,  21, 5,  3, 1, kHardSwish, 2, 'h', true, true,  true,  false});
   block("long",   {1, 40, 30, 2, 9,  3,  3, 1, kRelu,      2, 'n', true, false, false, false});
+  if (compare) return 0;
   stem("stem",    {3, 15, 22, 3, 0,  21, 3, 2, kHardSwish, 2, 'n', false, false, false, false});
   stem("stem1",   {2, 9,  7, 3,  0,  16, 3, 1, kRelu,      3, 'n', false, false, false, false});
   stem("stem-s",  {2, 16, 9, 3,  0,  13, 3, 2, kRelu6,     2, 'n', false, false, false, true});
