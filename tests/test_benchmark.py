@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ppcls_lite.benchmark.peers import Measured, Peer, measure, percentile
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.evaluate import AGREEMENT
-from ppcls_lite.environment import SPINS
+from ppcls_lite.environment import SPINS, kernel_threads, load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.description import save_weights
@@ -91,6 +92,17 @@ def test_a_peer_that_fails_is_a_row_with_its_reason_and_the_others_go_on(competi
     assert rows[3]["steps"] == 6
 
 
+def test_an_interpreter_may_be_given_relative_to_where_the_user_is(competitor, monkeypatch):
+    """As --versus-python ENV/bin/python is; a link stays one, or an environment would be lost."""
+    environment, name = Path(sys.executable).parents[1].resolve(), Path(sys.executable).name
+    monkeypatch.chdir(environment)
+    near = competitor("near")
+    object.__setattr__(near, "python", f"bin/{name}")
+    (result,) = measure([near], 1, 1, lambda text: None)
+    assert result.row()["steps"] == 1
+    assert near.command({})[0] == str(environment / "bin" / name)
+
+
 def test_percentiles_are_numpys():
     draws = np.random.default_rng(0).random(57).tolist()
     for percent in (50, 90, 99):
@@ -141,6 +153,15 @@ def test_only_the_users_own_spinning_reaches_the_peers(monkeypatch, here, there)
     if here:
         monkeypatch.setenv("GOMP_SPINCOUNT", here)
     assert Peer("torch", "torch_peer.py", {}).environment().get("GOMP_SPINCOUNT") == there
+
+
+def test_a_peers_threads_are_its_own(monkeypatch):
+    """Not those this process was started with, which load_paddle keeps for our kernels."""
+    monkeypatch.setenv("PPCLS_LITE_KERNEL_THREADS", "7")
+    variables = Peer("ours", "our_peer.py", {}, threads=3).environment()
+    monkeypatch.setattr("os.environ", variables)
+    load_paddle()
+    assert kernel_threads() == 3
 
 
 def benchmark(*argv):

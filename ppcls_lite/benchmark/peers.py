@@ -49,7 +49,10 @@ class Peer:
     def command(self, request: dict[str, Any]) -> list[str]:
         """Returns the command line of its process, or of their launcher."""
         launcher = self.launcher if self.processes > 1 else ()
-        return [self.python, *launcher, str(HERE / self.script), json.dumps(request)]
+        # Its processes are started in another folder, where a relative path would lead astray.
+        has_path = os.path.dirname(self.python)
+        python = os.path.abspath(self.python) if has_path else self.python
+        return [python, *launcher, str(HERE / self.script), json.dumps(request)]
 
     def environment(self) -> dict[str, str]:
         """Returns the variables of its processes; threads have to be known before any import."""
@@ -63,6 +66,8 @@ class Peer:
         # chosen is for all.
         if variables.get("GOMP_SPINCOUNT") == SPINS:
             del variables["GOMP_SPINCOUNT"]
+        # It keeps the threads this process was started with, which are not the peer's.
+        variables.pop("PPCLS_LITE_KERNEL_THREADS", None)
         return variables
 
 
