@@ -39,11 +39,11 @@ def peers(config: BenchmarkConfig, about: dict[str, Any]) -> list[Peer]:
         return Peer(name, "our_peer.py", request | {"cpu_kernels": kernels}, threads=cpu_cores())
 
     chosen = [ours("ours", "auto")]
-    if "bf16" in config.versus:
+    if "bf16" in config.competitors():
         chosen.append(ours("ours, bf16", "bf16"))
-    if "paddle" in config.versus:
+    if "paddle" in config.competitors():
         chosen.append(ours("paddle", "off"))
-    if "torch" in config.versus:
+    if "torch" in config.competitors():
         python = config.versus_python or sys.executable
         chosen.append(Peer("torch", "torch_peer.py", request, python=python, threads=cpu_cores()))
     return chosen

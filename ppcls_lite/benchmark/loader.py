@@ -48,7 +48,7 @@ def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Pe
         Peer(f"ours, {decode}", "our_peer.py", request | {"decode": decode})
         for decode in config.decode
     ]
-    if "torch" in config.versus:
+    if "torch" in config.competitors():
         python = config.versus_python or sys.executable
         chosen.append(Peer("torchvision", "torch_peer.py", request, python=python))
     return chosen

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.benchmark.peers import Peer
+from ppcls_lite.benchmark.peers import HERE, Peer
 from ppcls_lite.environment import cpu_cores, cpu_flags
 
 ISAS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
@@ -87,7 +87,14 @@ def measure_limits(threads: int) -> Limits:
     """Measures in a process of its own, because threads have to be known before numpy loads."""
     command = [sys.executable, "-m", "ppcls_lite.benchmark.machine"]
     environment = Peer("", "", {}, threads=threads).environment()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command,
+        cwd=HERE.parents[1],  # -m would prefer a package of the folder the user is in
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return Limits(**json.loads(done.stdout))
 
 

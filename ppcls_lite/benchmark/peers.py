@@ -30,12 +30,13 @@ class Peer:
 
     Attributes:
         name: what the row of the table is called.
-        script: the file beside this one that does the work.
+        script: what does the work: a file beside this one, or an absolute path.
         request: what it is told, as JSON; `kind` names the work.
         python: the interpreter.
         threads: per process.
         processes: how many, started by `launcher`.
         launcher: module that starts several processes.
+        root: the folder it takes `ppcls_lite` from.
     """
 
     name: str
@@ -45,20 +46,18 @@ class Peer:
     threads: int = 1
     processes: int = 1
     launcher: Sequence[str] = ()
+    root: Path = HERE.parents[1]
 
     def command(self, request: dict[str, Any]) -> list[str]:
         """Returns the command line of its process, or of their launcher."""
         launcher = self.launcher if self.processes > 1 else ()
-        # Its processes are started in another folder, where a relative path would lead astray.
-        has_path = os.path.dirname(self.python)
-        python = os.path.abspath(self.python) if has_path else self.python
-        return [python, *launcher, str(HERE / self.script), json.dumps(request)]
+        script = str(HERE / self.script)
+        return [interpreter(self.python), *launcher, script, json.dumps(request)]
 
     def environment(self) -> dict[str, str]:
         """Returns the variables of its processes; threads have to be known before any import."""
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        root = str(HERE.parents[1])
-        search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        search_path = os.pathsep.join(filter(None, [str(self.root), os.environ.get("PYTHONPATH")]))
         threads = dict.fromkeys(names, str(self.threads))
         # Above 0 MKL's idle threads would spin while other peers are measured.
         variables = os.environ | {"KMP_BLOCKTIME": "0", "PYTHONPATH": search_path} | threads
@@ -71,6 +70,15 @@ class Peer:
         return variables
 
 
+def interpreter(path: str) -> str:
+    """Returns what starts the interpreter from any folder: a name alone is searched for.
+
+    A link stays one, because an environment is known by it.
+    """
+    path = os.path.expanduser(path)
+    return os.path.abspath(path) if os.path.dirname(path) else path
+
+
 class PeerFailed(Exception):
     """A peer cannot take part; the text says why."""
 
@@ -81,6 +89,7 @@ class Measured:
 
     Attributes:
         seconds: of every timed step.
+        rounds: seconds of the median step of each turn.
         value: what the last step returned, such as the loss.
         peak_mib: the highest memory of one process, MiB.
         error: why there is nothing, or no more; empty if all went well.
@@ -89,6 +98,7 @@ class Measured:
     peer: Peer
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
     value: float = 0.0
     peak_mib: float = 0.0
     error: str = ""
@@ -119,6 +129,26 @@ class Measured:
 def percentile(values: list[float], percent: int) -> float:
     """Returns the smallest value that `percent` of all do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]
+
+
+def ours_over(ours: Measured, other: Measured) -> dict[str, Any]:
+    """Returns how much faster ours is at the same work; nothing when either failed.
+
+    `ours_over` is the median over the rounds, each with what both did in it; `ours_over_range` are
+    the smallest and the largest: when 1 lies between them, the difference is noise.
+    """
+    if ours.error or other.error:
+        return {}
+    ratios = [its / mine for mine, its in zip(ours.rounds, other.rounds, strict=True)]
+    return in_all_rounds(ratios)
+
+
+def in_all_rounds(ratios: Sequence[float]) -> dict[str, Any]:
+    """Returns the median and the range of one ratio a round."""
+    return {
+        "ours_over": round(statistics.median(ratios), 3),
+        "ours_over_range": {"lowest": round(min(ratios), 3), "highest": round(max(ratios), 3)},
+    }
 
 
 class Process:
@@ -264,5 +294,6 @@ def take(result: Measured, process: Process, steps: int) -> None:
         result.error = str(reason)
         return
     result.seconds += report["seconds"]
+    result.rounds.append(statistics.median(report["seconds"]))
     result.value = report["value"]
     result.peak_mib = report["peak_mib"]

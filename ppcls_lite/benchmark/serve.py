@@ -14,25 +14,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.load import drive, request_bytes
-from ppcls_lite.benchmark.peers import HERE, percentile
+from ppcls_lite.benchmark.peers import HERE, in_all_rounds, percentile
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
 from ppcls_lite.data.dataset import open_split
-from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
 
 PATH = "/imagenet/prediction"
+PORT = "{port}"
 MOST_PICTURES = 32
 LONGEST_START = 600  # seconds; a busy machine is slow
-COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "memory_mb", "ours_over")
+COLUMNS = ("peer", "clients", "images_per_second", "latency_ms", "failed", "memory_mb", "ours_over",
+           "ours_over_range")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,33 +61,37 @@ class Turn:
         return f"{self.rate:.1f} a second, {self.failed} failed, {self.memory:.0f} MB"
 
 
+@dataclass(frozen=True)
+class Server:
+    """How a server is started.
+
+    Attributes:
+        command: its words; PORT stands for the port.
+        root: the folder it takes `ppcls_lite` from.
+        folder: where it is started; None is where the user is.
+    """
+
+    command: Sequence[str]
+    root: Path = OURS.root
+    folder: Path | None = None
+
+
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
     """Measures all servers with every number of clients, each with one picture a request.
 
     The clients are threads of this process and share the cores with the servers. `ours_over` is
-    the median over the rounds of our requests a second over the row's in the same round;
-    `memory_mb` is each server's after the first and after the last of them.
+    the median over the rounds of our requests a second over the row's in the same round,
+    `ours_over_range` the smallest and the largest; `memory_mb` is each server's after the first and
+    after the last of them.
     """
     found: list[dict[str, Any]] = []
-    workers = str(config.workers[0] or cpu_cores())
+    others, facts = other_builds(config)
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
-        weights = weights_of(config, Path(folder))
-        say("exporting")
-        export = Path(folder) / "export"
-        export_model(weights, export, formats=["onnx"])
         requests = [request_bytes("localhost", PATH, body) for body in bodies(config)]
-        python = shlex.quote(sys.executable)
-        ours = f"{python} -m ppcls_lite serve {{folder}} --port {{port}} --workers {workers}"
-        commands = {"ours": ours}
-        if config.versus_command != "":
-            peer = HERE / "fastapi_peer.py"
-            commands["minimal FastAPI"] = f"{python} {peer} {{folder}} {{port}} {workers}"
-        if config.versus_command:
-            commands["other"] = config.versus_command
         with contextlib.ExitStack() as stack:
             servers = {
-                name: stack.enter_context(running(command, export, requests[0]))
-                for name, command in commands.items()
+                name: stack.enter_context(running(server, requests[0]))
+                for name, server in commands(config, others, Path(folder), say).items()
             }
             for clients in config.clients:
                 results: dict[str, list[Turn]] = {name: [] for name in servers}
@@ -102,8 +108,31 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
                     if name != "ours":
                         pairs = zip(results["ours"], turns, strict=True)
                         ratios = [mine.rate / max(its.rate, 1e-9) for mine, its in pairs]
-                        found[-1]["ours_over"] = round(statistics.median(ratios), 3)
-    return found, {"request": PATH, "seconds": config.seconds, "rounds": config.rounds}
+                        found[-1] |= in_all_rounds(ratios)
+    return found, facts | {"request": PATH, "seconds": config.seconds, "rounds": config.rounds}
+
+
+def commands(
+    config: BenchmarkConfig, others: Sequence[Build], folder: Path, say: Callable[[str], None]
+) -> dict[str, Server]:
+    """Has every build export the network; servers that are no build serve our export."""
+    weights = weights_of(config, folder)
+    workers = str(config.workers[0] or cpu_cores())
+    found = {}
+    for number, build in enumerate((OURS, *others)):
+        say(f"exporting, {build.name}")
+        export = folder / f"export-{number}"
+        build.export(weights, export, "--format=onnx")
+        words = build.command("serve", str(export), "--port", PORT, "--workers", workers)
+        found[build.name] = Server(words, build.root, folder)
+    ours = str(folder / "export-0")
+    if config.versus_command != "":
+        peer = str(HERE / "fastapi_peer.py")
+        found["minimal FastAPI"] = Server([sys.executable, peer, ours, PORT, workers])
+    if config.versus_command:
+        command = config.versus_command.format(folder=shlex.quote(ours), port=PORT)
+        found["other"] = Server(shlex.split(command))
+    return found
 
 
 def bodies(config: BenchmarkConfig) -> list[bytes]:
@@ -123,7 +152,7 @@ def bodies(config: BenchmarkConfig) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, int]]:
+def running(server: Server, request: bytes) -> Iterator[tuple[int, int]]:
     """Starts a server on a free port, waits until it answers, and ends it.
 
     Yields:
@@ -134,14 +163,14 @@ def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, i
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = shlex.split(command.format(folder=shlex.quote(str(export)), port=port))
-    root = str(HERE.parents[1])
-    search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    words = [word.replace(PORT, str(port)) for word in server.command]
+    search_path = os.pathsep.join(filter(None, [str(server.root), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             words,
             stdout=log,
             stderr=log,
+            cwd=server.folder,
             env=os.environ | {"PYTHONPATH": search_path},
             start_new_session=True,
         )
@@ -150,8 +179,10 @@ def running(command: str, export: Path, request: bytes) -> Iterator[tuple[int, i
             while drive(port, [request], 1, 0.05)[0] == []:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    said = log.read().decode(errors="replace").strip().splitlines()[-1:]
-                    raise UserError(f"{command} does not answer {PATH}: {''.join(said)}")
+                    said = log.read().decode(errors="replace").strip().splitlines()[-2:]
+                    raise UserError(
+                        f"{shlex.join(words)} does not answer {PATH}:\n" + "\n".join(said)
+                    )
                 time.sleep(0.2)
             time.sleep(3)  # the other workers
             yield port, process.pid

@@ -6,17 +6,24 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ppcls_lite.config import DEFAULT_MODEL, Count, CountOrZero, Pixels, Settings
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, nearest
 
 BENCHMARK_FLAGS = {
     "train": "model batch_size size threads processes versus versus_python",
     "epoch": "model data_path batch_size size workers versus versus_python",
     "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
-    "infer": "model pretrained data_path batch_size size threads plot",
-    "serve": "model pretrained data_path workers clients seconds versus_command",
+    "infer": "model pretrained data_path batch_size size threads versus plot",
+    "serve": "model pretrained data_path workers clients seconds versus versus_command",
 }
-COMPARED = {"epoch": ("bf16", "paddle", "torch"), "loader": ("torch",)}  # train: with all
+BUILD = "build:PATH[,PYTHON]"
+COMPARED = {
+    "train": ("bf16", "paddle", "torch", "torch.compile", BUILD),
+    "epoch": ("bf16", "paddle", "torch"),
+    "loader": ("torch",),
+    "infer": (BUILD,),
+    "serve": (BUILD,),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class BenchmarkConfig(Settings):
     python tools/benchmark.py loader --data-path my_pictures --versus torch
     python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
     python tools/benchmark.py serve --data-path my_pictures --clients 1,8,32
+    python tools/benchmark.py train --versus build:../other,../other/.venv/bin/python
 
     What is compared is measured in turns, each in a process of its own; medians are reported. A
     list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
@@ -58,9 +66,10 @@ class BenchmarkConfig(Settings):
     """Processes that decode pictures, one row for each; serve: of the servers, 0 is all cores."""
     processes: Count = 1
     """train: processes that train together, started by each framework's launcher."""
-    versus: tuple[Literal["bf16", "paddle", "torch", "torch.compile"], ...] = ()
-    """Whom to compare train and epoch with; paddle: Paddle's own layers, bf16: --cpu-kernels bf16,
-    torch.compile: train only. loader: torch."""
+    versus: tuple[str, ...] = ()
+    """Whom to compare with; train: bf16 (--cpu-kernels bf16), paddle (Paddle's own layers), torch,
+    torch.compile; epoch: the first three; loader: torch. train, infer, serve: build:PATH[,PYTHON],
+    another checkout of this project, run by this interpreter or by its own."""
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
     imagenet_sized: bool = False
@@ -87,14 +96,26 @@ class BenchmarkConfig(Settings):
         common = {"what", "rounds", "steps", "json"}
         used = common | set(BENCHMARK_FLAGS.get(self.what or "", "").split())
         idle = [name for name in self.sources if name not in used and self.changed(name)]
-        strangers = set(self.versus) - set(COMPARED.get(self.what or "", self.versus))
-        if strangers:
-            raise UserError(
-                f"{self.what} cannot be compared with {sorted(strangers)[0]}",
-                f"{self.what} --versus takes {', '.join(COMPARED[self.what or ''])}",
-            )
+        allowed = COMPARED.get(self.what or "", ())
+        for name in self.competitors():
+            if allowed and (BUILD if name.startswith("build:") else name) not in allowed:
+                raise UserError(
+                    f"{self.what} cannot be compared with {name!r}{nearest(name, allowed)}",
+                    f"{self.what} --versus takes {', '.join(allowed)}",
+                )
         if self.what and idle:
             raise UserError(
                 f"--{idle[0].replace('_', '-')} has no effect on {self.what}",
                 f"{self.what} takes {', '.join(sorted(used - {'what'}))}".replace("_", "-"),
             )
+
+    def competitors(self) -> tuple[str, ...]:
+        """Returns whom `versus` names, each once: build:PATH,PYTHON has the list's own comma."""
+        found: list[str] = []
+        for word in ",".join(self.versus).split(",") if self.versus else ():
+            ends_a_build = found and found[-1].startswith("build:") and "," not in found[-1]
+            if ends_a_build and word not in COMPARED["train"] and not word.startswith("build:"):
+                found[-1] += f",{word}"
+            else:
+                found.append(word)
+        return tuple(dict.fromkeys(found))

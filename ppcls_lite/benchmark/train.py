@@ -1,13 +1,14 @@
 """`benchmark train`: this library's training step against Paddle's own layers and torch."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppcls_lite.arch.count import count_operations
 from ppcls_lite.arch.zoo import build_model
+from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.machine import Limits, measure_limits
-from ppcls_lite.benchmark.peers import Peer, measure
+from ppcls_lite.benchmark.peers import Peer, measure, ours_over
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.environment import cpu_cores
 
@@ -16,7 +17,7 @@ PADDLE_LAUNCHER = ("-m", "paddle.distributed.launch")
 TORCH_LAUNCHER = ("-m", "torch.distributed.run")
 COLUMNS = (
     "peer", "size", "batch_size", "processes", "threads", "images_per_second", "ms_per_step",
-    "ours_over", "share_of_limit", "peak_mib", "loss",
+    "ours_over", "ours_over_range", "share_of_limit", "peak_mib", "loss",
 )  # fmt: skip
 
 
@@ -24,9 +25,11 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     """Measures every size, batch size and number of threads.
 
     Returns:
-        The rows: `ours_over` is our images/s over the row's, `share_of_limit` the row's over what
-        the machine allows without overlap of arithmetic and memory. And the limits themselves.
+        The rows: `ours_over` is our images/s over the row's (`peers.ours_over`), `share_of_limit`
+        the row's over what the machine allows without overlap of arithmetic and memory. And the
+        limits themselves, and the builds.
     """
+    others, facts = other_builds(config)
     say("measuring the machine's limits")
     all_threads = [threads or cpu_cores() for threads in config.threads]
     limits = {n: measure_limits(n) for n in sorted({1, *all_threads})}
@@ -34,54 +37,51 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     for size in config.size:
         for batch_size in config.batch_size:
             for threads in all_threads:
-                group = peers(config, size, batch_size, threads)
-                results = [r.row() for r in measure(group, config.rounds, config.steps or 3, say)]
+                group = peers(config, others, size, batch_size, threads)
+                results = measure(group, config.rounds, config.steps or 3, say)
                 bound = bounds(config.model, size, limits[threads])
-                for row in results:
-                    row.update(size=size, batch_size=batch_size)
+                for result in results:
+                    row = result.row() | {"size": size, "batch_size": batch_size}
+                    row |= ours_over(results[0], result)
                     if "error" not in row:
                         row["loss"] = row.pop("value")
                         row["share_of_limit"] = round(row["images_per_second"] / bound[0], 3)
-                        if "error" not in results[0]:
-                            ours = results[0]["images_per_second"]
-                            row["ours_over"] = round(ours / row["images_per_second"], 2)
                     row["limit"] = [round(rate, 1) for rate in bound]
-                found += results
-    return found, {"limits": [vars(limit) for limit in limits.values()]}
+                    found.append(row)
+    return found, facts | {"limits": [vars(limit) for limit in limits.values()]}
 
 
-def peers(config: BenchmarkConfig, size: int, batch_size: int, threads: int) -> list[Peer]:
+def peers(
+    config: BenchmarkConfig, others: Sequence[Build], size: int, batch_size: int, threads: int
+) -> list[Peer]:
     """Returns the competitors of one table, ours first."""
     request = {
         "kind": "train", "model": config.model, "size": size, "batch_size": batch_size, "lr": LR,
     }  # fmt: skip
     each = max(1, threads // config.processes)
 
-    def peer(name: str, **more: Any) -> Peer:
-        torch = name.startswith("torch")
-        return Peer(
-            name,
-            "torch_peer.py" if torch else "our_peer.py",
-            request | more,
-            python=config.versus_python or sys.executable if torch else sys.executable,
-            threads=each,
-            processes=config.processes,
-            launcher=(
-                (*TORCH_LAUNCHER, f"--nproc-per-node={config.processes}")
-                if torch
-                else (*PADDLE_LAUNCHER, f"--nproc_per_node={config.processes}")
-            ),
+    def ours(name: str, build: Build = OURS, **more: Any) -> Peer:
+        launcher = (*PADDLE_LAUNCHER, f"--nproc_per_node={config.processes}")
+        processes = config.processes
+        return build.peer(
+            name, request | more, threads=each, processes=processes, launcher=launcher
         )
 
-    chosen = [peer("ours")]
-    if "bf16" in config.versus:
-        chosen.append(peer("ours, bf16", cpu_kernels="bf16"))
-    if "paddle" in config.versus:
-        chosen.append(peer("paddle", cpu_kernels="off"))
-    if "torch" in config.versus:
-        chosen.append(peer("torch", compile=False))
-    if "torch.compile" in config.versus:  # it compiles for minutes
-        chosen.append(peer("torch.compile", compile=True))
+    def torch(name: str, compiled: bool) -> Peer:
+        launcher = (*TORCH_LAUNCHER, f"--nproc-per-node={config.processes}")
+        python = config.versus_python or sys.executable
+        told = request | {"compile": compiled}
+        return Peer(name, "torch_peer.py", told, python, each, config.processes, launcher)
+
+    chosen = [ours("ours"), *(ours(build.name, build) for build in others)]
+    if "bf16" in config.competitors():
+        chosen.append(ours("ours, bf16", cpu_kernels="bf16"))
+    if "paddle" in config.competitors():
+        chosen.append(ours("paddle", cpu_kernels="off"))
+    if "torch" in config.competitors():
+        chosen.append(torch("torch", compiled=False))
+    if "torch.compile" in config.competitors():  # it compiles for minutes
+        chosen.append(torch("torch.compile", compiled=True))
     return chosen
 
 

@@ -13,7 +13,9 @@ def weights_of(config: BenchmarkConfig, folder: Path) -> Weights:
     """Returns the weights to measure; fresh ones are written to `folder`."""
     if config.pretrained:
         return find_weights(config.pretrained, config.model)
-    info = ModelInfo(config.model)
     path = folder / "fresh.pdparams"
-    save_weights(path, build_model(info.name, info.num_classes).state_dict(), info)
-    return find_weights(path.resolve())
+    weights = {k: v.numpy() for k, v in build_model(config.model).state_dict().items()}
+    save_weights(path, weights, ModelInfo(config.model))
+    # Older builds read it as well: theirs would not know what ours writes there one day.
+    path.with_suffix(".json").unlink()
+    return find_weights(path, config.model)
