@@ -91,7 +91,7 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
     Raises:
         UserError: something given cannot work.
     """
-    from ppcls_lite import cli, verbs
+    from ppcls_lite import verbs
     from ppcls_lite.config import PictureLimit
 
     if name not in verbs.COMMANDS:
@@ -103,21 +103,12 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
             f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)}",
             f"one of {', '.join(known)}",
         )
-    command = verbs.COMMANDS[name]
-    more = "\n".join(["actions:", *verbs.also(name)]) if verbs.actions(name) else ""
-    settings = cli.parse(command.settings, argv, prog, lambda: verbs.others(name), more)
-    for setting, reason in verbs.UNREAD.get(name, {}).items():
-        if settings.given(setting):
-            flag = setting.replace("_", "-")
-            print(f"{prog}: --{flag} is accepted and has no effect: {reason}", file=sys.stderr)
-    if getattr(settings, "test_only", False):
-        name, command = "validate", verbs.COMMANDS["validate"]
-        settings = cli.narrowed(settings, command.settings, prog, "--test-only")
+    name, settings = verbs.settle(name, argv, prog)
     if isinstance(settings, PictureLimit) and settings.max_megapixels is not None:
         from ppcls_lite.data.decode import allow_megapixels  # imports Pillow, too slow for --help
 
         allow_megapixels(settings.max_megapixels)
-    if command.needs_paddle:
+    if verbs.COMMANDS[name].needs_paddle:
         load_paddle()
     return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)
 

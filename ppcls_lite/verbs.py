@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib
+import sys
 
 from ppcls_lite import cli
 from ppcls_lite.config import Settings
@@ -108,6 +109,22 @@ def _known(words: str) -> str | None:
 def actions(verb: str) -> list[str]:
     """Returns the actions of a verb, that is the second words of its commands."""
     return [name.split()[1] for name in COMMANDS if name.startswith(f"{verb} ")]
+
+
+def settle(name: str, argv: list[str], prog: str) -> tuple[str, Settings]:
+    """Returns the settings that arguments give a command, and the command, which --test-only makes
+    another one."""
+    more = "\n".join(["actions:", *also(name)]) if actions(name) else ""
+    settings = cli.parse(COMMANDS[name].settings, argv, prog, lambda: others(name), more)
+    for setting, reason in UNREAD.get(name, {}).items():
+        if settings.given(setting):
+            flag = setting.replace("_", "-")
+            print(f"{prog}: --{flag} is accepted and has no effect: {reason}", file=sys.stderr)
+    if getattr(settings, "test_only", False):
+        return "validate", cli.narrowed(
+            settings, COMMANDS["validate"].settings, prog, "--test-only"
+        )
+    return name, settings
 
 
 def verbs() -> list[str]:

@@ -2,8 +2,8 @@
 
 A read is an attribute of something that annotations say is of a settings class: a parameter, an
 attribute of an annotated object, or what was assigned from one. A command reads a field when a
-module that its own module imports, at whatever distance, reads the field from one of the classes
-its settings are made of.
+function, or a class, that its `run` names, at whatever distance, reads the field from one of the
+classes that its settings are made of.
 """
 
 import ast
@@ -16,6 +16,7 @@ from conftest import ROOT
 from ppcls_lite.config import Settings
 
 PACKAGE = ROOT / "ppcls_lite"
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
@@ -27,17 +28,15 @@ def trees():
     }
 
 
+def nodes(tree, kind):
+    return [node for node in ast.walk(tree) if isinstance(node, kind)]
+
+
 def names(annotation):
     """The class names in an annotation."""
-    if annotation is None:
-        return set()
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval")
-    return {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
-
-
-def functions(tree):
-    return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {node.id for node in nodes(annotation, ast.Name)} if annotation else set()
 
 
 def parameters(function):
@@ -49,23 +48,21 @@ def parameters(function):
 def attributes():
     """What annotations say of objects: {class: {attribute: class names}}."""
     found = defaultdict(dict)
-    for tree in trees().values():
-        for owner in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
-            for node in owner.body:
-                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                    found[owner.name][node.target.id] = names(node.annotation)
-            for method in functions(owner):
-                known = parameters(method)
-                for node in ast.walk(method):
-                    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
-                        for target in node.targets:
-                            if isinstance(target, ast.Attribute) and node.value.id in known:
-                                found[owner.name][target.attr] = known[node.value.id]
+    for owner in [each for tree in trees().values() for each in nodes(tree, ast.ClassDef)]:
+        for node in owner.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[owner.name][node.target.id] = names(node.annotation)
+        for method in nodes(owner, FUNCTION):
+            known = parameters(method)
+            for node in nodes(method, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Attribute) and isinstance(node.value, ast.Name):
+                        found[owner.name][target.attr] = known.get(node.value.id, set())
     return found
 
 
 class Reads(ast.NodeVisitor):
-    """Collects (class name, attribute) of a module."""
+    """Collects (class name, attribute) of a piece of a module."""
 
     def __init__(self):
         self.found = set()
@@ -117,35 +114,70 @@ class Reads(ast.NodeVisitor):
 
 
 @cache
-def reads(module):
-    """(class name, attribute) that a module reads; the settings' own checks are no reads."""
-    if module.endswith((".settings", ".config")):
-        return set()
-    visitor = Reads()
-    visitor.visit(trees()[module])
-    return visitor.found
-
-
-@cache
-def imports(module):
-    found = set()
-    for node in ast.walk(trees()[module]):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ppcls_lite"):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found & set(trees())
-
-
-def reachable(module):
-    """The module and all it imports, at whatever distance."""
-    found, new = set(), {module}
-    while new:
-        found |= new
-        new = set().union(*(imports(each) for each in new)) - found
+def pieces(module):
+    """The functions, classes and assigned names of a module."""
+    found = {}
+    for node in trees()[module].body:
+        if isinstance(node, FUNCTION | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {t.id: node for target in targets for t in nodes(target, ast.Name)}
     return found
 
 
+@cache
+def imported(module):
+    """What names of a module stand for: (module, name), or (module, None) for one as a whole."""
+    found = {}
+    for node in nodes(trees()[module], ast.ImportFrom):
+        for alias in node.names:
+            whole = f"{node.module}.{alias.name}"
+            target = (whole, None) if whole in trees() else (node.module, alias.name)
+            if target[0] in trees():
+                found[alias.asname or alias.name] = target
+    return found
+
+
+@cache
+def mentions(module, name):
+    """(module, name) of every piece of the package that a piece mentions."""
+    piece, known = pieces(module)[name], imported(module)
+    found, heads = set(), set()
+    for node in nodes(piece, ast.Attribute):
+        if isinstance(node.value, ast.Name) and known.get(node.value.id, ("", ""))[1] is None:
+            found.add((known[node.value.id][0], node.attr))
+            heads.add(node.value)
+    for node in set(nodes(piece, ast.Name)) - heads:
+        origin, of = known.get(node.id, (module, node.id))
+        # A module that is handed on, as in a table of modules, may be used for anything in it.
+        found |= {(origin, each) for each in ([of] if of else pieces(origin))}
+    return {(origin, each) for origin, each in found if each in pieces(origin)}
+
+
+def reachable(module):
+    """Every piece that the `run` of a command's module mentions, at whatever distance."""
+    found, new = set(), {(module, "run")}
+    while new:
+        found |= new
+        new = set().union(*(mentions(*piece) for piece in new)) - found
+    return found
+
+
+@cache
+def reads(module, name):
+    """(class name, attribute) that a piece reads; the settings' own checks are no reads."""
+    if module.endswith((".settings", ".config")):
+        return set()
+    visitor = Reads()
+    visitor.visit(pieces(module)[name])
+    return visitor.found
+
+
 def unread(settings: type[Settings], module: str) -> set[str]:
-    """Fields of a command's settings that neither its module nor what it imports reads."""
+    """Fields of a command's settings that nothing its module's `run` leads to reads."""
     classes = {each.__name__ for each in settings.__mro__}
-    read = {field for each in reachable(module) for kind, field in reads(each) if kind in classes}
+    read = {
+        field for piece in reachable(module) for kind, field in reads(*piece) if kind in classes
+    }
     return {field.name for field in fields(settings)} - {"sources"} - read

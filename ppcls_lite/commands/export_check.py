@@ -1,24 +1,24 @@
-"""`export check`: one set of pictures through a checkpoint and every file made from it."""
+"""`export check`: the check that an export makes, on pictures of yours, and who answers what.
 
-import statistics
-import time
+One set of pictures goes through a checkpoint and every file made from it, as `deploy.verify` says.
+"""
+
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.preprocess import find_images
-from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import CompareConfig
+from ppcls_lite.deploy.verify import TURNS, agreement, engines_of, latencies, limit_of
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
-from ppcls_lite.runtimes import is_installed
 from ppcls_lite.weights.find import Weights, find_weights
 
 MODEL_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
-REPEATS = 20
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Row:
     class_id: int
     name: str
     prob: float
-    difference: float
-    top1_agreement: float
-    milliseconds: float
+    max_abs_diff: float
+    same_top1: int
     size: int
 
 
@@ -52,34 +51,33 @@ def run(config: CompareConfig) -> int:
             command("export", "--pretrained", weights.path, "--save-inference-dir", folder),
         )
     pictures = find_images(config.img_path)
-    reference: np.ndarray | None = None
-    rows = []
-    of_files = [(file, engine) for file in files for engine in engines(file.path)]
-    for found, engine in [(weights, "dygraph"), *of_files]:
-        file, predictor = found.path, Predictor(found, engine, device="cpu")
-        probs = np.concatenate([answer(predictor, picture) for picture in pictures])  # [N, K]
-        reference = probs if reference is None else reference
+    runs = [(weights, "dygraph"), *((f, engine) for f in files for engine in engines_of(f.path))]
+    predictors = [Predictor(found, engine, device="cpu") for found, engine in runs]
+    rows, expected = [], answers(predictors[0], pictures)
+    for (found, _), predictor in zip(runs, predictors, strict=True):
+        probs = expected if predictor is predictors[0] else answers(predictor, pictures)
+        compared = agreement(probs, expected, limit_of(weights.info))
         best = int(probs[0].argmax())
         rows.append(
             Row(
-                file=file,
+                file=found.path,
                 engine=predictor.engine,
                 class_id=best,
                 name=predictor.info.class_name(best),
                 prob=float(probs[0, best]),
-                difference=float(np.abs(probs - reference).max()),
-                top1_agreement=float(np.mean(probs.argmax(1) == reference.argmax(1))),
-                milliseconds=latency(predictor),
-                size=file.stat().st_size + params_size(file),
+                max_abs_diff=compared["max_abs_diff"],
+                same_top1=compared["same_top1"],
+                size=found.path.stat().st_size + params_size(found.path),
             )
         )
-    print("\n".join(table(rows, len(pictures), weights)))
-    return 0 if all(row.top1_agreement == 1 for row in rows) else 1
+    times = latencies({i: partial(p.raw, blank(p)) for i, p in enumerate(predictors)})
+    print("\n".join(table(rows, times, len(pictures), weights)))
+    return 0 if all(row.same_top1 == len(pictures) for row in rows) else 1
 
 
-def engines(file: Path) -> list[str]:
-    """Returns the installed engines that can run an exported file."""
-    return [engine for engine in ENGINES_OF_SUFFIX[file.suffix] if is_installed(engine)]
+def answers(predictor: Predictor, pictures: list[Path]) -> np.ndarray:
+    """Returns the probabilities of pictures, which are read one by one, float32 [N, K]."""
+    return np.concatenate([answer(predictor, picture) for picture in pictures])
 
 
 def answer(predictor: Predictor, picture: Path) -> np.ndarray:
@@ -87,16 +85,10 @@ def answer(predictor: Predictor, picture: Path) -> np.ndarray:
     return predictor.probabilities(predictor.info.preprocess([load_image(picture)]))
 
 
-def latency(predictor: Predictor) -> float:
-    """Returns the median time of the network alone on one picture, in ms, after a warm-up."""
+def blank(predictor: Predictor) -> np.ndarray:
+    """Returns a black picture as the network takes it, float32 [1, 3, H, W]."""
     size = predictor.info.preprocess.crop_size
-    blank = np.zeros((1, 3, size, size), np.float32)
-    times = []
-    for _ in range(REPEATS + 3):
-        begin = time.perf_counter()
-        predictor.raw(blank)
-        times.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(times[3:])
+    return np.zeros((1, 3, size, size), np.float32)
 
 
 def params_size(file: Path) -> int:
@@ -105,7 +97,9 @@ def params_size(file: Path) -> int:
     return params.stat().st_size if file.suffix in (".pdmodel", ".json") else 0
 
 
-def table(rows: list[Row], count: int, weights: Weights) -> list[str]:
+def table(
+    rows: list[Row], milliseconds: dict[int, float], count: int, weights: Weights
+) -> list[str]:
     """Returns the lines of the report."""
     lines = []
     metrics = (weights.description or {}).get("metrics")
@@ -116,15 +110,16 @@ def table(rows: list[Row], count: int, weights: Weights) -> list[str]:
         f"{'file':<20}{'engine':<18}{'first picture':<22}{'probability':>12}"
         f"{'largest diff.':>15}{'same class':>12}{'ms':>7}{'MB':>7}"
     )
-    for row in rows:
+    for index, row in enumerate(rows):
         answer = f"{row.class_id} {row.name}"[:21]
         lines.append(
             f"{row.file.name[:19]:<20}{row.engine:<18}{answer:<22}{row.prob:>12.8f}"
-            f"{row.difference:>15.1e}{row.top1_agreement:>12.0%}{row.milliseconds:>7.2f}"
+            f"{row.max_abs_diff:>15.1e}{row.same_top1 / count:>12.0%}{milliseconds[index]:>7.2f}"
             f"{row.size / 1e6:>7.2f}"
         )
     lines.append(
-        f"{count} picture(s); ms: median of {REPEATS} runs of the network alone, one picture, CPU"
+        f"{count} picture(s); ms: median of {TURNS} runs of the network alone, one picture, CPU,"
+        " in turns"
     )
     folder = rows[-1].file.parent
     again = ("--data-path", "YOUR_PICTURES", "--epochs", 20, "-b", 32, "--lr", 0.0125)

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import softmax
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, is_installed
+from ppcls_lite.runtimes import FILE_RUNTIMES, DygraphRuntime, is_installed
 
 if TYPE_CHECKING:
     import paddle
@@ -23,7 +24,7 @@ LIMIT = 1e-5
 # A value that rounding moves across the middle between two 8-bit steps moves by a whole step, and
 # others after it: two correct engines differ by as much as the 8 bits themselves are wrong.
 LIMIT_INT8 = 0.05
-TURNS = 15  # timed runs of each engine
+TURNS = 20  # timed runs of each engine
 
 
 def check_images() -> list[Image.Image]:
@@ -50,33 +51,42 @@ def verify(
     images = info.preprocess(check_images())  # [N, 3, H, W]
     expected = DygraphRuntime(network)(images)  # [N, K]
     # Rounding errors grow with the logits; probabilities are at most 1.
-    limit = LIMIT if info.quant_skip is None else LIMIT_INT8
-    limit = limit if softmax_inside else limit * float(np.abs(expected).max())
+    limit = limit_of(info) * (1.0 if softmax_inside else float(np.abs(expected).max()))
     if softmax_inside:
         expected = softmax(expected)
     outputs: dict[str, dict[str, Any]] = {}
     files: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    runtimes: dict[int, Runtime] = {}  # by index of the row
+    runs: dict[int, Callable[[], Any]] = {}  # by index of the row
     for path in model_files:
-        usual, *others = ENGINES_OF_SUFFIX[path.suffix]
+        usual = ENGINES_OF_SUFFIX[path.suffix][0]
         runtime = FILE_RUNTIMES[usual](path)
         outputs[path.name] = {"name": runtime.output_name, "softmax": softmax_inside}
         files[path.name] = {"engine": usual} | agreement(runtime(images), expected, limit)
-        runtimes[len(rows)] = runtime
+        runs[len(rows)] = partial(runtime, images[:1])
         rows.append({"file": path.name} | files[path.name])
-        for engine in filter(is_installed, others):
+        for engine in [other for other in engines_of(path) if other != usual]:
             row: dict[str, Any] = {"file": path.name, "engine": engine}
             try:
                 runtime = FILE_RUNTIMES[engine](path)
                 row |= agreement(runtime(images), expected, limit)
-                runtimes[len(rows)] = runtime
+                runs[len(rows)] = partial(runtime, images[:1])
             except UserError as error:
                 row |= {"passed": False, "error": error.message}
             rows.append(row)
-    for index, milliseconds in latencies(runtimes, images[:1]).items():
+    for index, milliseconds in latencies(runs).items():
         rows[index]["ms"] = milliseconds
     return outputs, {"images": len(images), "limit": limit, "files": files, "engines": rows}
+
+
+def engines_of(file: Path) -> list[str]:
+    """Returns the installed engines that read an exported file, its usual one first."""
+    return [engine for engine in ENGINES_OF_SUFFIX[file.suffix] if is_installed(engine)]
+
+
+def limit_of(info: ModelInfo) -> float:
+    """Returns by how much a probability may differ from the trained network's."""
+    return LIMIT if info.quant_skip is None else LIMIT_INT8
 
 
 def agreement(answer: np.ndarray, expected: np.ndarray, limit: float) -> dict[str, Any]:
@@ -94,13 +104,13 @@ def agreement(answer: np.ndarray, expected: np.ndarray, limit: float) -> dict[st
     return {"max_abs_diff": difference, "same_top1": same, "passed": passed}
 
 
-def latencies(runtimes: dict[int, Runtime], image: np.ndarray) -> dict[int, float]:
-    """Returns the median time of each runtime on float32 [1, 3, H, W], in ms; they take turns."""
-    times: dict[int, list[float]] = {key: [] for key in runtimes}
+def latencies(runs: Mapping[int, Callable[[], Any]]) -> dict[int, float]:
+    """Returns the median time of each call, in ms; they take turns."""
+    times: dict[int, list[float]] = {key: [] for key in runs}
     for turn in range(TURNS + 2):
-        for key, runtime in runtimes.items():
+        for key, run in runs.items():
             begin = time.perf_counter()
-            runtime(image)
+            run()
             if turn >= 2:  # the first ones prepare kernels
                 times[key].append(1000 * (time.perf_counter() - begin))
     return {key: round(statistics.median(values), 3) for key, values in times.items()}
