@@ -88,7 +88,9 @@ ZOO = (
     # timm's results-imagenet.csv.
     Spec("mnasnet_small",                    mnasnet.SMALL,  1.0,  TIMM_MNASNET, 66.196, 86.504),
     Spec("semnasnet_100",                    mnasnet.A1,     1.0,  TIMM_MNASNET, 75.450, 92.594),
+    Spec("tf_mobilenetv3_small_075",         SMALL,          0.75, TIMM_TF_V3,   65.728, 86.126),
     Spec("tf_mobilenetv3_small_100",         SMALL,          1.0,  TIMM_TF_V3,   67.918, 87.674),
+    Spec("tf_mobilenetv3_large_075",         LARGE,          0.75, TIMM_TF_V3,   73.432, 91.352),
     Spec("tf_mobilenetv3_large_100",         LARGE,          1.0,  TIMM_TF_V3,   75.516, 92.594),
     Spec("tf_mobilenetv3_small_minimal_100", minimal(SMALL), 1.0,  TIMM_TF_V3,   62.890, 84.240),
     Spec("tf_mobilenetv3_large_minimal_100", minimal(LARGE), 1.0,  TIMM_TF_V3,   72.258, 90.638),

@@ -47,7 +47,7 @@ def to_ours(
     if fit.differs or (fit.replaced and not replace_head):
         form = f" ({fit.layout} layout)" if fit.layout != "ours" else ""
         table = [f"{label}{form} and the model differ:", *fit.table()]
-        raise UserError("\n".join(table), _hint(fit, network, label))
+        raise UserError("\n".join(table), _hint(fit, arrays, network, label))
     kept = {e.ours: e.to_ours(fit.arrays[e.theirs]) for e in fit.wanted if e not in fit.replaced}
     if LAYOUTS[fit.layout].folded:
         kept = _unfolded(kept, model)
@@ -161,12 +161,12 @@ class _Fit:
         return rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
 
 
-def _hint(fit: _Fit, network: Network | None, label: str) -> str:
+def _hint(fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, label: str) -> str:
     if not fit.differs and all(entry.theirs in fit.arrays for entry in fit.replaced):
         return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
     if not fit.differs:
         return command("train", "--pretrained", label, "--data-path", "DATA")
-    fitting = fitting_models(fit.arrays, network)
+    fitting = fitting_models(arrays, network)
     if fitting:
         return f"--model {' or '.join(fitting)}"
     return f"check --model; {command('list_models')} names them all"

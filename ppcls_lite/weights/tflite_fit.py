@@ -79,7 +79,7 @@ def _unlike_rest(
     if unit.role == "restore":
         gate = {nn.functional.sigmoid: "sigmoid", PAPER_GATE: "hard"}.get(flavour.se_gate, "other")
         if layer.gate != gate:
-            yield f"  computes    {name}: a {layer.gate} gate, the model has a {gate} one"
+            yield f"  computes    {name}: gate {layer.gate}, the model has {gate}"
     elif layer.activation not in _FITTING[wanted]:
         has = f"the model has {wanted or 'none'}"
         yield f"  computes    {name}: activation {layer.activation or 'none'}, {has}"
