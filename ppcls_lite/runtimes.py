@@ -86,8 +86,8 @@ class PaddleInferenceRuntime:
 
     A predictor of Paddle's holds one input and one output, so that a thread would overwrite
     another's: each run has one for itself. Clones share the weights and take 10 MB (measured with
-    mobilenet_v3_small at 224 pixels); as many are made as runs meet, at most one per core, one on a
-    GPU. More threads than that wait for each other.
+    mobilenet_v3_small at 224 pixels); as many are made as runs meet, at most one per core. Threads
+    wait for each other beyond that, and always with a `.json` or on a GPU.
 
     Args:
         path: the model file.
@@ -131,7 +131,9 @@ class PaddleInferenceRuntime:
         # Known of a .json only, and then only where no axis is left open.
         shape = predictor.get_input_handle(self.input_name).shape()
         self.batch: int | None = shape[0] if len(shape) == 4 else None
-        self._predictors = Pool(predictor, predictor.clone, 1 if on_gpu else cpu_cores())
+        # A clone of a .json reads the file again (Paddle 3.3), by then perhaps another one.
+        most = 1 if on_gpu or path.suffix == ".json" else cpu_cores()
+        self._predictors = Pool(predictor, predictor.clone, most)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         with self._predictors.one() as predictor:

@@ -49,9 +49,9 @@ class Predictor:
     JSON or the export folder's `inference.yml`.
 
     Any number of threads may call one Predictor at the same time, with every engine: each gets the
-    answers to its own pictures. It is loaded once; Paddle Inference and OpenVINO add a buffer of
-    their own for each run under way, at most one per core (`runtimes`). A run takes all cores
-    already, so threads gain little on two: for throughput give several pictures at once.
+    answers to its own pictures. It is loaded once; Paddle Inference and OpenVINO add buffers for
+    each run under way, at most one per core (`runtimes`). A run takes all cores already, so threads
+    gain little on two: for throughput give several pictures at once.
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
