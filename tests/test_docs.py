@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 
 import pytest
 from conftest import ROOT
@@ -64,7 +65,20 @@ def test_recipes_are_valid_and_hold_only_what_differs(path):
     assert all(word in path.read_text() for word in ("# Source:", "# Command:", "# Result:")), head
 
 
-def test_the_tree_in_the_readme_is_the_tree():
+def test_the_map_in_the_readme_is_the_tree():
+    """In both directions: what it names exists, and what a stranger sees is named."""
     text = (ROOT / "README.md").read_text()
-    for name in re.findall(r"^  (\w+/|\w+\.py) ", text, re.M):
-        assert (ROOT / "ppcls_lite" / name).exists(), name
+    tree = text[text.index("```\ntrain.py") :].split("```")[1]
+    named = {"": set(), "  ": set()}
+    for indent, name in re.findall(r"^( *)([\w.]+/?) ", tree, re.M):
+        named[indent].add(name)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    paths = [path.split("/") for path in tracked.stdout.splitlines() if path[0] != "."]
+    top = {f"{first}/" for first, *rest in paths if rest} | {"train.py", "validate.py"}
+    inside = {
+        rest[0] if len(rest) == 1 else f"{rest[0]}/"
+        for first, *rest in paths
+        if first == "ppcls_lite"
+    }
+    assert named[""] == top
+    assert named["  "] == inside - {"__init__.py", "__main__.py"}
