@@ -16,14 +16,13 @@ from ppcls_lite.data.dataset import (
     check_same_classes,
     class_folders,
     open_split,
-    some,
 )
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, some
 
 
 class Inspection(NamedTuple):

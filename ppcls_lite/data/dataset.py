@@ -9,7 +9,7 @@ import numpy as np
 
 from ppcls_lite.data.packed import PackedFiles, Source, description_file
 from ppcls_lite.data.preprocess import image_files
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, some
 
 FOLDERS = (
     "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
@@ -266,9 +266,3 @@ def _no_split(data_path: str, split: str) -> UserError:
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
     return UserError(message + guess, FOLDERS)
-
-
-def some(items: Sequence[str]) -> str:
-    """The first eight of many, for a message."""
-    more = f", and {len(items) - 8} more" if len(items) > 8 else ""
-    return ", ".join(items[:8]) + more
