@@ -12,14 +12,13 @@ import numpy as np
 
 from ppcls_lite.data.dataset import (
     ImageDataset,
-    check_root,
     check_same_classes,
-    class_folders,
     open_split,
 )
-from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.layout import check_root, class_folders
 from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.preprocess import image_files
+from ppcls_lite.data.pictures import scan_folder
+from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
 from ppcls_lite.errors import UserError, some
@@ -138,9 +137,8 @@ def _summary(dataset: ImageDataset, inspections: list[Inspection]) -> dict[str, 
 
 def _other_files(folder: str) -> list[str]:
     """Files in class folders that are not taken for pictures; none when a list is used."""
-    inside = [os.path.join(folder, name) for name in class_folders(folder)]
-    files = [os.path.join(d, n) for top in inside for d, _, names in os.walk(top) for n in names]
-    return sorted(set(files) - {name for top in inside for name in image_files(top)})
+    inside = (os.path.join(folder, name) for name in class_folders(folder))
+    return sorted(file for top in inside for file in scan_folder(top)[1])
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

@@ -1,27 +1,25 @@
-"""Where the pictures of a data set are and what they show: class folders, a list, packed files."""
+"""The pictures of a split: their files, what they show, and what the classes are called."""
 
+import copy
 import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.packed import PackedFiles, Source, description_file
-from ppcls_lite.data.preprocess import image_files
-from ppcls_lite.errors import UserError, nearest, some
-
-FOLDERS = (
-    "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
-    "DATA/val_list.txt with lines 'path label'"
+from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
+from ppcls_lite.data.layout import (
+    LAYOUT,
+    check_root,
+    class_folders,
+    find_split,
+    other_list,
+    pictures_root,
 )
-UNPACK = {
-    ".tar": "tar -C {folder} -xf {archive}",
-    ".tar.gz": "tar -C {folder} -xf {archive}",
-    ".tgz": "tar -C {folder} -xf {archive}",
-    ".zip": "unzip -d {folder} {archive}",
-}
-MAX_CLASSES = 1_000_000  # a larger "label" is a column of something else
+from ppcls_lite.data.listed import classes_of_list
+from ppcls_lite.data.lists import locate, read_list
+from ppcls_lite.data.packed import PackedFiles, Source
+from ppcls_lite.data.pictures import passed_over, readable_extensions, scan_folder
+from ppcls_lite.errors import UserError, some
 
 
 class ImageDataset:
@@ -31,13 +29,27 @@ class ImageDataset:
         files: of the pictures.
         labels: class id of each picture, in range(len(classes)); -1 where it is not known.
         classes: name of each class; the position is the class id.
+        numbers: what the list calls each class; empty where there is no list, or it has names.
+        place: the folder of the class folders, or of the list.
+        notes: sentences on how the data was read, for the plan.
     """
 
-    def __init__(self, files: Sequence[str], labels: Sequence[int], classes: list[str]) -> None:
+    def __init__(
+        self,
+        files: Sequence[str],
+        labels: Sequence[int],
+        classes: list[str],
+        numbers: Sequence[int] = (),
+        place: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
         # One block of bytes: ImageNet's paths take half the memory they take as str objects.
         self._paths = np.array([os.fsencode(path) for path in files])  # [N]
         self.labels = np.asarray(labels, np.int64)  # [N]
         self.classes = classes
+        self.numbers = tuple(numbers)
+        self.place = place
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +65,34 @@ class ImageDataset:
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
+
+    def class_set(self, who: str) -> ClassSet:
+        """Returns the classes and how many pictures each has; `who` is what to call them."""
+        pictures = np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        return ClassSet(
+            who,
+            tuple(self.classes),
+            len(self.classes),
+            self.numbers,
+            tuple(pictures.tolist()),
+            self.place,
+        )
+
+    def matched(self, known: ClassSet, who: str, hint: str) -> tuple["ImageDataset", ClassMatch]:
+        """Returns the same pictures with the class ids of `known`, and how they were matched.
+
+        Raises:
+            UserError: `known` lacks a class that has pictures (with `hint`), or two readings fit.
+        """
+        match = match_classes(known, self.class_set(who)).complete(hint)
+        if match.is_identity and known.names == tuple(self.classes):
+            return self, match
+        same = copy.copy(self)
+        ids = np.asarray([*match.ids, -1])  # the last one is for pictures of no known class
+        same.labels = ids[self.labels]
+        same.classes = [known.name(i) for i in range(known.count)]
+        same.numbers = known.numbers
+        return same, match
 
 
 class PackedDataset(ImageDataset):
@@ -71,67 +111,37 @@ class PackedDataset(ImageDataset):
         return self.files.source(index)
 
 
-def open_split(data_path: str, split: str, list_file: str | None = None) -> ImageDataset:
+def open_split(
+    data_path: str, split: str, list_file: str | None = None, other: str | None = None
+) -> ImageDataset:
     """Finds the pictures of one split.
 
     Args:
         data_path: the data root.
-        split: `train` or `val`: the class folders in DATA/<split>, else DATA/<split>_list.txt,
-            else what tools/pack_dataset.py wrote.
+        split: `train`, `val` or another folder's or list's name; see `layout`.
         list_file: read this list instead, whatever folders there are.
+        other: the list of the other split, if it was named, too.
 
     Raises:
         UserError: when there is no picture, or a list has bad lines.
     """
     check_root(data_path)
+    data_path = pictures_root(data_path)
     if list_file is not None:
-        return _open_list(data_path, list_file)
-    folder = os.path.join(data_path, split)
-    default_list = os.path.join(data_path, f"{split}_list.txt")
-    if class_folders(folder):
-        return _open_folders(folder)
-    if os.path.isfile(default_list):
-        return _open_list(data_path, default_list)
-    if description_file(data_path, split).is_file():
-        return PackedDataset(PackedFiles(data_path, split))
-    raise _no_split(data_path, split)
+        named = [_named_list(data_path, file) if file else "" for file in (list_file, other)]
+        return _open_list(data_path, split, *named)
+    found = find_split(data_path, split)
+    notes = [f"{split} is read from {found.name}"] if found.name != split else []
+    if found.folders:
+        return _open_folders(found.folders, notes)
+    if found.list_file:
+        beside = other_list(data_path, "train" if split != "train" else "val")
+        return _open_list(data_path, found.name, found.list_file, beside, notes)
+    return PackedDataset(PackedFiles(data_path, found.name))
 
 
-def check_root(data_path: str) -> None:
-    """Checks that the data root is a folder.
-
-    Raises:
-        UserError: names what it is instead, or the nearest folder.
-    """
-    if os.path.isdir(data_path):
-        return
-    parent, name = os.path.split(os.path.normpath(data_path))
-    parent = parent or "."
-    if os.path.exists(data_path):
-        hint = _unpack_command(parent, name) or FOLDERS
-        raise UserError(f"data path {data_path} is a file, not a folder", hint)
-    folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
-    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
-
-
-def _unpack_command(folder: str, name: str) -> str:
-    """The command that unpacks the archive `folder`/`name` there; '' when it is no archive."""
-    for extension, command in UNPACK.items():
-        if name.lower().endswith(extension):
-            archive = shlex.quote(os.path.join(folder, name))
-            return command.format(folder=shlex.quote(folder), archive=archive)
-    return ""
-
-
-def class_folders(folder: str) -> list[str]:
-    """Names of the class folders, sorted; the position is the class id.
-
-    Empty folders count: the ids must be those of the full class list (ImageNet's order).
-    """
-    if not os.path.isdir(folder):
-        return []
-    # Differs from torchvision: a hidden folder (.ipynb_checkpoints) is no class.
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+def _named_list(data_path: str, list_file: str) -> str:
+    return list_file if os.path.isfile(list_file) else os.path.join(data_path, list_file)
 
 
 def check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
@@ -168,101 +178,40 @@ def check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
     )
 
 
-def _open_folders(folder: str) -> ImageDataset:
-    classes = class_folders(folder)
+def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
+    names = {folder: class_folders(folder) for folder in folders}
+    classes = names[folders[0]]
+    if len(folders) > 1:
+        classes = sorted({name for part in names.values() for name in part})
     paths: list[str] = []
     labels: list[int] = []
+    others: list[str] = []
+    readable = readable_extensions()
     for label, name in enumerate(classes):
-        found = image_files(os.path.join(folder, name))
-        paths += found
-        labels += [label] * len(found)
+        for folder in folders:
+            if name in names[folder]:
+                found, left = scan_folder(os.path.join(folder, name), readable)
+                paths += found
+                labels += [label] * len(found)
+                others += left
+    where = folders[0] if len(folders) == 1 else " and ".join(folders)
+    left_out = passed_over(others)
     if not paths:
-        raise UserError(f"{folder}: {len(classes)} class folders, but no picture in them", FOLDERS)
-    return ImageDataset(paths, labels, classes)
-
-
-def _open_list(data_path: str, list_file: str) -> ImageDataset:
-    if not os.path.isfile(list_file):
-        list_file = os.path.join(data_path, list_file)
-    names, labels = _read_list(list_file)
-    roots = [data_path, os.path.dirname(list_file)]
-    # A few missing pictures are broken pictures; when the first hundred are missing, the list
-    # was written for another folder.
-    for root in roots:
-        if any(os.path.exists(os.path.join(root, name)) for name in names[:100]):
-            break
-    else:
+        why = f" ({left_out})" if left_out else ""
         raise UserError(
-            f"{list_file}: its pictures are not there, for example {names[0]}",
-            "paths may be relative to " + " or to ".join(dict.fromkeys(roots)),
+            f"{where}: {len(classes)} class folders, but no picture in them{why}", LAYOUT
         )
-    paths = [os.path.join(root, name) for name in names]
-    return ImageDataset(paths, labels, _class_names(data_path, max(labels) + 1))
+    notes = [*notes, *([f"{where}: {left_out}"] if left_out else [])]
+    return ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
 
 
-def _read_list(list_file: str) -> tuple[list[str], list[int]]:
-    names: list[str] = []
-    labels: list[int] = []
-    bad: list[str] = []
-    try:
-        with open(list_file, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip() or line.startswith("#"):
-                    continue
-                # The label is the last word, so that the path may hold spaces.
-                name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-                if name and label.isdecimal() and int(label) < MAX_CLASSES:
-                    names.append(name.strip())
-                    labels.append(int(label))
-                else:
-                    bad.append(f"{list_file}:{number}: {line.strip()!r}")
-    except OSError as error:
-        raise UserError(f"list file {list_file}: {error.strerror}", FOLDERS) from error
-    if bad:
-        raise UserError(
-            f"not 'path label' with a label of 0 or more: {some(bad)}", "mend or remove these lines"
-        )
-    if not names:
-        raise UserError(f"{list_file}: the list is empty", FOLDERS)
-    return names, labels
-
-
-def _class_names(data_path: str, count: int) -> list[str]:
-    """Names from labels.txt (lines 'name' or 'id name'), else the ids themselves."""
-    file = os.path.join(data_path, "labels.txt")
-    if not os.path.isfile(file):
-        return [str(i) for i in range(count)]
-    data = Path(file).read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}:{number}: the file is not UTF-8", "save it as UTF-8") from None
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(names) < count:
-        raise UserError(
-            f"{file} names {len(names)} classes, but the list has label {count - 1}",
-            "write one line per class, in the order of the ids",
-        )
-    split = [name.split(maxsplit=1) for name in names]
-    if all(len(words) == 2 and words[0] == str(i) for i, words in enumerate(split)):
-        return [words[1] for words in split]
-    return names
-
-
-def _no_split(data_path: str, split: str) -> UserError:
-    """Says what lies in the data root instead of the split."""
-    entries = sorted(os.listdir(data_path))
-    message = f"{data_path} has no {split}/ with class folders and no {split}_list.txt"
-    message += f"; found: {some(entries) or 'nothing, the folder is empty'}"
-    for name in entries:
-        if os.path.isdir(os.path.join(data_path, name, split)):
-            return UserError(message, f"--data-path {shlex.quote(os.path.join(data_path, name))}")
-    for name in entries:
-        if command := _unpack_command(data_path, name):
-            return UserError(message, command)
-    if split in entries:
-        return UserError(f"{message}; {split}/ holds no folder", FOLDERS)
-    similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
-    guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
-    return UserError(message + guess, FOLDERS)
+def _open_list(
+    data_path: str, split: str, list_file: str, other: str, notes: Sequence[str] = ()
+) -> ImageDataset:
+    listed = read_list(list_file, LAYOUT)
+    roots = [data_path, os.path.dirname(list_file), os.path.join(data_path, split)]
+    paths, kept = locate(listed, list_file, roots)
+    labels = [listed.labels[i] for i in kept]
+    found = classes_of_list(list_file, data_path, paths, labels, other)
+    notes = [*notes, *found.notes]
+    return ImageDataset(paths, found.labels, found.names, found.numbers, data_path, notes)
