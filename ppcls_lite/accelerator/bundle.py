@@ -19,7 +19,7 @@ from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
 from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256
+from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.find import Weights, find_weights
@@ -78,6 +78,7 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
     Raises:
         UserError: the folder is not empty, or something given cannot work.
     """
+    check_utf8(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty", "give another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)

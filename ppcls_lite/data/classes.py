@@ -13,13 +13,13 @@ nothing is guessed.
 """
 
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ppcls_lite.data.imagenet import plain, spoken_name, wnids_of
 from ppcls_lite.errors import UserError, some
+from ppcls_lite.program import quoted
 
 NONE = -1  # the id of a class that the other side does not have
 
@@ -232,7 +232,7 @@ def _two_readings(by_name: ClassMatch, by_id: ClassMatch, i: int) -> UserError:
         f" readings fit:\n  by name: {number} is the class called {known.name(by_name.ids[i])},"
         f" class id {by_name.ids[i]}\n  by id: {number} is class id {by_id.ids[i]}, which is called"
         f" {known.name(by_id.ids[i])}",
-        f"seq {min(data.numbers)} {max(data.numbers)} | sed 's/.*/& &/' > {shlex.quote(labels)}"
+        f"seq {min(data.numbers)} {max(data.numbers)} | sed 's/.*/& &/' > {quoted(labels)}"
         "  # by name; or, by id, the names one a line in the order of the ids",
     )
 
@@ -247,7 +247,7 @@ def _several(
         words = [f"{word} ({wnid})" for word, wnid in zip(words, meanings, strict=False)]
     hint = f"call it {other}, if it is the first"
     if os.path.isdir(folder := os.path.join(data.place, name)):
-        hint = f"mv {shlex.quote(folder)} {shlex.quote(os.path.join(data.place, other))}"
+        hint = f"mv {quoted(folder)} {quoted(os.path.join(data.place, other))}"
         hint += "  # if it is the first"
     return UserError(
         f"the class {name} of {data.who} fits several of {known.who}: {' or '.join(words)}", hint

@@ -20,6 +20,7 @@ from ppcls_lite.data.lists import locate, read_list
 from ppcls_lite.data.packed import PackedFiles, Source
 from ppcls_lite.data.pictures import passed_over, readable_extensions, scan_folder
 from ppcls_lite.errors import UserError, some
+from ppcls_lite.files import readable
 
 
 class ImageDataset:
@@ -195,6 +196,7 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
                 labels += [label] * len(found)
                 others += left
     where = folders[0] if len(folders) == 1 else " and ".join(folders)
+    classes = [readable(name) for name in classes]
     left_out = passed_over(others)
     if not paths:
         why = f" ({left_out})" if left_out else ""
@@ -214,4 +216,5 @@ def _open_list(
     labels = [listed.labels[i] for i in kept]
     found = classes_of_list(list_file, data_path, paths, labels, other)
     notes = [*notes, *found.notes]
-    return ImageDataset(paths, found.labels, found.names, found.numbers, data_path, notes)
+    names = [readable(name) for name in found.names]
+    return ImageDataset(paths, found.labels, names, found.numbers, data_path, notes)

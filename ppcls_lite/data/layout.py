@@ -13,7 +13,6 @@ their lists.
 
 import os
 import re
-import shlex
 import tarfile
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from ppcls_lite.data.packed import description_file
 from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
 from ppcls_lite.errors import UserError, nearest, some
+from ppcls_lite.program import quoted
 
 LAYOUT = (
     "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
@@ -152,7 +152,7 @@ def unpack_command(archive: str) -> str:
         folder = os.path.join(folder, stem)  # class folders at its top
     elif top:
         root = os.path.join(folder, top)
-    file, into = shlex.quote(archive), shlex.quote(folder or ".")
+    file, into = quoted(archive), quoted(folder or ".")
     make = "" if os.path.isdir(folder or ".") else f"mkdir -p {into} && "
     if extension == ".zip":
         unpack = f"python -m zipfile -e {file} {into}"
@@ -163,7 +163,7 @@ def unpack_command(archive: str) -> str:
             f' && for t in {into}/*.tar; do mkdir "${{t%.tar}}" && tar -C "${{t%.tar}}" -xf "$t" &&'
             ' rm "$t"; done'
         )
-    return f"{unpack}  # then --data-path {shlex.quote(root or '.')}"
+    return f"{unpack}  # then --data-path {quoted(root or '.')}"
 
 
 def _archive(name: str) -> tuple[str, str]:
@@ -196,7 +196,7 @@ def no_split(data_path: str, split: str) -> UserError:
     for name in entries:
         folder = os.path.join(data_path, name)
         if os.path.isdir(os.path.join(pictures_root(folder), split)):
-            return UserError(message, f"--data-path {shlex.quote(folder)}")
+            return UserError(message, f"--data-path {quoted(folder)}")
     names = VAL_NAMES if split == "val" else (split,)
     for name in entries:
         stem, _ = _archive(name)
@@ -220,7 +220,7 @@ def _no_classes(message: str, folder: str) -> UserError:
     pictures = [e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGE_EXTENSIONS)]
     if not pictures:
         return UserError(message, LAYOUT)
-    beside = shlex.quote(os.path.join(os.path.dirname(folder), f"{name}_label.txt"))
+    beside = quoted(os.path.join(os.path.dirname(folder), f"{name}_label.txt"))
     return UserError(
         f"{message}, but pictures, and nothing says what they show",
         f"write {beside} with lines 'FILE ID', as {min(pictures)} 0, or put {KAGGLE_LIST} there",

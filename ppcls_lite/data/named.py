@@ -105,9 +105,7 @@ def open_train(
     return _open_named(config, "train", dry_run)
 
 
-def open_val(
-    config: ValData, dry_run: bool = False, train_list: str | None = None
-) -> ImageDataset:
+def open_val(config: ValData, dry_run: bool = False, train_list: str | None = None) -> ImageDataset:
     """Opens the validation pictures, see `open_train`."""
     if config.dataset == "folder":
         return open_split(config.data_path, config.val_split, config.val_list, train_list)
