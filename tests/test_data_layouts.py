@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from golden.data_images import make_image
 from PIL import Image
+from test_classes import SPELLINGS
 
+from ppcls_lite.data.classes import ClassSet
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.pictures import LITTER, passed_over
 from ppcls_lite.data.preprocess import find_images, load_image
@@ -96,7 +98,12 @@ def test_train_folders_and_a_list_of_val_only(tmp_path):
     (tmp_path / "val_list.txt").write_text("".join(lines))
     found, match = matched(tmp_path)
     assert [name for _, name in sorted(found.items())] == list(WNIDS[::-1])
-    assert match.how == "the ids of val are train's"
+    assert match.is_identity
+    data = open_split(str(tmp_path), "val")
+    assert data.notes == ("the ids of val are train's",) and data.classes == list(WNIDS)
+    # So a network of other classes finds them by name, not by id.
+    net = ClassSet("net", tuple(SPELLINGS["torchvision"]), 1000)
+    assert sorted(set(data.matched(net, "val", "")[0].labels.tolist())) == [0, 1, 134]
     (tmp_path / "labels.txt").write_text("tench\ngoldfish\ncrane bird\n")
     found, match = matched(tmp_path)
     assert [name for _, name in sorted(found.items())] == list(WNIDS[::-1])
@@ -348,6 +355,8 @@ def lists(root, train, val, labels=None):
 def test_what_the_ids_of_lists_count_from(tmp_path, train, val, labels, classes, named):
     found, seen_in_val = lists(tmp_path, train, val, labels)
     assert found == list(classes) and seen_in_val == list(named)
+    of_val = open_split(str(tmp_path), "val").classes  # alone, it counts alike
+    assert of_val == found[: len(of_val)]
     note = open_split(str(tmp_path), "train").notes
     from_1 = min(train + val) > 0 and found[val[0] - 1] == named[0]
     assert bool(note) == from_1

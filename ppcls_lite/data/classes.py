@@ -195,7 +195,7 @@ def _by_id(known: ClassSet, data: ClassSet) -> ClassMatch | None:
     used = [numbers[i] for i in data.needed] if numbers else []
     if not used:
         return None
-    first = 1 if min(used) > 0 and max(used) == known.count else 0
+    first = 1 if min(used) > 0 and max(numbers) == known.count else 0
     ids = tuple(n - first if first <= n < known.count + first else NONE for n in numbers)
     how = f"the ids of {data.who} are {known.who}'s"
     if first:

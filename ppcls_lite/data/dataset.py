@@ -9,11 +9,13 @@ import numpy as np
 from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
 from ppcls_lite.data.layout import (
     LAYOUT,
+    Split,
     check_root,
-    class_folders,
     find_split,
-    other_list,
+    look_for_split,
+    other_split,
     pictures_root,
+    split_classes,
 )
 from ppcls_lite.data.listed import classes_of_list
 from ppcls_lite.data.lists import locate, read_list
@@ -86,14 +88,17 @@ class ImageDataset:
             UserError: `known` lacks a class that has pictures (with `hint`), or two readings fit.
         """
         match = match_classes(known, self.class_set(who)).complete(hint)
-        if match.is_identity and known.names == tuple(self.classes):
-            return self, match
+        return self.mapped(match), match
+
+    def mapped(self, match: ClassMatch) -> "ImageDataset":
+        """Returns the same pictures with the classes that theirs were matched to."""
+        known = match.known
         same = copy.copy(self)
         ids = np.asarray([*match.ids, -1])  # the last one is for pictures of no known class
         same.labels = ids[self.labels]
         same.classes = [known.name(i) for i in range(known.count)]
         same.numbers = known.numbers
-        return same, match
+        return same
 
 
 class PackedDataset(ImageDataset):
@@ -128,17 +133,27 @@ def open_split(
     """
     check_root(data_path)
     data_path = pictures_root(data_path)
+    found = None
     if list_file is not None:
-        named = [_named_list(data_path, file) if file else "" for file in (list_file, other)]
-        return _open_list(data_path, split, *named)
-    found = find_split(data_path, split)
+        found = Split(split, list_file=_named_list(data_path, list_file))
+    found = found or find_split(data_path, split)
     notes = [f"{split} is read from {found.name}"] if found.name != split else []
     if found.folders:
         return _open_folders(found.folders, notes)
-    if found.list_file:
-        beside = other_list(data_path, "train" if split != "train" else "val")
-        return _open_list(data_path, found.name, found.list_file, beside, notes)
-    return PackedDataset(PackedFiles(data_path, found.name))
+    if found.packed:
+        return PackedDataset(PackedFiles(data_path, found.name))
+    beside = look_for_split(data_path, other_split(split))
+    if other is not None:
+        beside = Split("", list_file=_named_list(data_path, other))
+    data = _open_list(data_path, found, beside.list_file if beside else "", notes)
+    if split != "train" and beside and beside.folders and data.numbers:
+        # The ids are those of the folders to train on: then the classes have names.
+        names = tuple(readable(name) for name in split_classes(beside.folders))
+        match = match_classes(ClassSet("train", names, len(names)), data.class_set(split))
+        if not match.unknown:
+            data = data.mapped(match)
+            data.notes += (match.how,)
+    return data
 
 
 def _named_list(data_path: str, list_file: str) -> str:
@@ -180,21 +195,17 @@ def check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
 
 
 def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
-    names = {folder: class_folders(folder) for folder in folders}
-    classes = names[folders[0]]
-    if len(folders) > 1:
-        classes = sorted({name for part in names.values() for name in part})
+    classes = split_classes(folders)
     paths: list[str] = []
     labels: list[int] = []
     others: list[str] = []
-    readable = readable_extensions()
+    endings = readable_extensions()
     for label, name in enumerate(classes):
         for folder in folders:
-            if name in names[folder]:
-                found, left = scan_folder(os.path.join(folder, name), readable)
-                paths += found
-                labels += [label] * len(found)
-                others += left
+            found, left = scan_folder(os.path.join(folder, name), endings)
+            paths += found
+            labels += [label] * len(found)
+            others += left
     where = folders[0] if len(folders) == 1 else " and ".join(folders)
     classes = [readable(name) for name in classes]
     left_out = passed_over(others)
@@ -207,14 +218,13 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
     return ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
 
 
-def _open_list(
-    data_path: str, split: str, list_file: str, other: str, notes: Sequence[str] = ()
-) -> ImageDataset:
-    listed = read_list(list_file, LAYOUT)
-    roots = [data_path, os.path.dirname(list_file), os.path.join(data_path, split)]
-    paths, kept = locate(listed, list_file, roots)
+def _open_list(data_path: str, found: Split, other: str, notes: Sequence[str]) -> ImageDataset:
+    file = found.list_file
+    listed = read_list(file, LAYOUT)
+    roots = [data_path, os.path.dirname(file), os.path.join(data_path, found.name)]
+    paths, kept = locate(listed, file, roots)
     labels = [listed.labels[i] for i in kept]
-    found = classes_of_list(list_file, data_path, paths, labels, other)
-    notes = [*notes, *found.notes]
-    names = [readable(name) for name in found.names]
-    return ImageDataset(paths, found.labels, names, found.numbers, data_path, notes)
+    classes = classes_of_list(file, data_path, paths, labels, other)
+    names = [readable(name) for name in classes.names]
+    notes = [*notes, *classes.notes]
+    return ImageDataset(paths, classes.labels, names, classes.numbers, data_path, notes)

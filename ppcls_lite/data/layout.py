@@ -16,6 +16,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ppcls_lite.data.packed import description_file
@@ -102,24 +103,38 @@ def find_split(data_path: str, split: str) -> Split:
         UserError: says what is there instead.
     """
     check_root(data_path)
-    for name in VAL_NAMES if split == "val" else (split,):
+    found = look_for_split(data_path, split)
+    if found is None:
+        raise no_split(data_path, split)
+    return found
+
+
+def look_for_split(data_path: str, split: str) -> Split | None:
+    """Finds a split, or nothing."""
+    for name in _names_of(split):
         folders, list_file = _parts(data_path, name), find_list(data_path, name)
-        other = "train" if split != "train" else "val"
-        if folders and not (list_file and other_list(data_path, other)):
+        if folders and not (list_file and _has_list_only(data_path, other_split(split))):
             return Split(name, folders)
         if list_file:
             return Split(name, list_file=list_file)
         if description_file(data_path, name).is_file():
             return Split(name, packed=True)
-    raise no_split(data_path, split)
+    return None
 
 
-def other_list(data_path: str, split: str) -> str:
-    """Returns the list of a split that has no class folders; "" where it has, or has no list."""
-    names = VAL_NAMES if split == "val" else (split,)
-    if any(_parts(data_path, name) for name in names):
-        return ""
-    return next(filter(None, (find_list(data_path, name) for name in names)), "")
+def other_split(split: str) -> str:
+    """Returns what a split is compared with."""
+    return "val" if split == "train" else "train"
+
+
+def _names_of(split: str) -> tuple[str, ...]:
+    return VAL_NAMES if split == "val" else (split,)
+
+
+def _has_list_only(data_path: str, split: str) -> bool:
+    names = _names_of(split)
+    has_folders = any(_parts(data_path, name) for name in names)
+    return not has_folders and any(find_list(data_path, name) for name in names)
 
 
 def find_list(data_path: str, name: str) -> str:
@@ -137,6 +152,13 @@ def _parts(data_path: str, name: str) -> tuple[str, ...]:
     entries = sorted(entry.name for entry in os.scandir(data_path) if part.fullmatch(entry.name))
     folders = (os.path.join(data_path, entry) for entry in entries)
     return tuple(folder for folder in folders if class_folders(folder))
+
+
+def split_classes(folders: Sequence[str]) -> list[str]:
+    """Names of the classes of a split's folders; the position is the class id."""
+    if len(folders) == 1:
+        return class_folders(folders[0])
+    return sorted({name for folder in folders for name in class_folders(folder)})
 
 
 def unpack_command(archive: str) -> str:
@@ -197,7 +219,7 @@ def no_split(data_path: str, split: str) -> UserError:
         folder = os.path.join(data_path, name)
         if os.path.isdir(os.path.join(pictures_root(folder), split)):
             return UserError(message, f"--data-path {quoted(folder)}")
-    names = VAL_NAMES if split == "val" else (split,)
+    names = _names_of(split)
     for name in entries:
         stem, _ = _archive(name)
         meant = TARS_OF_IMAGENET.get(stem, stem)

@@ -53,10 +53,14 @@ def classes_of_list(
             names = given[0]
         position = {name: i for i, name in enumerate(names)}
         return ListedClasses([position[str(label)] for label in labels], names)
-    used = set(ids)
     names, first = given if given else ([], None)
+    # The other list counts alike, and may have more classes; only where it can matter it is read.
+    used = set(ids)
+    if other and first is None and min(used) > 0:
+        used |= read_list(other, "").numbers
     if first is None:
-        first = _first_id(used, len(names), other)
+        last = len(names) or len(used)
+        first = int(min(used) > 0 and max(used) == last)
     count = max(used) + 1 - first
     if names and (count > len(names) or min(used) < first):
         raise UserError(
@@ -94,19 +98,6 @@ def read_names(data_path: str) -> tuple[list[str], int | None] | None:
         if all(len(words) == 2 and words[0] == str(i) for i, words in enumerate(split, first)):
             return [words[1] for words in split], first
     return names, None
-
-
-def _first_id(used: set[int], names: int, other: str) -> int:
-    """What the ids of both lists count from: 0 or 1."""
-    whole = used == set(range(1, len(used) + 1)) if not names else max(used) == names
-    if min(used) == 0 or not (whole or names):
-        return 0
-    beside = read_list(other, "").numbers if other else set()
-    if not beside:
-        return int(whole)
-    if names:
-        whole = max(used | beside) == names
-    return int(whole and min(beside) > 0)
 
 
 def _folder_names(paths: Sequence[str], ids: Sequence[int], numbers: Sequence[int]) -> list[str]:
