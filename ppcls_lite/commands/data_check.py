@@ -15,7 +15,7 @@ from ppcls_lite.data.dataset import (
     check_same_classes,
     open_split,
 )
-from ppcls_lite.data.layout import check_root, class_folders
+from ppcls_lite.data.folders import check_root, class_folders
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.pictures import scan_folder
 from ppcls_lite.data.decode import ImageError, load_image

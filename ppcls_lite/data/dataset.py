@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
-from ppcls_lite.data.layout import (
-    LAYOUT,
+from ppcls_lite.data.folders import (
+    FOLDERS,
     Split,
     check_root,
     find_split,
@@ -124,7 +124,7 @@ def open_split(
 
     Args:
         data_path: the data root.
-        split: `train`, `val` or another folder's or list's name; see `layout`.
+        split: `train`, `val` or another folder's or list's name; see `folders`.
         list_file: read this list instead, whatever folders there are.
         other: the list of the other split, if it was named, too.
 
@@ -212,7 +212,7 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
     if not paths:
         why = f" ({left_out})" if left_out else ""
         raise UserError(
-            f"{where}: {len(classes)} class folders, but no picture in them{why}", LAYOUT
+            f"{where}: {len(classes)} class folders, but no picture in them{why}", FOLDERS
         )
     notes = [*notes, *([f"{where}: {left_out}"] if left_out else [])]
     return ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
@@ -220,7 +220,7 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
 
 def _open_list(data_path: str, found: Split, other: str, notes: Sequence[str]) -> ImageDataset:
     file = found.list_file
-    listed = read_list(file, LAYOUT)
+    listed = read_list(file, FOLDERS)
     roots = [data_path, os.path.dirname(file), os.path.join(data_path, found.name)]
     paths, kept = locate(listed, file, roots)
     labels = [listed.labels[i] for i in kept]

@@ -24,7 +24,7 @@ from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
 from ppcls_lite.errors import UserError, nearest, some
 from ppcls_lite.program import quoted
 
-LAYOUT = (
+FOLDERS = (
     "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
     "DATA/val_list.txt with lines 'path label'"
 )
@@ -66,10 +66,10 @@ def check_root(data_path: str) -> None:
     parent, name = os.path.split(os.path.normpath(data_path))
     parent = parent or "."
     if os.path.exists(data_path):
-        hint = unpack_command(os.path.normpath(data_path)) or LAYOUT
+        hint = unpack_command(os.path.normpath(data_path)) or FOLDERS
         raise UserError(f"data path {data_path} is a file, not a folder", hint)
     folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
-    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", LAYOUT)
+    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
 
 
 def pictures_root(data_path: str) -> str:
@@ -230,18 +230,18 @@ def no_split(data_path: str, split: str) -> UserError:
             return _no_classes(message, os.path.join(data_path, name))
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
-    return UserError(message + guess, LAYOUT)
+    return UserError(message + guess, FOLDERS)
 
 
 def _no_classes(message: str, folder: str) -> UserError:
     """Says what a split without class folders holds."""
     name = os.path.basename(folder)
     if not os.path.isdir(folder):
-        return UserError(f"{message}; {name} is a file", LAYOUT)
+        return UserError(f"{message}; {name} is a file", FOLDERS)
     message += f"; {name}/ holds no folder"
     pictures = [e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGE_EXTENSIONS)]
     if not pictures:
-        return UserError(message, LAYOUT)
+        return UserError(message, FOLDERS)
     beside = quoted(os.path.join(os.path.dirname(folder), f"{name}_label.txt"))
     return UserError(
         f"{message}, but pictures, and nothing says what they show",
