@@ -243,7 +243,7 @@ def test_few_pictures_are_a_warning_that_names_the_classes():
     data = ClassSet("train", ("n01440764", "b", "c"), 4, pictures=(0, 1, 2, 0))
     assert warnings(data) == [
         "train has no picture of 2 classes: tench (n01440764), 3",
-        "train has a single picture of 1 classes: b",
+        "train has a single picture of class b",
     ]
     assert warnings(folders(["a"])) == []
 

@@ -14,8 +14,9 @@ from test_classes import SPELLINGS
 
 from ppcls_lite.data.classes import ClassSet
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.pictures import LITTER, passed_over
-from ppcls_lite.data.preprocess import find_images, load_image
+from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.errors import UserError
 
 WNIDS = ("n01440764", "n01443537", "n02012849")
@@ -222,7 +223,7 @@ def test_what_machines_leave_behind_is_no_class_and_no_picture(tmp_path):
         (tmp_path / "train" / "cat" / name).touch()
     (tmp_path / "train" / "@eaDir").mkdir(exist_ok=True)  # spelled as Synology does
     data = open_split(str(tmp_path), "train")
-    assert data.classes == ["cat", "dog"] and len(data) == 2 and data.notes == ()
+    assert data.classes == ["cat", "dog"] and len(data) == 2 and data.remarks == []
     assert len(find_images(str(tmp_path))) == 2
 
 
@@ -243,12 +244,11 @@ def test_files_that_are_passed_over_are_counted_in_a_line(tmp_path):
     for name in ("1.psd", "2.PSD", "readme.txt", "raw"):
         (tmp_path / "train" / "cat" / name).touch()
     folder = tmp_path / "train"
-    assert open_split(str(tmp_path), "train").notes == (
-        f"{folder}: passed over, no pictures by their endings: 2 .psd, 1 no ending, 1 .txt",
-    ) or open_split(str(tmp_path), "train").notes == (
-        f"{folder}: passed over, no pictures by their endings: 2 .psd, 1 .txt, 1 no ending",
-    )
-    assert "pip install pillow-heif" in passed_over(["a.heic", "b.HEIC"])
+    data = open_split(str(tmp_path), "train")
+    (remark,) = data.remarks
+    assert remark.startswith(f"{folder}: passed over, not taken for pictures: 2 .psd, ")
+    assert "1 no ending" in remark and "1 .txt" in remark and len(data.passed_over) == 4
+    assert "pip install -r requirements-heif.txt" in passed_over(["a.heic", "b.HEIC"])
     for picture in folder.glob("*/*.JPEG"):
         picture.unlink()
     assert (

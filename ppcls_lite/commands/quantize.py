@@ -38,6 +38,8 @@ def run(config: QuantizeConfig) -> int:
             raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
     others = OTHERS if config.table else 0
     job = open_job(config, config.eval_images, others, config.train_images)
+    for how in job.matched:
+        print(f"classes: {how}")
     print(
         f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
         f" measured on {len(job.pictures)} of val"

@@ -168,13 +168,15 @@ def match_names(known: ClassSet, data: ClassSet) -> ClassMatch:
     return ClassMatch(known, data, tuple(ids), how + (f": {some(spelled, 3)}" if spelled else ""))
 
 
-def warnings(classes: ClassSet) -> list[str]:
-    """Names the classes that have no picture, or a single one."""
+def warnings(classes: ClassSet, counts: Sequence[int] = (0, 1)) -> list[str]:
+    """Names the classes that have no picture, or a single one, whichever `counts` asks for."""
     lines = []
-    for count, words in ((0, "no picture"), (1, "a single picture")):
+    for count in counts:
         found = [spoken_name(classes.name(i)) for i, n in enumerate(classes.pictures) if n == count]
         if found:
-            lines.append(f"{classes.who} has {words} of {len(found)} classes: {some(found)}")
+            words = "a single picture" if count else "no picture"
+            kinds = "class" if len(found) == 1 else f"{len(found)} classes:"
+            lines.append(f"{classes.who} has {words} of {kinds} {some(found)}")
     return lines
 
 

@@ -21,8 +21,11 @@ from ppcls_lite.data.listed import classes_of_list
 from ppcls_lite.data.lists import locate, read_list
 from ppcls_lite.data.packed import PackedFiles, Source
 from ppcls_lite.data.pictures import passed_over, readable_extensions, scan_folder
-from ppcls_lite.errors import UserError, some
+from ppcls_lite.errors import UserError
 from ppcls_lite.files import readable
+
+# What to do where val has a class that train lacks.
+SAME_CLASSES = "give both splits the same class folders, or lists and one labels.txt"
 
 
 class ImageDataset:
@@ -34,8 +37,13 @@ class ImageDataset:
         classes: name of each class; the position is the class id.
         numbers: what the list calls each class; empty where there is no list, or it has names.
         place: the folder of the class folders, or of the list.
-        notes: sentences on how the data was read, for the plan.
+        notes: sentences on how the data was read.
+
+    Attributes:
+        passed_over: files in the class folders that are not taken for pictures.
     """
+
+    passed_over: Sequence[str] = ()
 
     def __init__(
         self,
@@ -68,6 +76,12 @@ class ImageDataset:
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on how the data was read and what was left out, for the plan."""
+        left_out = passed_over(self.passed_over)
+        return [*self.notes, *([f"{self.place}: {left_out}"] if left_out else [])]
 
     def class_set(self, who: str) -> ClassSet:
         """Returns the classes and how many pictures each has; `who` is what to call them."""
@@ -160,40 +174,6 @@ def _named_list(data_path: str, list_file: str) -> str:
     return list_file if os.path.isfile(list_file) else os.path.join(data_path, list_file)
 
 
-def check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
-    """Checks that every class id of `val` means the same class in `train`.
-
-    `val` may lack the last classes; a list file without labels.txt names no classes at all
-    (they are called 0, 1, 2, ...), then only the number can be compared.
-
-    Raises:
-        UserError: names the classes that differ.
-    """
-    ids = [str(i) for i in range(max(len(train), len(val)))]
-    if list(train) == ids[: len(train)] or list(val) == ids[: len(val)]:
-        if len(val) <= len(train):
-            return
-        raise UserError(
-            f"val has class ids up to {len(val) - 1}, but train has {len(train)} classes",
-            "write both splits with the same ids, and their names into labels.txt",
-        )
-    if list(val) == list(train[: len(val)]):
-        return
-    differences = [
-        f"only in {split}: {some(names)}"
-        for split, names in (
-            ("train", sorted(set(train) - set(val))),
-            ("val", sorted(set(val) - set(train))),
-        )
-        if names
-    ]
-    raise UserError(
-        f"train has {len(train)} classes, val has {len(val)}, and their ids do not agree: "
-        + ("; ".join(differences) or "the same names are in another order"),
-        "give both splits the same class folders (empty ones count)",
-    )
-
-
 def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
     classes = split_classes(folders)
     paths: list[str] = []
@@ -206,16 +186,14 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
             paths += found
             labels += [label] * len(found)
             others += left
-    where = folders[0] if len(folders) == 1 else " and ".join(folders)
-    classes = [readable(name) for name in classes]
-    left_out = passed_over(others)
     if not paths:
-        why = f" ({left_out})" if left_out else ""
-        raise UserError(
-            f"{where}: {len(classes)} class folders, but no picture in them{why}", FOLDERS
-        )
-    notes = [*notes, *([f"{where}: {left_out}"] if left_out else [])]
-    return ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
+        where, left_out = " and ".join(folders), passed_over(others)
+        message = f"{where}: {len(classes)} class folders, but no picture in them"
+        raise UserError(message + (f" ({left_out})" if left_out else ""), FOLDERS)
+    classes = [readable(name) for name in classes]
+    data = ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
+    data.passed_over = others
+    return data
 
 
 def _open_list(data_path: str, found: Split, other: str, notes: Sequence[str]) -> ImageDataset:
