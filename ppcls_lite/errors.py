@@ -1,7 +1,7 @@
 """What a user sees when something they gave cannot work: one message, no traceback, exit code 2."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -31,3 +31,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Returns '; did you mean X?' for the closest known name, or '' when none is close."""
     match = difflib.get_close_matches(word[:100], list(known), n=1)
     return f"; did you mean {match[0]}?" if match else ""
+
+
+def some(items: Sequence[str], limit: int = 8) -> str:
+    """Returns the first few of many, for a message."""
+    more = f", and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

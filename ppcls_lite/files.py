@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from ppcls_lite.errors import UserError
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Puts a file in place in one step: whoever reads it sees the old bytes or the new ones."""
@@ -78,6 +80,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def readable(name: str) -> str:
+    r"""Returns a name from the disk as text that can be written anywhere.
+
+    Bytes that are no UTF-8, which Python keeps as lone surrogates, become \xca and the like.
+    """
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
+def check_utf8(path: Path) -> None:
+    """Raises UserError when a path is not UTF-8, which the engines cannot open."""
+    if readable(str(path)) != str(path):
+        raise UserError(
+            f"{path}: its name is not UTF-8; Paddle, ONNX Runtime and OpenVINO cannot open it",
+            "give another folder, or give the one in this path another name with mv",
+        )
 
 
 def cache_folder() -> Path:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ppcls_lite.data.classes import ClassSet
+from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.preprocess import Preprocess
 
 MOST_CLASSES = 1_000_000  # a file that asks for more would only fill the memory
@@ -31,9 +33,16 @@ class ModelInfo:
     preprocess: Preprocess = field(default_factory=Preprocess)
     quant_skip: tuple[str, ...] | None = None
 
+    def class_set(self, who: str) -> ClassSet:
+        """Returns the classes for `match_classes`; `who` is what to call the network."""
+        return ClassSet(who, self.classes, self.num_classes)
+
     def class_name(self, class_id: int) -> str:
-        """Returns the name of a class, or its number as text when names are unknown."""
-        return self.classes[class_id] if class_id < len(self.classes) else str(class_id)
+        """Returns what to call a class: its name, its number as text when names are unknown.
+
+        A wnid of ImageNet's gets its name: tench (n01440764).
+        """
+        return spoken_name(self.class_set("").name(class_id))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain lists, dicts and numbers, ready for JSON or YAML."""

@@ -75,7 +75,16 @@ def command(name: str, *args: object) -> str:
         words = ["ppcls-lite", *name.split()]
     else:
         words = ["python", "-m", "ppcls_lite", *name.split()]
-    return shlex.join([*words, *map(str, args)])
+    return " ".join(quoted(word) for word in (*words, *map(str, args)))
+
+
+def quoted(word: str) -> str:
+    """Returns a word as a shell takes it; bytes that are no UTF-8 as bash's $'\\xca'."""
+    data = os.fsencode(word)
+    if data.decode("utf-8", errors="ignore") == word:
+        return shlex.quote(word)
+    plain = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in data)
+    return "$'" + "".join(plain) + "'"
 
 
 def _file_words(name: str) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ppcls_lite.environment import cpu_cores, cpu_flags, load_paddle
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import check_utf8
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.pool import Pool
 from ppcls_lite.weights.find import Weights
@@ -282,6 +283,7 @@ def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
 
 
 def _unreadable(path: Path, engine: str, error: Exception) -> UserError:
+    check_utf8(path)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return UserError(
         f"{engine} cannot read {path}: {lines[-1] if lines else type(error).__name__}",

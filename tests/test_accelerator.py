@@ -17,7 +17,6 @@ from small_checkpoint import CLASSES, SPEC, checkpoint
 
 from ppcls_lite.accelerator.build_config import parse_build
 from ppcls_lite.accelerator.calibration import choose_pictures
-from ppcls_lite.accelerator.labels import synset_names
 from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
 from ppcls_lite.accelerator.pixels import half_bits, half_value, resize_bilinear
 from ppcls_lite.accelerator.results import result_lines
@@ -39,6 +38,7 @@ from ppcls_lite.commands import (
     accelerator_valprep,
     export_accelerator,
 )
+from ppcls_lite.data.imagenet import imagenet_synsets
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 
@@ -313,10 +313,10 @@ def test_image2npz_writes_native_planar_pixels(tmp_path, capsys):
 
 def imagenet_results(tmp_path, spoil=False):
     """Eight right answers, two of them of class 480, with five lines each."""
-    names = list(synset_names().values())
+    names = list(imagenet_synsets().values())
     if spoil:  # as in the label file that comes with the original
         names[480] = names[480].removesuffix(", ATM")
-    wnids = list(synset_names())
+    wnids = list(imagenet_synsets())
     lines = []
     for number, label in enumerate([0, 1, 480, 2, 3, 480, 134, 999]):
         others = list(range(10, 14))
@@ -402,14 +402,15 @@ def scores(tmp_path):
         values = np.zeros((1, 10), np.float16)
         values[0, best] = np.arange(len(best), 0, -1)
         np.savez(out / f"output_{number:06d}.npz", output_0=values)
-        path = tmp_path / "npz" / list(synset_names())[wnid] / f"ILSVRC2012_val_{number:08d}.npz"
+        folder = tmp_path / "npz" / list(imagenet_synsets())[wnid]
+        path = folder / f"ILSVRC2012_val_{number:08d}.npz"
         path.parent.mkdir(parents=True)
         path.touch()
         lines.append(f"{path}\n")
     (tmp_path / "list.txt").write_text("".join(lines))
     fields = [f"ILSVRC2012_val_{n:08d}.JPEG {n}\n" for n in range(3)]
     (tmp_path / "fields.txt").write_text("".join(fields))
-    (tmp_path / "names.txt").write_text("".join(f"{n}\n" for n in synset_names().values()))
+    (tmp_path / "names.txt").write_text("".join(f"{n}\n" for n in imagenet_synsets().values()))
     return tmp_path
 
 
@@ -467,7 +468,7 @@ def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     (tmp_path / "val_label.txt").write_text("".join(lines))
     config = ValprepConfig(data_path=str(tmp_path))
     assert accelerator_valprep.run(config) == 0
-    wnids = list(synset_names())
+    wnids = list(imagenet_synsets())
     for name, label in labels.items():
         assert (tmp_path / "val" / wnids[label] / name).read_text() == name
     assert len(list((tmp_path / "val").iterdir())) == 1000
@@ -480,7 +481,7 @@ def test_valprep_makes_imagenets_folders(tmp_path, capsys):
 def test_imagenets_folders_are_in_the_order_of_its_classes():
     """The order of torchvision's names, which other tests hold against torchvision."""
     names = (ROOT / "ppcls_lite/data/imagenet_labels.txt").read_text().splitlines()
-    synsets = synset_names()
+    synsets = imagenet_synsets()
     assert len(synsets) == 1000 and list(synsets) == sorted(synsets)
     renamed = {"crane bird": "crane", "maillot tank suit": "maillot, tank suit"}  # by torchvision
     for name, (wnid, words) in zip(names, synsets.items(), strict=True):

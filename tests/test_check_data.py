@@ -61,9 +61,9 @@ def test_problems_are_listed_and_set_the_exit_status(
     ]
     assert train["other_files"] == [f"{root}/train/ant/phone.cr2"]
     assert train["largest"] == {"file": f"{root}/train/bee/1.png", "width": 60, "height": 30}
-    broken, classes, duplicate = report["problems"]
+    classes, broken, duplicate = report["problems"]
     assert broken == f"broken picture {root}/train/ant/broken.jpg: is empty (0 bytes)"
-    assert "only in val: dog" in classes
+    assert classes == "only in val, and without pictures: dog"
     assert (
         duplicate == f"val picture {root}/val/ant/copy.png is also in train: {root}/train/bee/1.png"
     )

@@ -250,7 +250,9 @@ def test_document_003s_slip_is_pointed_at():
 def test_the_validation_split_may_have_another_name(pictures, tmp_path):
     (tmp_path / "train").symlink_to(pictures / "train")
     (tmp_path / "test").symlink_to(pictures / "val")
-    data = open_val(TrainConfig(data_path=str(tmp_path), val_split="test"))
-    assert len(data) == 21
-    with pytest.raises(UserError, match="has no val/"):
-        open_val(TrainConfig(data_path=str(tmp_path)))
+    for settings in ({"val_split": "test"}, {}):  # asked for, or the only one there is
+        data = open_val(TrainConfig(data_path=str(tmp_path), **settings))
+        assert len(data) == 21
+    assert data.notes == ("val is read from test",)
+    with pytest.raises(UserError, match="has no vali/"):
+        open_val(TrainConfig(data_path=str(tmp_path), val_split="vali"))

@@ -10,16 +10,18 @@ import pytest
 from conftest import picture, same_weights, start, train, wait_for
 from test_engine import batches, frozen_network, make_run, weights
 
+from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.peer import build_peer
 from ppcls_lite.engine.settings import TrainConfig
-from ppcls_lite.engine.teacher import Teacher, check_same_outputs
+from ppcls_lite.engine.teacher import Teacher, answers_of, build_teacher
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.description import save_weights
 
 HALF = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -84,17 +86,47 @@ def test_two_students_learn_from_each_other_and_go_on_where_they_were():
         build_peer(config, info, 0, World(0, 2, "cpu"), {})
 
 
+STUDENT = ModelInfo("s", 3, classes=("a", "b", "c"))
+
+
 @pytest.mark.parametrize(
     ("teacher", "word"),
     [
-        (ModelInfo("m", 4), "4 classes, the student 3"),
-        (ModelInfo("m", 3, classes=("b", "a", "c")), "in another order"),
+        (ModelInfo("m", 4), "has 4 classes, the student has 3, and they do not agree"),
+        (ModelInfo("m", 3, classes=("x", "a", "c")), "only in the student: b; only in the teacher"),
     ],
 )
 def test_a_teacher_of_other_classes_is_refused(teacher, word):
-    with pytest.raises(UserError, match=word):
-        check_same_outputs(teacher, ModelInfo("s", 3, classes=("a", "b", "c")))
-    check_same_outputs(ModelInfo("m", 3, classes=("tench", "shark", "ray")), ModelInfo("s", 3))
+    with pytest.raises(UserError, match=word) as error:
+        answers_of(teacher, STUDENT, "HINT")
+    assert error.value.hint == "HINT"
+
+
+def test_a_teachers_answers_are_brought_into_the_students_order():
+    assert answers_of(ModelInfo("m", 3), STUDENT, "").is_identity
+    assert answers_of(ModelInfo("m", 3, classes=("tench", "x", "y")), ModelInfo("s", 3), "").ids
+    more = ModelInfo("m", 5, classes=("c", "d", "a", "e", "b"))
+    assert answers_of(more, STUDENT, "").ids == (2, 4, 0)
+    imagenet = ModelInfo("m", 1000, classes=imagenet_names(1000))
+    assert answers_of(imagenet, ModelInfo("s", 2, classes=("n02012849", "Hen")), "").ids == (134, 8)
+
+
+def test_only_the_students_classes_of_a_larger_teacher_count(tmp_path):
+    model = frozen_network()
+    info = ModelInfo("mobilenet_v3_small", 5, {"width": 0.35}, tuple("vwxyz"), Preprocess(36, 32))
+    save_weights(tmp_path / "t.pdparams", model.state_dict(), info)
+    config = TrainConfig(train_crop_size=32)
+    student = ModelInfo("s", 2, classes=("z", "W"))
+    teacher = build_teacher(
+        info.name, str(tmp_path / "t.pdparams"), student, config, World(0, 1, "gpu")
+    )
+    assert teacher.weights.endswith("2 of the 5 classes of the teacher mobilenet_v3_small, by name"
+                                    ": W is w")  # fmt: skip
+    batch = next(batches(1, 4))
+    images = info.preprocess.normalize(batch.images)
+    model.eval()
+    expected = model(paddle.to_tensor(images)).numpy()[:, [4, 1]]
+    assert np.array_equal(teacher.logits(batch.images, Mix()).numpy(), expected)
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +181,18 @@ def test_a_stopped_run_of_two_students_resumes_to_the_same_bits(pictures, tmp_pa
 
 
 def test_a_dry_run_does_not_download_the_teacher(pictures, tmp_path):
+    wnids = {"blue": "n01440764", "green": "n01443537", "red": "n02012849"}
+    for split in ("train", "val"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        for name, wnid in wnids.items():
+            (tmp_path / "data" / split / wnid).symlink_to(pictures / split / name)
     flags = ["--teacher=mnasnet0_5", "--teacher-pretrained=torchvision_v1", "--dry-run"]
-    done = train(pictures, tmp_path / "out", *flags, "--num-classes=1000")
+    done = train(tmp_path / "data", tmp_path / "out", *flags)
     assert done.returncode == 0, done.stderr
     assert "not downloaded in a dry run" in done.stdout
+    assert "3 of the 1000 classes of the teacher mnasnet0_5, by name" in done.stdout
+    other = train(pictures, tmp_path / "out", *flags)
+    assert other.returncode == 2 and "only in the student: blue, green, red" in other.stderr
     assert not (tmp_path / "out").exists()
 
 

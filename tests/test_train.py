@@ -144,7 +144,7 @@ def test_what_cannot_work_is_said_in_one_message(pictures, tmp_path, flags, mess
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, tmp_path):
+def test_fine_tuning_takes_the_rows_of_the_classes_that_it_knows(straight, pictures, tmp_path):
     out, _ = straight
     data = tmp_path / "two"
     for split in ("train", "val"):
@@ -156,13 +156,13 @@ def test_fine_tuning_replaces_a_head_of_another_class_count(straight, pictures, 
         f"--pretrained={out}/best.pdparams", "--lr=0", "--confusion-matrix",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "the last layer starts fresh: classifier.3.weight, classifier.3.bias" in done.stdout
+    assert "the last layer: 2 of 2 rows by name (green, red)" in done.stdout
     before, after = (
         read_weights(out / "best.pdparams"),
         read_weights(tmp_path / "out/best.pdparams"),
     )
     assert np.array_equal(before["classifier.0.weight"], after["classifier.0.weight"])
-    assert after["classifier.3.weight"].shape[1] == 2
+    assert np.array_equal(before["classifier.3.weight"][:, 1:], after["classifier.3.weight"])
     assert (tmp_path / "out/confusion_matrix.csv").read_text().count("\n") == 3
     assert (tmp_path / "out/confusion_matrix.png").is_file()
 
@@ -183,7 +183,7 @@ def test_test_only_refuses_data_of_other_classes(straight, pictures, tmp_path):
     done = run_tool(
         "train.py", "--test-only", f"--data-path={tmp_path}", f"--pretrained={out}/best.pdparams"
     )
-    assert done.returncode == 2 and "has other classes than" in done.stderr
+    assert done.returncode == 2 and "only in val: crimson; only in the network: blue" in done.stderr
 
 
 def test_confusion_matrix_on_request(straight, pictures, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import onnx
 from ppcls_lite.accelerator import scripts
 from ppcls_lite.accelerator.build_config import BuildConfig, to_yaml, transform_ops
 from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
-from ppcls_lite.accelerator.labels import is_imagenet, synset_names, val_label_lines
+from ppcls_lite.accelerator.labels import folder_names, label_names, val_label_lines
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
 from ppcls_lite.arch.zoo import model_spec
-from ppcls_lite.data.dataset import ImageDataset, check_same_classes, open_split
+from ppcls_lite.data.classes import ClassMatch
+from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256
+from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.find import Weights, find_weights
@@ -78,6 +80,7 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
     Raises:
         UserError: the folder is not empty, or something given cannot work.
     """
+    check_utf8(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty", "give another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,12 +109,15 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     file = draft.rename(work / f"onnx/{name}.onnx")
     train = open_split(request.data_path, request.split) if request.data_path else None
     val = open_split(request.data_path, "val") if request.data_path else None
-    for data in filter(None, (train, val)):
-        if info.classes and not is_imagenet(info.num_classes, info.classes):
-            check_same_classes(info.classes, data.classes)
+    known, matches = info.class_set(str(weights.path)), []
+    if train is not None and val is not None:
+        hint = "give the data of the network's classes"
+        train, of_train = train.matched(known, request.split, hint)
+        val, of_val = val.matched(known, "val", hint)
+        matches = [of_train, of_val]
     _write_build(work, info, request)
     _write_runtime_files(work, info, request.mode)
-    _write_labels(work, info, val)
+    _write_labels(work, info, val, matches)
     calibration = {"pictures": 0, "split": request.split, "missing_classes": []}
     if train is not None:
         calibration |= write_calibration(work, info, train, request.count)
@@ -128,6 +134,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "verification": sidecar.verification,
         "calibration": calibration,
         "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
+        "classes_matched": [match.how for match in matches],
         "source": sidecar.source,
         "versions": sidecar.versions | {"python": platform.python_version()},
         "created_by": request.created_by,
@@ -196,14 +203,13 @@ def _write_runtime_files(work: Path, info: ModelInfo, mode: str) -> None:
         (work / path).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
-def _write_labels(work: Path, info: ModelInfo, val: ImageDataset | None) -> None:
-    folders = list(info.classes) or [str(i) for i in range(info.num_classes)]
-    names = folders
-    if is_imagenet(info.num_classes, info.classes):
-        folders, names = list(synset_names()), list(synset_names().values())
+def _write_labels(
+    work: Path, info: ModelInfo, val: ImageDataset | None, matches: Sequence[ClassMatch]
+) -> None:
     (work / "labels").mkdir()
-    (work / "labels/label.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
-    ids = json.dumps({n: i for i, n in enumerate(folders)}, indent=0, ensure_ascii=False)
+    names = "".join(f"{name}\n" for name in label_names(info))
+    (work / "labels/label.txt").write_text(names, encoding="utf-8")
+    ids = json.dumps(folder_names(info, *matches), indent=0, ensure_ascii=False)
     (work / "labels/wnid.json").write_text(ids + "\n", encoding="utf-8")
     if val is not None:
         lines = val_label_lines({val.path(i): val.label(i) for i in range(len(val))})

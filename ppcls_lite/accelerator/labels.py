@@ -1,27 +1,16 @@
 """Class names, folders and ids, in the label files of the accelerator's documents."""
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
+from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names
+from ppcls_lite.data.imagenet import imagenet_synsets, wnids_of
 from ppcls_lite.errors import UserError
-from ppcls_lite.weights.description import imagenet_names
+from ppcls_lite.files import readable
+from ppcls_lite.model_info import ModelInfo
 
 WNID_FILE = Path("labels/wnid.json")  # of a bundle
-
-
-@functools.cache
-def _synsets() -> tuple[tuple[str, str], ...]:
-    text = resources.files("ppcls_lite.data").joinpath("imagenet_synsets.txt").read_text("utf-8")
-    rows = [line.split(" ", 1) for line in text.splitlines()]
-    return tuple((wnid, name) for wnid, name in rows)
-
-
-def synset_names() -> dict[str, str]:
-    """Name by folder of ImageNet-1k's classes (n01440764: tench, Tinca tinca), in id order."""
-    return dict(_synsets())
 
 
 def read_two_fields(file: Path) -> dict[str, int] | None:
@@ -56,23 +45,36 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
     """Returns the class id of every folder name.
 
     Args:
-        classes: a `wnid.json` ({folder: id}); None takes ImageNet's when all folders are of it,
-            else the bundle's in the current folder.
+        classes: a `wnid.json` ({folder: id}); None takes the bundle's in the current folder, else
+            ImageNet's when all folders are of it.
         folders: those that occur.
 
     Raises:
         UserError: nothing says which class they are.
     """
-    imagenet = {wnid: number for number, (wnid, _) in enumerate(_synsets())}
-    if classes is None and set(folders) <= imagenet.keys():
-        return imagenet
     file = Path(classes) if classes else WNID_FILE
-    if not file.is_file():
+    data = ClassSet("the pictures", tuple(map(readable, folders)), len(folders))
+    ids: dict[str, int] = {}
+    if file.is_file():
+        ids = _read_ids(file)
+        hint = "pictures lie in CLASS folders of the network's classes"
+    elif classes is None and set(folders) <= imagenet_synsets().keys():
+        ids = {wnid: number for number, wnid in enumerate(imagenet_synsets())}
+    else:
         raise UserError(
             f"which class is folder {next(iter(folders), '')!r}? It is none of ImageNet's, and"
             f" there is no file {file}",
             "--classes labels/wnid.json of the bundle, or run this in the bundle's folder",
         )
+    if set(folders) <= ids.keys():
+        return ids
+    names = {number: name for name, number in reversed(ids.items())}
+    known = ClassSet(str(file), tuple(names.get(i, "") for i in range(max(names) + 1)), len(names))
+    match = match_names(known, data).complete(hint)
+    return ids | dict(zip(folders, match.ids, strict=True))
+
+
+def _read_ids(file: Path) -> dict[str, int]:
     try:
         ids = json.loads(file.read_text(encoding="utf-8"))
         return {str(name): int(number) for name, number in ids.items()}
@@ -80,11 +82,33 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
         raise UserError(f"{file} is no JSON object of folder names and ids ({error})") from None
 
 
-def is_imagenet(num_classes: int, classes: Sequence[str]) -> bool:
-    """Tells whether a network's classes are ImageNet-1k's, by name or by folder."""
-    names = imagenet_names(num_classes)
-    known = (list(names), list(synset_names()))
-    return bool(names) and (not classes or list(classes) in known)
+def label_names(info: ModelInfo) -> list[str]:
+    """Returns what `label.txt` calls each class: ImageNet-1k's as the documents' file does."""
+    lines = imagenet_synsets()
+    if is_imagenet(info):
+        return list(lines.values())
+    return [info.class_name(i) for i in range(info.num_classes)]
+
+
+def folder_names(info: ModelInfo, *data: ClassMatch) -> dict[str, int]:
+    """Returns the id of every class folder: `wnid.json`.
+
+    Args:
+        info: the network.
+        data: whose folders are among them, matched to the network.
+    """
+    known = info.class_set("")
+    names = list(imagenet_synsets()) if is_imagenet(info) else map(known.name, range(known.count))
+    ids = {name: number for number, name in enumerate(names)}
+    for match in data:
+        pairs = zip(match.data.names, match.ids, strict=True)
+        ids |= {name: number for name, number in pairs if number != NONE}
+    return ids
+
+
+def is_imagenet(info: ModelInfo) -> bool:
+    """Tells whether a network's classes are ImageNet-1k's in its order, in whatever spelling."""
+    return wnids_of(info.classes) == [(wnid,) for wnid in imagenet_synsets()]
 
 
 def val_label_lines(pictures: Mapping[str, int]) -> list[str]:

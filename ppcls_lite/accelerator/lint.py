@@ -19,9 +19,8 @@ from ppcls_lite.accelerator.build_keys import KEYS_1, KEYS_2, OPS
 from ppcls_lite.accelerator.finding import Finding
 from ppcls_lite.accelerator.vdsp import read_vdsp
 from ppcls_lite.accelerator.yaml_lines import Document, KeyPath, read_document
-from ppcls_lite.data.dataset import some
-from ppcls_lite.data.preprocess import image_files
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.data.pictures import image_files
+from ppcls_lite.errors import UserError, nearest, some
 from ppcls_lite.int8.calibrate import ALIASES, MODES
 from ppcls_lite.int8.qdq import ends_in_softmax
 

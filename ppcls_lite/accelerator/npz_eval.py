@@ -67,7 +67,8 @@ def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | No
     Args:
         pictures: npz files, CLASS/NAME.npz.
         label_file: `FILE ID` lines; or, as the documents call that file `imagenet.txt` and most
-            people have class names under this name, one name a line: then folders tell the class.
+            people have class names under this name, one name a line. Folders tell the class then,
+            and where the list lacks a picture.
         classes: a `wnid.json` for those folders, see `labels.folder_ids`.
 
     Raises:
@@ -75,20 +76,13 @@ def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | No
     """
     if not label_file.is_file():
         raise UserError(f"no label file {label_file}", "a bundle has it as labels/val_label.txt")
-    ids = read_two_fields(label_file)
-    if ids is None:
-        folders = [path.parent.name for path in pictures]
-        known = folder_ids(classes, folders)
-        keys: list[tuple[str, ...]] = [(folder,) for folder in folders]
-    else:
-        known = ids
-        # The name alone, or with its folder, as the list has it.
-        stems = [path.name.partition(".")[0] for path in pictures]
-        keys = [(stem, f"{p.parent.name}/{stem}") for p, stem in zip(pictures, stems, strict=True)]
-    labels = []
-    for path, names in zip(pictures, keys, strict=True):
-        label = next((known[name] for name in names if name in known), None)
-        if label is None:
-            raise UserError(f"{label_file} knows no class for {path}", "is it another data set's?")
-        labels.append(label)
-    return labels
+    ids = read_two_fields(label_file) or {}
+    # The name alone, or with its folder, as the list has it.
+    stems = [path.name.partition(".")[0] for path in pictures]
+    keys = [(stem, f"{p.parent.name}/{stem}") for p, stem in zip(pictures, stems, strict=True)]
+    if ids and all(any(name in ids for name in names) for names in keys):
+        return [next(ids[name] for name in names if name in ids) for names in keys]
+    # Another data set than the list's, or a list of names: then the folders tell.
+    folders = [path.parent.name for path in pictures]
+    known = folder_ids(classes, sorted(set(folders)))
+    return [known[folder] for folder in folders]

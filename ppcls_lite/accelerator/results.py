@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppcls_lite.accelerator.labels import synset_names
+from ppcls_lite.data.imagenet import imagenet_synsets
 from ppcls_lite.errors import UserError
 
 TEXT_NAME = "vacl_cls_result.txt"  # what sample_cls.py writes into its --save_dir
@@ -137,7 +137,7 @@ def score_by_name(file: Path) -> Scores:
     Raises:
         UserError: where the original ends with a KeyError or an IndexError.
     """
-    names = synset_names()
+    names = imagenet_synsets()
     lines = _text_lines(file)
     top1 = top5 = 0
     blocks = [lines[i : i + TOPK] for i in range(0, len(lines), TOPK)]

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ppcls_lite.accelerator.labels import read_two_fields, synset_names
+from ppcls_lite.accelerator.labels import read_two_fields
 from ppcls_lite.accelerator.settings import ValprepConfig
+from ppcls_lite.data.imagenet import imagenet_synsets
 from ppcls_lite.errors import UserError
 
 
@@ -15,7 +16,7 @@ def run(config: ValprepConfig) -> int:
         if not path.exists():
             raise UserError(f"no {path}", "--data_path FOLDER with val/ and val_label.txt")
     ids = read_two_fields(labels)
-    wnids = list(synset_names())
+    wnids = list(imagenet_synsets())
     if ids is None or max(ids.values(), default=0) >= len(wnids):
         raise UserError(f"{labels}: expected lines `FILE ID` with ids below {len(wnids)}")
     flat = sorted(path for path in val.iterdir() if path.is_file())

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -10,20 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls_lite.data.dataset import (
-    ImageDataset,
-    check_root,
-    check_same_classes,
-    class_folders,
-    open_split,
-    some,
-)
+from ppcls_lite.data.classes import NONE, match_classes
+from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.preprocess import image_files
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.workers import dead_worker, worker_pool
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, some
 
 
 class Inspection(NamedTuple):
@@ -58,24 +51,44 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
     files: dict[str, dict[str, str]] = {}  # split -> digest -> path
     for split in ("train", "val"):
         try:
-            dataset = datasets[split] = open_split(data_path, split)
+            datasets[split] = open_split(data_path, split)
         except UserError as error:
             problems.append(error.message)
-            continue
+    if len(datasets) == 2:
+        datasets["val"], found = _matched(datasets["train"], datasets["val"])
+        problems += found
+    for split, dataset in datasets.items():
         inspections = list(_inspect_all([dataset.source(i) for i in range(len(dataset))], workers))
         summary = report["splits"][split] = _summary(dataset, inspections)
-        summary["other_files"] = _other_files(os.path.join(data_path, split))
+        summary["other_files"] = sorted(dataset.passed_over)
+        summary["notes"] = list(dataset.notes)
         problems += [f"broken picture {b['file']}: {b['cause']}" for b in summary["broken"]]
         files[split] = {x.digest: dataset.path(i) for i, x in enumerate(inspections) if x.digest}
     if len(datasets) == 2:
-        try:
-            check_same_classes(datasets["train"].classes, datasets["val"].classes)
-        except UserError as error:
-            problems.append(error.message)
         for digest, path in files["val"].items():
             if digest in files["train"]:
                 problems.append(f"val picture {path} is also in train: {files['train'][digest]}")
     return report
+
+
+def _matched(train: ImageDataset, val: ImageDataset) -> tuple[ImageDataset, list[str]]:
+    """Returns val with the class ids of train, if it can be had, and what is wrong with them."""
+    known = train.class_set("train")
+    try:
+        match = match_classes(known, val.class_set("val"))
+        problems = [
+            f"only in val, and without pictures: {name}"
+            for name, class_id in zip(val.classes, match.ids, strict=True)
+            if class_id == NONE and name not in match.unknown
+        ]
+        val = val.mapped(match.complete(""))
+    except UserError as error:
+        return val, [error.message]
+    counts = val.class_set("val").pictures
+    alone = [n for i, n in enumerate(known.names) if counts[i] and not known.pictures[i]]
+    if alone:
+        problems.append(f"val has pictures of classes of which train has none: {some(alone)}")
+    return val, problems
 
 
 def inspect(source: Source) -> Inspection:
@@ -137,13 +150,6 @@ def _summary(dataset: ImageDataset, inspections: list[Inspection]) -> dict[str, 
     }
 
 
-def _other_files(folder: str) -> list[str]:
-    """Files in class folders that are not taken for pictures; none when a list is used."""
-    inside = [os.path.join(folder, name) for name in class_folders(folder)]
-    files = [os.path.join(d, n) for top in inside for d, _, names in os.walk(top) for n in names]
-    return sorted(set(files) - {name for top in inside for name in image_files(top)})
-
-
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     splits = report["splits"]
     # Names alone would not do: ImageNet has two classes called crane.
@@ -164,6 +170,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
                 yield f"{split}: {name} {size['width']} x {size['height']} {size['file']}"
         if empty := [c["name"] for c in summary["classes"] if not c["pictures"]]:
             yield f"{split}: classes without pictures ({len(empty)}): {some(empty)}"
+        if single := [c["name"] for c in summary["classes"] if c["pictures"] == 1]:
+            yield f"{split}: classes with one picture ({len(single)}): {some(single)}"
+        yield from (f"{split}: {note}" for note in summary["notes"])
         if summary["other_files"]:
             yield f"{split}: files not taken for pictures: {some(summary['other_files'])}"
     problems = report["problems"]

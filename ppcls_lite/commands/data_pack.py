@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.data.dataset import (
+    SAME_CLASSES,
     ImageDataset,
     PackedDataset,
-    check_same_classes,
     open_split,
 )
 from ppcls_lite.data.decode import ImageError, open_image
@@ -51,7 +51,8 @@ def run(config: PackDatasetConfig) -> int:
     if config.verify:
         return verify(config.out)
     datasets = {split: open_split(config.data_path, split) for split in SPLITS}
-    check_same_classes(datasets["train"].classes, datasets["val"].classes)
+    known = datasets["train"].class_set("train")
+    datasets["val"], _ = datasets["val"].matched(known, "val", SAME_CLASSES)
     for split, dataset in datasets.items():
         if isinstance(dataset, PackedDataset):
             raise UserError(f"{config.data_path} is packed already", "pack the original folder")

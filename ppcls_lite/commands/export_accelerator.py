@@ -43,6 +43,8 @@ def run(config: ExportAcceleratorConfig) -> int:
         if calibration["pictures"]
         else "no calibration pictures: --data-path gives them; fp16 does without"
     )
+    for how in bundle["classes_matched"]:
+        print(f"classes: {how}")
     findings = lint_bundle(folder)
     for finding in findings:
         print(finding)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.data.classes import ClassSet, match_classes
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.predictor import Predictor
@@ -54,8 +55,10 @@ def run(config: CompareConfig) -> int:
     runs = [(weights, "dygraph"), *((f, engine) for f in files for engine in engines_of(f.path))]
     predictors = [Predictor(found, engine, device="cpu") for found, engine in runs]
     rows, expected = [], answers(predictors[0], pictures)
+    known = weights.info.class_set(str(weights.path))
     for (found, _), predictor in zip(runs, predictors, strict=True):
-        probs = expected if predictor is predictors[0] else answers(predictor, pictures)
+        ids = same_classes(known, predictor.info.class_set(str(found.path)))
+        probs = expected if predictor is predictors[0] else answers(predictor, pictures)[:, ids]
         compared = agreement(probs, expected, limit_of(weights.info))
         best = int(probs[0].argmax())
         rows.append(
@@ -63,7 +66,7 @@ def run(config: CompareConfig) -> int:
                 file=found.path,
                 engine=predictor.engine,
                 class_id=best,
-                name=predictor.info.class_name(best),
+                name=weights.info.class_name(best),
                 prob=float(probs[0, best]),
                 max_abs_diff=compared["max_abs_diff"],
                 same_top1=compared["same_top1"],
@@ -78,6 +81,16 @@ def run(config: CompareConfig) -> int:
 def answers(predictor: Predictor, pictures: list[Path]) -> np.ndarray:
     """Returns the probabilities of pictures, which are read one by one, float32 [N, K]."""
     return np.concatenate([answer(predictor, picture) for picture in pictures])
+
+
+def same_classes(known: ClassSet, exported: ClassSet) -> list[int]:
+    """Returns for each class of the checkpoint its place in the answers of an exported file, [K].
+
+    Raises:
+        UserError: they do not have the same classes.
+    """
+    hint = command("export", "--pretrained", known.who, "--save-inference-dir", "FOLDER")
+    return list(match_classes(exported, known).complete(hint).ids)
 
 
 def answer(predictor: Predictor, picture: Path) -> np.ndarray:

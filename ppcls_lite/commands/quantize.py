@@ -12,7 +12,7 @@ import onnx
 
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256
+from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.program import command
 from ppcls_lite.quantize.job import Job, open_job
 from ppcls_lite.quantize.recipe import Recipe, quantize, score
@@ -33,10 +33,13 @@ def run(config: QuantizeConfig) -> int:
     folder = Path(config.out)
     if not config.table:
         config.require("out")
+        check_utf8(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
     others = OTHERS if config.table else 0
     job = open_job(config, config.eval_images, others, config.train_images)
+    for how in job.matched:
+        print(f"classes: {how}")
     print(
         f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
         f" measured on {len(job.pictures)} of val"

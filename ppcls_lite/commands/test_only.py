@@ -4,14 +4,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.data.dataset import ImageDataset, check_same_classes
+from ppcls_lite.data.classes import ClassMatch
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_val
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import build_evaluation
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.settings import ValidateConfig
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, some
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import command
 from ppcls_lite.report import write_confusion_matrix
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.find import Weights, find_weights
@@ -25,8 +28,10 @@ def run(config: ValidateConfig, world: World) -> int:
     if config.resume == "auto":
         named = str(Path(config.output_dir) / "latest.pdparams")
     weights = find_weights(named, asked, config.num_classes)
-    data = open_val(config)
-    info = tested_model(config, weights, data)
+    info = tested_model(config, weights)
+    # What fine-tunes it to classes that it does not know.
+    tune = command("train", "--pretrained", weights.path, "--data-path", config.data_path)
+    data, match = open_val(config).matched(info.class_set("the network"), "val", tune)
     model = network_of(info)
     report = load_weights(model, weights)
     log = RunLog(None, world.is_main)
@@ -34,6 +39,8 @@ def run(config: ValidateConfig, world: World) -> int:
         f"{weights.path}{report.choice}: {info.name}, {info.num_classes} classes;"
         f" {len(data)} pictures of {config.data_path}; {info.preprocess}"
     )
+    for line in remarks(data, match):
+        log.line(line)
     evaluate = build_evaluation(model, data, info, config, world, log)
     try:
         accuracy = evaluate()
@@ -48,25 +55,26 @@ def run(config: ValidateConfig, world: World) -> int:
     return 0
 
 
-def tested_model(config: ValidateConfig, weights: Weights, data: ImageDataset) -> ModelInfo:
+def remarks(data: ImageDataset, match: ClassMatch) -> list[str]:
+    """Says how the data was read, how its classes were matched, and which have no picture."""
+    lines = list(data.remarks)
+    if match.known.names != match.data.names:
+        lines.append(f"classes: {match.how}")
+    lacking = len(match.lacking)
+    if lacking:
+        lines.append(
+            f"no picture of {lacking} of the network's {match.known.count} classes, which are among"
+            f" the answers all the same: {some([spoken_name(name) for name in match.lacking])}"
+        )
+    return lines
+
+
+def tested_model(config: ValidateConfig, weights: Weights) -> ModelInfo:
     """Returns what the weights say of themselves, with the user's own flags on top."""
     asked = config.model if config.given("model") else None
     info, path = weights.info, weights.path
     if asked not in (None, info.name):
         raise UserError(f"--model {config.model}: {path} holds {info.name}", "leave it out")
-    if info.classes:
-        try:
-            check_same_classes(info.classes, data.classes)
-        except UserError as error:
-            raise UserError(
-                f"{config.data_path} has other classes than {path} was trained on: {error.message}",
-                "evaluate on the data set of the training",
-            ) from None
-    if len(data.classes) > info.num_classes:
-        raise UserError(
-            f"{path} knows {info.num_classes} classes, the data has {len(data.classes)}",
-            "--pretrained without --test-only fine-tunes the weights to new classes",
-        )
     own: dict[str, Any] = {}
     for key, flag, value in (
         ("resize_size", "val_resize_size", config.val_resize_size),

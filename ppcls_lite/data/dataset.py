@@ -1,27 +1,31 @@
-"""Where the pictures of a data set are and what they show: class folders, a list, packed files."""
+"""The pictures of a split: their files, what they show, and what the classes are called."""
 
+import copy
 import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.packed import PackedFiles, Source, description_file
-from ppcls_lite.data.preprocess import image_files
-from ppcls_lite.errors import UserError, nearest
-
-FOLDERS = (
-    "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
-    "DATA/val_list.txt with lines 'path label'"
+from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
+from ppcls_lite.data.folders import (
+    FOLDERS,
+    Split,
+    check_root,
+    find_split,
+    look_for_split,
+    other_split,
+    pictures_root,
+    split_classes,
 )
-UNPACK = {
-    ".tar": "tar -C {folder} -xf {archive}",
-    ".tar.gz": "tar -C {folder} -xf {archive}",
-    ".tgz": "tar -C {folder} -xf {archive}",
-    ".zip": "unzip -d {folder} {archive}",
-}
-MAX_CLASSES = 1_000_000  # a larger "label" is a column of something else
+from ppcls_lite.data.listed import classes_of_list
+from ppcls_lite.data.lists import locate, read_list
+from ppcls_lite.data.packed import PackedFiles, Source
+from ppcls_lite.data.pictures import passed_over, readable_extensions, scan_folder
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import readable
+
+# What to do where val has a class that train lacks.
+SAME_CLASSES = "give both splits the same class folders, or lists and one labels.txt"
 
 
 class ImageDataset:
@@ -31,13 +35,32 @@ class ImageDataset:
         files: of the pictures.
         labels: class id of each picture, in range(len(classes)); -1 where it is not known.
         classes: name of each class; the position is the class id.
+        numbers: what the list calls each class; empty where there is no list, or it has names.
+        place: the folder of the class folders, or of the list.
+        notes: sentences on how the data was read.
+
+    Attributes:
+        passed_over: files in the class folders that are not taken for pictures.
     """
 
-    def __init__(self, files: Sequence[str], labels: Sequence[int], classes: list[str]) -> None:
+    passed_over: Sequence[str] = ()
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        labels: Sequence[int],
+        classes: list[str],
+        numbers: Sequence[int] = (),
+        place: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
         # One block of bytes: ImageNet's paths take half the memory they take as str objects.
         self._paths = np.array([os.fsencode(path) for path in files])  # [N]
         self.labels = np.asarray(labels, np.int64)  # [N]
         self.classes = classes
+        self.numbers = tuple(numbers)
+        self.place = place
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +76,43 @@ class ImageDataset:
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on how the data was read and what was left out, for the plan."""
+        left_out = passed_over(self.passed_over)
+        return [*self.notes, *([f"{self.place}: {left_out}"] if left_out else [])]
+
+    def class_set(self, who: str) -> ClassSet:
+        """Returns the classes and how many pictures each has; `who` is what to call them."""
+        pictures = np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        return ClassSet(
+            who,
+            tuple(self.classes),
+            len(self.classes),
+            self.numbers,
+            tuple(pictures.tolist()),
+            self.place,
+        )
+
+    def matched(self, known: ClassSet, who: str, hint: str) -> tuple["ImageDataset", ClassMatch]:
+        """Returns the same pictures with the class ids of `known`, and how they were matched.
+
+        Raises:
+            UserError: `known` lacks a class that has pictures (with `hint`), or two readings fit.
+        """
+        match = match_classes(known, self.class_set(who)).complete(hint)
+        return self.mapped(match), match
+
+    def mapped(self, match: ClassMatch) -> "ImageDataset":
+        """Returns the same pictures with the classes that theirs were matched to."""
+        known = match.known
+        same = copy.copy(self)
+        ids = np.asarray([*match.ids, -1])  # the last one is for pictures of no known class
+        same.labels = ids[self.labels]
+        same.classes = [known.name(i) for i in range(known.count)]
+        same.numbers = known.numbers
+        return same
 
 
 class PackedDataset(ImageDataset):
@@ -71,204 +131,78 @@ class PackedDataset(ImageDataset):
         return self.files.source(index)
 
 
-def open_split(data_path: str, split: str, list_file: str | None = None) -> ImageDataset:
+def open_split(
+    data_path: str, split: str, list_file: str | None = None, other: str | None = None
+) -> ImageDataset:
     """Finds the pictures of one split.
 
     Args:
         data_path: the data root.
-        split: `train` or `val`: the class folders in DATA/<split>, else DATA/<split>_list.txt,
-            else what tools/pack_dataset.py wrote.
+        split: `train`, `val` or another folder's or list's name; see `folders`.
         list_file: read this list instead, whatever folders there are.
+        other: the list of the other split, if it was named, too.
 
     Raises:
         UserError: when there is no picture, or a list has bad lines.
     """
     check_root(data_path)
+    data_path = pictures_root(data_path)
+    found = None
     if list_file is not None:
-        return _open_list(data_path, list_file)
-    folder = os.path.join(data_path, split)
-    default_list = os.path.join(data_path, f"{split}_list.txt")
-    if class_folders(folder):
-        return _open_folders(folder)
-    if os.path.isfile(default_list):
-        return _open_list(data_path, default_list)
-    if description_file(data_path, split).is_file():
-        return PackedDataset(PackedFiles(data_path, split))
-    raise _no_split(data_path, split)
+        found = Split(split, list_file=_named_list(data_path, list_file))
+    found = found or find_split(data_path, split)
+    notes = [f"{split} is read from {found.name}"] if found.name != split else []
+    if found.folders:
+        return _open_folders(found.folders, notes)
+    if found.packed:
+        return PackedDataset(PackedFiles(data_path, found.name))
+    beside = look_for_split(data_path, other_split(split))
+    if other is not None:
+        beside = Split("", list_file=_named_list(data_path, other))
+    data = _open_list(data_path, found, beside.list_file if beside else "", notes)
+    if split != "train" and beside and beside.folders and data.numbers:
+        # The ids are those of the folders to train on: then the classes have names.
+        names = tuple(readable(name) for name in split_classes(beside.folders))
+        match = match_classes(ClassSet("train", names, len(names)), data.class_set(split))
+        if not match.unknown:
+            data = data.mapped(match)
+            data.notes += (match.how,)
+    return data
 
 
-def check_root(data_path: str) -> None:
-    """Checks that the data root is a folder.
-
-    Raises:
-        UserError: names what it is instead, or the nearest folder.
-    """
-    if os.path.isdir(data_path):
-        return
-    parent, name = os.path.split(os.path.normpath(data_path))
-    parent = parent or "."
-    if os.path.exists(data_path):
-        hint = _unpack_command(parent, name) or FOLDERS
-        raise UserError(f"data path {data_path} is a file, not a folder", hint)
-    folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
-    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
+def _named_list(data_path: str, list_file: str) -> str:
+    return list_file if os.path.isfile(list_file) else os.path.join(data_path, list_file)
 
 
-def _unpack_command(folder: str, name: str) -> str:
-    """The command that unpacks the archive `folder`/`name` there; '' when it is no archive."""
-    for extension, command in UNPACK.items():
-        if name.lower().endswith(extension):
-            archive = shlex.quote(os.path.join(folder, name))
-            return command.format(folder=shlex.quote(folder), archive=archive)
-    return ""
-
-
-def class_folders(folder: str) -> list[str]:
-    """Names of the class folders, sorted; the position is the class id.
-
-    Empty folders count: the ids must be those of the full class list (ImageNet's order).
-    """
-    if not os.path.isdir(folder):
-        return []
-    # Differs from torchvision: a hidden folder (.ipynb_checkpoints) is no class.
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
-
-
-def check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
-    """Checks that every class id of `val` means the same class in `train`.
-
-    `val` may lack the last classes; a list file without labels.txt names no classes at all
-    (they are called 0, 1, 2, ...), then only the number can be compared.
-
-    Raises:
-        UserError: names the classes that differ.
-    """
-    ids = [str(i) for i in range(max(len(train), len(val)))]
-    if list(train) == ids[: len(train)] or list(val) == ids[: len(val)]:
-        if len(val) <= len(train):
-            return
-        raise UserError(
-            f"val has class ids up to {len(val) - 1}, but train has {len(train)} classes",
-            "write both splits with the same ids, and their names into labels.txt",
-        )
-    if list(val) == list(train[: len(val)]):
-        return
-    differences = [
-        f"only in {split}: {some(names)}"
-        for split, names in (
-            ("train", sorted(set(train) - set(val))),
-            ("val", sorted(set(val) - set(train))),
-        )
-        if names
-    ]
-    raise UserError(
-        f"train has {len(train)} classes, val has {len(val)}, and their ids do not agree: "
-        + ("; ".join(differences) or "the same names are in another order"),
-        "give both splits the same class folders (empty ones count)",
-    )
-
-
-def _open_folders(folder: str) -> ImageDataset:
-    classes = class_folders(folder)
+def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
+    classes = split_classes(folders)
     paths: list[str] = []
     labels: list[int] = []
+    others: list[str] = []
+    endings = readable_extensions()
     for label, name in enumerate(classes):
-        found = image_files(os.path.join(folder, name))
-        paths += found
-        labels += [label] * len(found)
+        for folder in folders:
+            found, left = scan_folder(os.path.join(folder, name), endings)
+            paths += found
+            labels += [label] * len(found)
+            others += left
     if not paths:
-        raise UserError(f"{folder}: {len(classes)} class folders, but no picture in them", FOLDERS)
-    return ImageDataset(paths, labels, classes)
+        where, left_out = " and ".join(folders), passed_over(others)
+        message = f"{where}: {len(classes)} class folders, but no picture in them"
+        raise UserError(message + (f" ({left_out})" if left_out else ""), FOLDERS)
+    classes = [readable(name) for name in classes]
+    data = ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
+    data.passed_over = others
+    return data
 
 
-def _open_list(data_path: str, list_file: str) -> ImageDataset:
-    if not os.path.isfile(list_file):
-        list_file = os.path.join(data_path, list_file)
-    names, labels = _read_list(list_file)
-    roots = [data_path, os.path.dirname(list_file)]
-    # A few missing pictures are broken pictures; when the first hundred are missing, the list
-    # was written for another folder.
-    for root in roots:
-        if any(os.path.exists(os.path.join(root, name)) for name in names[:100]):
-            break
-    else:
-        raise UserError(
-            f"{list_file}: its pictures are not there, for example {names[0]}",
-            "paths may be relative to " + " or to ".join(dict.fromkeys(roots)),
-        )
-    paths = [os.path.join(root, name) for name in names]
-    return ImageDataset(paths, labels, _class_names(data_path, max(labels) + 1))
-
-
-def _read_list(list_file: str) -> tuple[list[str], list[int]]:
-    names: list[str] = []
-    labels: list[int] = []
-    bad: list[str] = []
-    try:
-        with open(list_file, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip() or line.startswith("#"):
-                    continue
-                # The label is the last word, so that the path may hold spaces.
-                name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-                if name and label.isdecimal() and int(label) < MAX_CLASSES:
-                    names.append(name.strip())
-                    labels.append(int(label))
-                else:
-                    bad.append(f"{list_file}:{number}: {line.strip()!r}")
-    except OSError as error:
-        raise UserError(f"list file {list_file}: {error.strerror}", FOLDERS) from error
-    if bad:
-        raise UserError(
-            f"not 'path label' with a label of 0 or more: {some(bad)}", "mend or remove these lines"
-        )
-    if not names:
-        raise UserError(f"{list_file}: the list is empty", FOLDERS)
-    return names, labels
-
-
-def _class_names(data_path: str, count: int) -> list[str]:
-    """Names from labels.txt (lines 'name' or 'id name'), else the ids themselves."""
-    file = os.path.join(data_path, "labels.txt")
-    if not os.path.isfile(file):
-        return [str(i) for i in range(count)]
-    data = Path(file).read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}:{number}: the file is not UTF-8", "save it as UTF-8") from None
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(names) < count:
-        raise UserError(
-            f"{file} names {len(names)} classes, but the list has label {count - 1}",
-            "write one line per class, in the order of the ids",
-        )
-    split = [name.split(maxsplit=1) for name in names]
-    if all(len(words) == 2 and words[0] == str(i) for i, words in enumerate(split)):
-        return [words[1] for words in split]
-    return names
-
-
-def _no_split(data_path: str, split: str) -> UserError:
-    """Says what lies in the data root instead of the split."""
-    entries = sorted(os.listdir(data_path))
-    message = f"{data_path} has no {split}/ with class folders and no {split}_list.txt"
-    message += f"; found: {some(entries) or 'nothing, the folder is empty'}"
-    for name in entries:
-        if os.path.isdir(os.path.join(data_path, name, split)):
-            return UserError(message, f"--data-path {shlex.quote(os.path.join(data_path, name))}")
-    for name in entries:
-        if command := _unpack_command(data_path, name):
-            return UserError(message, command)
-    if split in entries:
-        return UserError(f"{message}; {split}/ holds no folder", FOLDERS)
-    similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
-    guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
-    return UserError(message + guess, FOLDERS)
-
-
-def some(items: Sequence[str]) -> str:
-    """The first eight of many, for a message."""
-    more = f", and {len(items) - 8} more" if len(items) > 8 else ""
-    return ", ".join(items[:8]) + more
+def _open_list(data_path: str, found: Split, other: str, notes: Sequence[str]) -> ImageDataset:
+    file = found.list_file
+    listed = read_list(file, FOLDERS)
+    roots = [data_path, os.path.dirname(file), os.path.join(data_path, found.name)]
+    paths, kept = locate(listed, file, roots)
+    labels = [listed.labels[i] for i in kept]
+    classes = classes_of_list(file, data_path, paths, labels, other)
+    names = [readable(name) for name in classes.names]
+    notes = [*notes, *classes.notes]
+    return ImageDataset(paths, classes.labels, names, classes.numbers, data_path, notes)

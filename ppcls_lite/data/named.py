@@ -87,25 +87,28 @@ class PixelDataset(ImageDataset):
         return b"%s %d %d 255\n" % (kind, pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
 
 
-def open_train(config: TrainData, dry_run: bool = False) -> ImageDataset:
+def open_train(
+    config: TrainData, dry_run: bool = False, val_list: str | None = None
+) -> ImageDataset:
     """Opens the training pictures of the data set that the settings name.
 
     Args:
         config: the settings.
         dry_run: download nothing.
+        val_list: the list of the other split, if it was named: both count alike.
 
     Raises:
         UserError: it is not there, or damaged.
     """
     if config.dataset == "folder":
-        return open_split(config.data_path, "train", config.train_list)
+        return open_split(config.data_path, "train", config.train_list, val_list)
     return _open_named(config, "train", dry_run)
 
 
-def open_val(config: ValData, dry_run: bool = False) -> ImageDataset:
+def open_val(config: ValData, dry_run: bool = False, train_list: str | None = None) -> ImageDataset:
     """Opens the validation pictures, see `open_train`."""
     if config.dataset == "folder":
-        return open_split(config.data_path, config.val_split, config.val_list)
+        return open_split(config.data_path, config.val_split, config.val_list, train_list)
     return _open_named(config, "val", dry_run)
 
 

@@ -16,39 +16,12 @@ from PIL import Image
 
 from ppcls_lite.data.decode import how_to_fetch
 from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
+from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, image_files
 from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would fill the memory
-
-IMAGE_EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff",
-    ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif",
-)  # fmt: skip
-
-
-def image_files(folder: str) -> list[str]:
-    """The files with a picture's extension in a folder and all below it, sorted.
-
-    Hidden files are left out: macOS leaves a `._name.jpg` beside a picture that is none. Links to
-    folders are followed, but no folder is entered twice: a link may lead back to where it lies.
-    """
-    found: list[str] = []
-    entered: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders.sort()  # which of two ways to a folder is taken must not depend on the disk
-        found += [
-            os.path.join(parent, name)
-            for name in names
-            if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
-        ]
-    return sorted(found)
 
 
 def find_images(path: str) -> list[Path]:

@@ -1,7 +1,6 @@
 """Which engine runs which file."""
 
 import importlib.util
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -9,7 +8,7 @@ from typing import get_args
 from ppcls_lite.config import Engine
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.program import command
+from ppcls_lite.program import command, quoted
 from ppcls_lite.runtimes import is_installed
 from ppcls_lite.weights.formats import WEIGHTS_SUFFIXES
 
@@ -58,14 +57,14 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
             + ", ".join(ENGINES_OF_SUFFIX)
         )
     if not path.is_file():
-        raise UserError(f"no file or folder {path}", f"ls {shlex.quote(str(path.parent))}")
+        raise UserError(f"no file or folder {path}", f"ls {quoted(str(path.parent))}")
     fitting = ENGINES_OF_SUFFIX[path.suffix]
     if engine not in ("auto", *fitting):
         raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
     if path.suffix in (".pdmodel", ".json") and not path.with_suffix(".pdiparams").is_file():
         twin = path.with_suffix(".pdparams")
         hint = (
-            f"--pretrained {shlex.quote(str(twin))}"
+            f"--pretrained {quoted(str(twin))}"
             if twin.is_file()
             else "copy the whole export folder"
         )
@@ -87,7 +86,7 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     wanted = "model" if engine == "auto" else f"model for engine {engine}"
     raise UserError(
         f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
-        f"--pretrained {shlex.quote(str(checkpoints[0]))}"
+        f"--pretrained {quoted(str(checkpoints[0]))}"
         if checkpoints
         else f"{command('export')} writes them",
     )

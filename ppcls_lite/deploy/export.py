@@ -22,7 +22,7 @@ from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.files import file_sha256
+from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import load_network
@@ -124,6 +124,7 @@ def _opset(asked: int | None, info: ModelInfo) -> int:
 
 
 def _check_request(folder: Path, formats: Sequence[str]) -> None:
+    check_utf8(folder)
     for name in formats:
         if name not in FORMATS:
             raise UserError(

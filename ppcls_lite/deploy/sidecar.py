@@ -65,7 +65,9 @@ class Sidecar:
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     """Writes `inference.yml`; the class names come last because there may be a thousand."""
     network = sidecar.info.to_dict()
-    preprocess, classes = network.pop("preprocess"), network.pop("classes")
+    preprocess, names = network.pop("preprocess"), network.pop("classes")
+    # Other programs show them as they are here: a wnid gets its name.
+    classes = [sidecar.info.class_name(class_id) for class_id in range(len(names))]
     content = {
         "version": VERSION,
         "created_by": sidecar.created_by,

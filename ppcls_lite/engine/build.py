@@ -8,14 +8,12 @@ from paddle import nn
 
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
 from ppcls_lite.data.augment import Motion
-from ppcls_lite.data.dataset import ImageDataset, check_same_classes
+from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.named import open_train, open_val
 from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.settings import TrainBatches, TrainPictures
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
@@ -25,6 +23,7 @@ from ppcls_lite.engine.norms import unfold_norms
 from ppcls_lite.engine.peer import Peer, build_peer
 from ppcls_lite.engine.resolve import Resolved, check_goes_on, epoch_layout
 from ppcls_lite.engine.run import Run, effective_batch
+from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher, build_teacher
@@ -48,15 +47,15 @@ def build_run(resolved: Resolved, world: World) -> Run:
         UserError: data, weights, the checkpoint or the teacher do not go with the settings.
     """
     config, checkpoint = resolved.config, resolved.checkpoint
-    train_set, val_set = open_sets(config)
-    whole = describe_model(config, train_set, resolved.start)
-    layout = epoch_layout(config, len(train_set), world)
+    sets = open_sets(config, checkpoint.info if checkpoint else None)
+    whole = describe_model(config, sets.train, resolved.start)
+    layout = epoch_layout(config, len(sets.train), world)
     progress = Progress(config.start_epoch, seed=resolved.seed, layout=layout)
     if checkpoint:
         check_goes_on(checkpoint, whole, layout)
         progress = dataclasses.replace(checkpoint.progress, layout=layout)
     teacher = find_teacher(resolved, whole, world)
-    model, info, loaded = build_network(resolved, whole, world, train_set)
+    model, info, loaded = build_network(resolved, whole, world, sets)
     model, optimizer, scaler = build_optimizers(model, resolved, world)
     parallel, kernels = training_model(model, config, world)
 
@@ -78,8 +77,9 @@ def build_run(resolved: Resolved, world: World) -> Run:
         scaler=scaler,
         ema=build_ema(model, config, checkpoint, world),
         teacher=teacher,
-        loader=train_loader(train_set, config, info.preprocess, resolved.seed, world),
-        evaluate=build_evaluation(model, val_set, info, config, world, log, stop),
+        remarks=sets.remarks,
+        loader=train_loader(sets.train, config, info.preprocess, resolved.seed, world),
+        evaluate=build_evaluation(model, sets.val, info, config, world, log, stop),
         progress=progress,
         world=world,
         log=log,
@@ -88,15 +88,6 @@ def build_run(resolved: Resolved, world: World) -> Run:
         resumed_from=checkpoint.path if checkpoint else None,
         description=plan.description(config),
     )
-
-
-def open_sets(config: TrainConfig) -> tuple[ImageDataset, ImageDataset]:
-    """Returns the pictures to train on, unlabelled ones at their end, and those to validate on."""
-    train_set, val_set = open_train(config, config.dry_run), open_val(config, config.dry_run)
-    check_same_classes(train_set.classes, val_set.classes)
-    if config.unlabelled_path:
-        train_set = WithUnlabelled(train_set, config.unlabelled_path)
-    return train_set, val_set
 
 
 def describe_model(
@@ -131,22 +122,6 @@ def describe_model(
     )
 
 
-def class_count(config: TrainConfig, data: ImageDataset) -> int:
-    """Returns K: as asked for, or as found in the data."""
-    found = len(data.classes)
-    if found < 2:
-        raise UserError(
-            f"{config.data_path} has one class, {data.classes[0]}; telling apart needs two",
-            "add the class folders of the other kinds to train/ and val/",
-        )
-    if config.num_classes is not None and config.num_classes < found:
-        raise UserError(
-            f"--num-classes {config.num_classes}: the data has {found} classes",
-            "leave --num-classes out to take the number from the data",
-        )
-    return config.num_classes or found
-
-
 def find_teacher(resolved: Resolved, student: ModelInfo, world: World) -> Teacher | Peer | None:
     """Returns what the network learns from beside the labels, if anything."""
     config, checkpoint = resolved.config, resolved.checkpoint
@@ -159,10 +134,11 @@ def find_teacher(resolved: Resolved, student: ModelInfo, world: World) -> Teache
 
 
 def build_network(
-    resolved: Resolved, info: ModelInfo, world: World, pictures: ImageDataset | None = None
+    resolved: Resolved, info: ModelInfo, world: World, sets: Sets | None = None
 ) -> tuple[nn.Layer, ModelInfo, LoadReport]:
     """Returns the network with its weights, its description, which is another one when filters were
-    pruned, and what was loaded. Weights without batch norm's statistics get those of `pictures`."""
+    pruned, and what was loaded. Of a trained last layer the rows of the classes of `sets` are taken
+    over; weights without batch norm's statistics get those of its pictures."""
     config, checkpoint = resolved.config, resolved.checkpoint
     paddle.seed(resolved.seed)  # of the initial weights
     model = network_of(info)
@@ -172,10 +148,13 @@ def build_network(
     if checkpoint:
         report = load_weights(model, checkpoint.trained)
     elif resolved.weights and not resolved.weights.absent:
-        report = load_weights(model, resolved.weights, replace_head=True)
-        if pictures is not None:
-            words = unfold_norms(model, pictures, info.preprocess)
-            report = dataclasses.replace(report, choice=report.choice + words)
+        rows, words = None, ""
+        if sets and resolved.start:
+            rows, words = head_rows(resolved.start, sets.classes, info.num_classes)
+        report = load_weights(model, resolved.weights, replace_head=True, rows=rows)
+        if sets:
+            words += unfold_norms(model, sets.train, info.preprocess)
+        report = dataclasses.replace(report, choice=report.choice + words)
     if config.fpgm_ratio and not checkpoint:
         model, info = prune(model, info, config.fpgm_ratio)
     set_drop_path(model, config.drop_path)

@@ -31,7 +31,10 @@ class RunLog:
         self._terminal: Console | None = None  # while a bar is shown beneath the lines
         self._text = self._records = self._visualdl = None
         if enabled and folder:
-            self._text = (folder / "train.log").open("a", encoding="utf-8", buffering=1)
+            # A path in another encoding is written as the console shows it: \udcca for a byte.
+            self._text = (folder / "train.log").open(
+                "a", encoding="utf-8", errors="backslashreplace", buffering=1
+            )
             self._records = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
             if visualdl:
                 from visualdl import LogWriter  # takes a second to import: only where it is used

@@ -11,6 +11,7 @@ from ppcls_lite.arch.zoo import build_model
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.norms import estimate_norms, is_folded
+from ppcls_lite.engine.sets import head_rows
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -40,7 +41,9 @@ class Peer:
             if weights.absent:
                 self.weights += ", not downloaded in a dry run: random"
             else:
-                load_weights(self._model, weights, replace_head=True)
+                rows, words = head_rows(weights.info, info.class_set("the data"), info.num_classes)
+                load_weights(self._model, weights, replace_head=True, rows=rows)
+                self.weights += words
         self._folded = is_folded(self._model)
         self._optimizer = build_optimizer(self._model, config)
         self._clip = config.clip_grad_norm

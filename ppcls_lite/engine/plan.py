@@ -78,6 +78,7 @@ def lines(run: Run) -> list[str]:
         f"weights   {weights_line(run)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train,"
         f" {len(run.evaluate.loader.dataset)} val pictures",
+        *run.remarks,
         f"decoding  {config.decode}, "
         + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
         f"device    {world.device} x {world.size}",

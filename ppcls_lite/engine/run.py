@@ -41,6 +41,7 @@ class Run:
         progress: where the run stands; all that changes here as it goes on.
         ema: the moving average of the model that is evaluated and saved in its place, if asked for.
         teacher: what the model learns from beside the labels, if anything.
+        remarks: lines of the plan on the data.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
     """
@@ -61,6 +62,7 @@ class Run:
     log: RunLog
     stop: StopRequest
     folder: Path
+    remarks: tuple[str, ...] = ()
     ema: Ema | None = None
     teacher: Teacher | Peer | None = None
     resumed_from: Path | None = None

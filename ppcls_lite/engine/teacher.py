@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
+from ppcls_lite.data.classes import ClassMatch, match_classes
 from ppcls_lite.data.mixing import Mix
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Forward, checked, dygraph_forward, exported_forward
@@ -13,6 +14,7 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.load import load_weights
@@ -24,7 +26,8 @@ class Teacher:
 
     Attributes:
         info: the network, its classes, and the mean and std it was trained with.
-        forward: float32 [N, 3, H, W] -> logits float32 [N, K], without gradients.
+        forward: float32 [N, 3, H, W] -> logits float32 [N, K], without gradients, of the student's
+            classes.
         weights: where they come from, for the plan.
     """
 
@@ -53,7 +56,9 @@ def build_teacher(
     info, origin = weights.info, str(weights.path)
     if info.name != name:
         raise UserError(f"--teacher {name}: {origin} holds {info.name}", f"--teacher {info.name}")
-    check_same_outputs(info, student)
+    # Fine-tunes the teacher to the student's classes.
+    tune = ("--model", name, "--pretrained", pretrained, "--data-path", config.data_path)
+    match = answers_of(info, student, command("train", *tune))
     model = network_of(info)
     if weights.absent:
         origin = f"{pretrained}, not downloaded in a dry run: random"
@@ -63,21 +68,17 @@ def build_teacher(
     if world.device == "cpu":
         exported = exported_forward(StaticGraph(model, config.train_crop_size))
         forward = checked(exported, forward, RunLog(None, world.is_main))
-    return Teacher(info, forward, origin)
+    if match.is_identity:
+        return Teacher(info, forward, origin)
+    ids = list(match.ids)
+    return Teacher(info, lambda images: forward(images)[:, ids], f"{origin}; {match.how}")
 
 
-def check_same_outputs(teacher: ModelInfo, student: ModelInfo) -> None:
-    """Raises UserError when the logits of teacher and student do not mean the same classes."""
-    if teacher.num_classes != student.num_classes:
-        raise UserError(
-            f"the teacher {teacher.name} knows {teacher.num_classes} classes, the student"
-            f" {student.num_classes}",
-            f"fine-tune it on this data first: train.py --model {teacher.name} --pretrained ...",
-        )
-    # No common name is no proof: folders carry WordNet's numbers, published weights names.
-    if set(teacher.classes) & set(student.classes) and teacher.classes != student.classes:
-        raise UserError(
-            f"the teacher {teacher.name} was trained on other classes, or in another order: "
-            f"{', '.join(teacher.classes[:5])} ... against {', '.join(student.classes[:5])} ...",
-            "train both on the same class folders",
-        )
+def answers_of(teacher: ModelInfo, student: ModelInfo, hint: str) -> ClassMatch:
+    """Finds for each class of the student which of the teacher's logits it is.
+
+    Raises:
+        UserError: the teacher does not know a class (with `hint`), or two readings fit.
+    """
+    known = teacher.class_set(f"the teacher {teacher.name}")
+    return match_classes(known, student.class_set("the student")).complete(hint)

@@ -38,6 +38,7 @@ class Job:
         others_reference: the float network's answers to those.
         training: pictures of train for the technique train, none of them among the others.
         planted: channels that were made too large.
+        matched: how the classes of train and val were matched to the network's, in words.
     """
 
     graph: onnx.ModelProto
@@ -50,6 +51,7 @@ class Job:
     others_reference: np.ndarray
     training: Sequence[np.ndarray]
     planted: int
+    matched: tuple[str, str]
 
 
 def open_job(
@@ -84,13 +86,10 @@ def open_job(
             softmax_inside=False,
         )
         graph = float_graph(Path(temporary) / "inference.onnx")
-    classes = len(train.classes)
-    if classes != sidecar.info.num_classes:
-        raise UserError(
-            f"{settings.pretrained} has {sidecar.info.num_classes} classes,"
-            f" {settings.data_path} {classes}",
-            "give the data the network was trained on",
-        )
+    known = sidecar.info.class_set(str(settings.pretrained))
+    hint = "give data of the network's classes"
+    train, of_train = train.matched(known, "train", hint)
+    val, of_val = val.matched(known, "val", hint)
     chosen = choose_pictures(train.labels, len(train))
     count, end = settings.calibration_images, settings.calibration_images + other_images
     measured = choose_pictures(val.labels, eval_images or len(val))
@@ -113,4 +112,5 @@ def open_job(
         others_reference,
         training,
         planted,
+        (of_train.how, of_val.how),
     )

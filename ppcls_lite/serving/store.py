@@ -1,5 +1,6 @@
 """The networks of a worker: found in folders, tried before use, replaced while requests go on."""
 
+import dataclasses
 import importlib.util
 import logging
 import time
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.data.classes import match_names
 from ppcls_lite.deploy.choose import ENGINES, find_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, some
 from ppcls_lite.program import command
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import Batcher, ComputeThread
@@ -133,6 +135,8 @@ class Store:
             metrics.RELOADS.labels("failed").inc()
             LOG.error("reload: %s version %s stays as it was: %s", *key, error)
             return
+        if entry is not None:
+            _warn_of_other_classes(key, entry, fresh)
         # A new dictionary, not a changed one: requests on other threads may be looking into it.
         self._entries = {**self._entries, key: fresh}
         metrics.RELOADS.labels("done").inc()
@@ -189,6 +193,16 @@ class Store:
         """Every version of every model, sorted."""
         entries = self._entries
         yield from sorted(entries.items(), key=lambda item: (item[0][0], int(item[0][1])))
+
+
+def _warn_of_other_classes(key: Key, before: Entry, after: Entry) -> None:
+    """Says so when an id of the answers means another class than it did."""
+    sets = [next(iter(e.engines.values())).predictor.info.class_set("") for e in (before, after)]
+    old, new = (dataclasses.replace(s, who=w) for s, w in zip(sets, ("before", "now"), strict=True))
+    match = match_names(old, new)
+    if not match.is_identity and old.names and new.names:
+        names = [new.name(i) for i, k in enumerate(match.ids) if k != i] or list(match.lacking)
+        LOG.warning("reload: %s version %s has other classes: %s", *key, some(names))
 
 
 def find_folders(root: Path) -> dict[Key, Path]:

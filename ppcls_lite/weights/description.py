@@ -1,7 +1,6 @@
 """What a weights file says of itself: the JSON beside it, or what its name and arrays tell."""
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +63,6 @@ def other_version(path: Path, error: Exception) -> UserError:
         f"{path.with_suffix('.json')} is not of this version ({type(error).__name__}: {error})",
         f"--pretrained {path} --model NAME, without the .json beside it",
     )
-
-
-def imagenet_names(num_classes: int) -> tuple[str, ...]:
-    """Returns ImageNet's class names for a network of 1000 classes, and none for others."""
-    names = resources.files("ppcls_lite.data").joinpath("imagenet_labels.txt").read_text("utf-8")
-    classes = tuple(names.splitlines())
-    return classes if num_classes == len(classes) else ()
 
 
 def save_weights(

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.config import DEFAULT_MODEL
+from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.files import FileContent, cache_folder
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.weights.description import described_info, imagenet_names, read_description
+from ppcls_lite.weights.description import described_info, read_description
 from ppcls_lite.weights.formats import WeightsFile, open_weights
 from ppcls_lite.weights.published import fetch
 from ppcls_lite.weights.tags import WeightTag, resolve_pretrained, tag_of_file, tags_of

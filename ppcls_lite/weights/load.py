@@ -1,6 +1,6 @@
 """Weights into a model: every mismatch is named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import paddle
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.weights.find import Weights, find_weights
-from ppcls_lite.weights.mapping import THRESHOLD, to_ours
+from ppcls_lite.weights.mapping import THRESHOLD, to_ours, with_rows
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def load_weights(
     source: str | Path | Weights | Mapping[str, np.ndarray],
     *,
     replace_head: bool = False,
+    rows: Sequence[int] | None = None,
 ) -> LoadReport:
     """Puts the arrays of a file (or a mapping), in any of `layouts.LAYOUTS`, into a model.
 
@@ -46,6 +47,8 @@ def load_weights(
             weights that were found already, or the arrays themselves.
         replace_head: when only the last linear layer differs in its number of classes, or layers of
             the head are not there, start them afresh (fine-tuning) instead of refusing.
+        rows: for each class of the model the class of the weights whose row of the last layer it
+            goes on with, -1 for a fresh start, [K]; None takes the layer as it is.
 
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
@@ -57,6 +60,8 @@ def load_weights(
         weights = find_weights(source)
         arrays, label, choice = weights.arrays, str(weights.path), weights.file.choice()
         network = weights.file.network
+    if rows is not None:
+        arrays = with_rows(arrays, model, rows, network)
     ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label, network=network)
     if layout == "d-li14":
         raise UserError(
@@ -71,13 +76,19 @@ def load_weights(
         name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
     )
     model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
-    if replace_head and fresh:
-        _start_head(model, fresh[-2:])  # a hidden layer starts as the network does
+    taken = [k for k, row in enumerate(rows or ()) if row >= 0]
+    if rows is not None and not fresh and len(taken) < len(rows):
+        head = tuple(name for name in ours if not name.endswith(THRESHOLD))[-2:]
+        _start_head(model, head, taken)
+        fresh = () if taken else head
+    elif replace_head and fresh:
+        _start_head(model, fresh[-2:], [])  # a hidden layer starts as the network does
     return LoadReport(tuple(ours), fresh, layout, choice)
 
 
-def _start_head(model: paddle.nn.Layer, names: tuple[str, ...]) -> None:
-    """Gives the fresh last layer small weights, so that its first, random gradients are small.
+def _start_head(model: paddle.nn.Layer, names: tuple[str, ...], taken: list[int]) -> None:
+    """Gives the fresh last layer small weights, so that its first, random gradients are small; the
+    classes in `taken` keep theirs.
 
     A network's own start can be far too large behind trained features: EfficientNet's grows as the
     classes get fewer, which gives ten classes a first loss of 4 instead of 2.3.
@@ -86,4 +97,6 @@ def _start_head(model: paddle.nn.Layer, names: tuple[str, ...]) -> None:
     for name in names:
         shape = values[name].shape
         small = paddle.normal(0.0, 0.01, shape) if len(shape) > 1 else paddle.zeros(shape)
-        values[name].set_value(small)
+        array = small.numpy()  # [in, K] or [K]
+        array[..., taken] = values[name].numpy()[..., taken]
+        values[name].set_value(array)

@@ -1,6 +1,6 @@
 """Arrays from another framework's layout into ours and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -52,6 +52,30 @@ def to_ours(
     if LAYOUTS[fit.layout].folded:
         kept = _unfolded(kept, model)
     return kept, fit.layout
+
+
+def with_rows(
+    arrays: Mapping[str, np.ndarray],
+    model: nn.Layer,
+    rows: Sequence[int],
+    network: Network | None = None,
+) -> Mapping[str, np.ndarray]:
+    """Returns arrays of any layout whose last layer has other classes.
+
+    Args:
+        arrays: the arrays; without a last layer they come back as they are.
+        model: the network they are for.
+        rows: for each of its classes the class of the arrays, [K]; -1 where it does not matter.
+        network: as in `to_ours`.
+    """
+    fit = _Fit(arrays, model, network)
+    weight, bias = fit.classifier
+    if fit.differs or weight.theirs not in arrays or bias.theirs not in arrays:
+        return arrays
+    chosen = np.maximum(rows, 0)
+    axes = {weight: 0 if weight.transposed else -1, bias: 0}
+    changed = {e.theirs: np.take(arrays[e.theirs], chosen, axis) for e, axis in axes.items()}
+    return {**arrays, **changed}
 
 
 def count_classes(
@@ -110,6 +134,7 @@ class _Fit:
         layout: of the arrays, a key of LAYOUTS.
         arrays: those that count.
         wanted: what the model has.
+        classifier: of `wanted`, weight and bias of the last layer.
         replaced: layers of the head that are missing, or a last layer for other classes.
         differs: there are other differences.
     """
@@ -137,10 +162,11 @@ class _Fit:
         self._computed: list[str] = []
         if network is not None:
             self._computed = list(differences(network, model, LAYOUTS[self.layout].prefix))
-        classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]  # weight and bias
-        self.replaced = self._missing + (classifier if self._misshaped else [])
+        # Weight and bias of the last layer.
+        self.classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]
+        self.replaced = self._missing + (self.classifier if self._misshaped else [])
         other = [e for e in self._missing if not e.ours.startswith("classifier.")]
-        other += [e for e in self._misshaped if e not in classifier]
+        other += [e for e in self._misshaped if e not in self.classifier]
         self.differs = bool(other or self._unexpected or self._computed)
 
     def table(self) -> list[str]:

@@ -1,0 +1,249 @@
+"""Where a split lies below a data root, and what to say when it lies nowhere.
+
+The first of these that is there, for `val` under each of its names:
+
+    NAME/CLASS/*                     class folders; NAME.X1/, NAME.X2/ ... are parts of one
+    NAME_list.txt, NAME_label.txt,   lists, see `lists`; LOC_val_solution.csv is Kaggle's, and may
+    NAME.txt, .csv ...               lie up to three folders above the pictures
+    NAME.packed.json                 what tools/pack_dataset.py wrote
+
+One rule for both splits: where one of them has a list only, and both have one, both are read from
+their lists.
+"""
+
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppcls_lite.data.packed import description_file
+from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
+from ppcls_lite.errors import UserError, nearest, some
+from ppcls_lite.program import quoted
+
+FOLDERS = (
+    "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
+    "DATA/val_list.txt with lines 'path label'"
+)
+# What people call the pictures that are not trained on; the first that is there counts.
+VAL_NAMES = ("val", "valid", "validation", "test")
+LISTS = ("{}_list.txt", "{}_label.txt", "{}_labels.txt", "{}.txt", "{}_list.csv", "{}.csv")
+KAGGLE_LIST = "LOC_val_solution.csv"
+KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
+# As image-net.org has them: where they belong.
+TARS_OF_IMAGENET = {"ILSVRC2012_img_train": "train", "ILSVRC2012_img_val": "val"}
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a split was found.
+
+    Attributes:
+        name: of it there.
+        folders: with class folders in them; empty when there is a list.
+        list_file: the list; "" when there are class folders.
+        packed: it is what tools/pack_dataset.py wrote.
+    """
+
+    name: str
+    folders: tuple[str, ...] = ()
+    list_file: str = ""
+    packed: bool = False
+
+
+def check_root(data_path: str) -> None:
+    """Checks that the data root is a folder.
+
+    Raises:
+        UserError: names what it is instead, or the nearest folder.
+    """
+    if os.path.isdir(data_path):
+        return
+    parent, name = os.path.split(os.path.normpath(data_path))
+    parent = parent or "."
+    if os.path.exists(data_path):
+        hint = unpack_command(os.path.normpath(data_path)) or FOLDERS
+        raise UserError(f"data path {data_path} is a file, not a folder", hint)
+    folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
+    raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
+
+
+def pictures_root(data_path: str) -> str:
+    """Returns the folder with the splits: the data root, or what Kaggle's ImageNet has in it."""
+    below = os.path.join(data_path, KAGGLE_FOLDER)
+    return below if os.path.isdir(below) else data_path
+
+
+def class_folders(folder: str) -> list[str]:
+    """Names of the class folders, sorted, as numbers when all are; the position is the class id.
+
+    Empty folders count: the ids must be those of the full class list (ImageNet's order).
+    """
+    if not os.path.isdir(folder):
+        return []
+    # Differs from torchvision: a hidden folder (.ipynb_checkpoints) or litter is no class, and 10
+    # comes after 9.
+    names = [e.name for e in os.scandir(folder) if e.is_dir() and not is_litter(e.name)]
+    numeric = all(name.isdecimal() and len(name) <= 20 for name in names)
+    return sorted(names, key=lambda name: (int(name) if numeric else 0, name))
+
+
+def find_split(data_path: str, split: str) -> Split:
+    """Finds a split.
+
+    Args:
+        data_path: the data root.
+        split: train, val or another name of a folder or list; val has several.
+
+    Raises:
+        UserError: says what is there instead.
+    """
+    check_root(data_path)
+    found = look_for_split(data_path, split)
+    if found is None:
+        raise no_split(data_path, split)
+    return found
+
+
+def look_for_split(data_path: str, split: str) -> Split | None:
+    """Finds a split, or nothing."""
+    for name in _names_of(split):
+        folders, list_file = _parts(data_path, name), find_list(data_path, name)
+        if folders and not (list_file and _has_list_only(data_path, other_split(split))):
+            return Split(name, folders)
+        if list_file:
+            return Split(name, list_file=list_file)
+        if description_file(data_path, name).is_file():
+            return Split(name, packed=True)
+    return None
+
+
+def other_split(split: str) -> str:
+    """Returns what a split is compared with."""
+    return "val" if split == "train" else "train"
+
+
+def _names_of(split: str) -> tuple[str, ...]:
+    return VAL_NAMES if split == "val" else (split,)
+
+
+def _has_list_only(data_path: str, split: str) -> bool:
+    names = _names_of(split)
+    has_folders = any(_parts(data_path, name) for name in names)
+    return not has_folders and any(find_list(data_path, name) for name in names)
+
+
+def find_list(data_path: str, name: str) -> str:
+    """Returns the list file of a split; "" where there is none."""
+    files = [os.path.join(data_path, form.format(name)) for form in LISTS]
+    if name == "val":
+        up = [data_path, *(os.path.join(data_path, *[".."] * i) for i in (1, 2, 3))]
+        files += [os.path.join(folder, KAGGLE_LIST) for folder in up]
+    return next(filter(os.path.isfile, files), "")
+
+
+def _parts(data_path: str, name: str) -> tuple[str, ...]:
+    """The folders with class folders that make up a split: NAME/, or NAME.X1/, NAME.X2/ ..."""
+    part = re.compile(re.escape(name) + r"(\.X\d*)?")  # Kaggle's ImageNet-100 comes in parts
+    entries = sorted(entry.name for entry in os.scandir(data_path) if part.fullmatch(entry.name))
+    folders = (os.path.join(data_path, entry) for entry in entries)
+    return tuple(folder for folder in folders if class_folders(folder))
+
+
+def split_classes(folders: Sequence[str]) -> list[str]:
+    """Names of the classes of a split's folders; the position is the class id."""
+    if len(folders) == 1:
+        return class_folders(folders[0])
+    return sorted({name for folder in folders for name in class_folders(folder)})
+
+
+def unpack_command(archive: str) -> str:
+    """The command that unpacks an archive, and where its pictures are then; "" when it is none."""
+    folder, name = os.path.split(archive)
+    stem, extension = _archive(name)
+    if not stem:
+        return ""
+    top, root = _first_folder(archive), folder
+    if stem in TARS_OF_IMAGENET:
+        folder = os.path.join(folder, TARS_OF_IMAGENET[stem])
+    elif stem in ("train", *VAL_NAMES) and top not in ("", stem):
+        folder = os.path.join(folder, stem)  # class folders at its top
+    elif top:
+        root = os.path.join(folder, top)
+    file, into = quoted(archive), quoted(folder or ".")
+    make = "" if os.path.isdir(folder or ".") else f"mkdir -p {into} && "
+    if extension == ".zip":
+        unpack = f"python -m zipfile -e {file} {into}"
+    else:
+        unpack = f"{make}tar -C {into} -xf {file}"
+    if stem == "ILSVRC2012_img_train":  # 1,000 tars, one a class
+        unpack += (
+            f' && for t in {into}/*.tar; do mkdir "${{t%.tar}}" && tar -C "${{t%.tar}}" -xf "$t" &&'
+            ' rm "$t"; done'
+        )
+    return f"{unpack}  # then --data-path {quoted(root or '.')}"
+
+
+def _archive(name: str) -> tuple[str, str]:
+    """The name of an archive and its ending; both "" when it is none."""
+    ending = next((e for e in ARCHIVES if name.lower().endswith(e)), "")
+    return (name[: -len(ending)], ending) if ending else ("", "")
+
+
+def _first_folder(archive: str) -> str:
+    """The folder that the first file of an archive lies in; "" where there is none."""
+    try:
+        if archive.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as packed:
+                names = packed.namelist()[:1]
+        else:
+            with tarfile.open(archive) as tar:
+                first = tar.next()
+                names = [first.name + "/" * first.isdir()] if first else []
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+        return ""
+    path = names[0].removeprefix("./") if names else ""
+    return path.split("/")[0] if "/" in path else ""
+
+
+def no_split(data_path: str, split: str) -> UserError:
+    """Says what lies in the data root instead of the split."""
+    entries = sorted(os.listdir(data_path))
+    message = f"{data_path} has no {split}/ with class folders and no {split}_list.txt"
+    message += f"; found: {some(entries) or 'nothing, the folder is empty'}"
+    for name in entries:
+        folder = os.path.join(data_path, name)
+        if os.path.isdir(os.path.join(pictures_root(folder), split)):
+            return UserError(message, f"--data-path {quoted(folder)}")
+    names = _names_of(split)
+    for name in entries:
+        stem, _ = _archive(name)
+        meant = TARS_OF_IMAGENET.get(stem, stem)
+        if stem and (meant in names or meant not in ("train", *VAL_NAMES)):
+            return UserError(message, unpack_command(os.path.join(data_path, name)))
+    for name in names:
+        if name in entries:
+            return _no_classes(message, os.path.join(data_path, name))
+    similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
+    guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
+    return UserError(message + guess, FOLDERS)
+
+
+def _no_classes(message: str, folder: str) -> UserError:
+    """Says what a split without class folders holds."""
+    name = os.path.basename(folder)
+    if not os.path.isdir(folder):
+        return UserError(f"{message}; {name} is a file", FOLDERS)
+    message += f"; {name}/ holds no folder"
+    pictures = [e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGE_EXTENSIONS)]
+    if not pictures:
+        return UserError(message, FOLDERS)
+    beside = quoted(os.path.join(os.path.dirname(folder), f"{name}_label.txt"))
+    return UserError(
+        f"{message}, but pictures, and nothing says what they show",
+        f"write {beside} with lines 'FILE ID', as {min(pictures)} 0, or put {KAGGLE_LIST} there",
+    )

@@ -1,0 +1,114 @@
+"""The pictures of a run: opened, their classes matched, and what the plan should say of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names, warnings
+from ppcls_lite.data.dataset import SAME_CLASSES, ImageDataset
+from ppcls_lite.data.imagenet import spoken_name
+from ppcls_lite.data.named import open_train, open_val
+from ppcls_lite.data.unlabelled import WithUnlabelled
+from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.errors import UserError, some
+from ppcls_lite.model_info import ModelInfo
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What a run trains on and is measured with.
+
+    Attributes:
+        train: the training pictures, unlabelled ones at their end.
+        val: those to validate on, with the class ids of train.
+        classes: of train.
+        remarks: lines of the plan: how the data was read, and classes with few pictures.
+    """
+
+    train: ImageDataset
+    val: ImageDataset
+    classes: ClassSet
+    remarks: tuple[str, ...]
+
+
+def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None) -> Sets:
+    """Opens both splits.
+
+    Args:
+        config: the settings.
+        goes_on: the network of the run that is resumed, whose class ids stay what they were.
+
+    Raises:
+        UserError: a split is not there, or val has a class that train lacks.
+    """
+    train = open_train(config, config.dry_run, config.val_list)
+    val = open_val(config, config.dry_run, config.train_list)
+    if goes_on:
+        match = match_names(goes_on.class_set("the run"), train.class_set("train"))
+        if sorted(match.ids) == list(range(len(goes_on.classes))):
+            train = train.mapped(match)
+    remarks = [f"note      {line}" for line in (*train.remarks, *val.remarks)]
+    classes = train.class_set("train")
+    names = tuple(val.classes)
+    val, match = val.matched(classes, "val", SAME_CLASSES)
+    if names != classes.names:
+        remarks.append(f"classes   {match.how}")
+    few = warnings(classes, (0, 1)) + warnings(val.class_set("val"), (0,))
+    remarks += [f"warning   {line}" for line in few]
+    if config.unlabelled_path:
+        train = WithUnlabelled(train, config.unlabelled_path)
+    return Sets(train, val, classes, tuple(remarks))
+
+
+def class_count(config: TrainConfig, data: ImageDataset) -> int:
+    """Returns K: as asked for, or as found in the data."""
+    found = len(data.classes)
+    if found < 2:
+        raise UserError(
+            f"{config.data_path} has one class, {data.classes[0]}; telling apart needs two",
+            "add the class folders of the other kinds to train/ and val/",
+        )
+    if config.num_classes is not None and config.num_classes < found:
+        raise UserError(
+            f"--num-classes {config.num_classes}: the data has {found} classes",
+            "leave --num-classes out to take the number from the data",
+        )
+    return config.num_classes or found
+
+
+def head_rows(start: ModelInfo, data: ClassSet, count: int) -> tuple[Sequence[int] | None, str]:
+    """Says which rows of a trained last layer a network for other data goes on with.
+
+    A row is the weights of one class; it is taken over for the class of the same name.
+
+    Args:
+        start: the network that the layer is of.
+        data: the classes to train.
+        count: K of the network that is trained; at least as many.
+
+    Returns:
+        For each class its row, NONE where it starts fresh, [count]; None where the layer goes on as
+        it is, or, with another number of classes, starts fresh as a whole. And words for the plan.
+
+    Raises:
+        UserError: a name fits several classes.
+    """
+    known = start.class_set("the weights")
+    if not known.names or (data.numbers and data.names == tuple(map(str, data.numbers))):
+        who = data.who if known.names else known.who
+        same = f"; the last layer goes on as it is: {who} has no class names"
+        return None, same * (known.count == count)
+    match = match_names(known, data)
+    rows = [*match.ids, *[NONE] * (count - len(match.ids))]
+    if rows == list(range(known.count)):
+        return None, ""
+    return rows, _row_words(match, count)
+
+
+def _row_words(match: ClassMatch, count: int) -> str:
+    names = [spoken_name(name) for name in match.data.names]
+    taken = [name for name, row in zip(names, match.ids, strict=True) if row != NONE]
+    fresh = [name for name, row in zip(names, match.ids, strict=True) if row == NONE]
+    if not taken:
+        return ""
+    words = f"; the last layer: {len(taken)} of {count} rows by name ({some(taken, 4)})"
+    return words + (f", fresh: {some(fresh, 4)}" if fresh else "")
