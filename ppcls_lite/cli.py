@@ -31,7 +31,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def fill_parser(
-    parser: argparse.ArgumentParser, config: type[Settings], only: Collection[str] | None = None
+    parser: argparse.ArgumentParser,
+    config: type[Settings],
+    only: Collection[str] | None = None,
+    explained: bool = True,
 ) -> None:
     """Adds the flags of a settings class, group by group, to an argparse parser.
 
@@ -39,6 +42,7 @@ def fill_parser(
         parser: to add them to.
         config: the class.
         only: the groups to add; None adds all.
+        explained: with the texts of the help.
     """
     parser.add_argument(
         "-c", "--config", action="append", default=[], metavar="FILE",
@@ -53,16 +57,15 @@ def fill_parser(
             continue
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
-        default = "" if flag.default in (None, "", False, ()) else f" [{yaml_value(flag.default)}]"
-        options: dict[str, Any] = {"metavar": _metavar(flag)}
+        options = _explanation(flag) if explained else {}
         if flag.bare is not None:
             options.update(nargs="?", const=flag.bare)
-        groups[flag.group].add_argument(
-            *flag.spellings,
-            dest=flag.name,
-            help=(flag.help + default).replace("%", "%%"),
-            **options,
-        )
+        groups[flag.group].add_argument(*flag.spellings, dest=flag.name, **options)
+
+
+def _explanation(flag: Flag) -> dict[str, Any]:
+    default = "" if flag.default in (None, "", False, ()) else f" [{yaml_value(flag.default)}]"
+    return {"metavar": _metavar(flag), "help": (flag.help + default).replace("%", "%%")}
 
 
 def _metavar(flag: Flag) -> str:
@@ -110,7 +113,11 @@ def help_text(config: type[Settings], prog: str, full: bool, more: str = "") -> 
 
 
 def make_parser(
-    config: type[Settings], prog: str, only: Collection[str] | None = None, more: str = ""
+    config: type[Settings],
+    prog: str,
+    only: Collection[str] | None = None,
+    more: str = "",
+    explained: bool = True,
 ) -> Parser:
     """Returns the argparse parser of a command; the arguments are those of the functions above."""
     parser = Parser(
@@ -129,7 +136,7 @@ def make_parser(
         "-h", "--help", nargs="?", const="", metavar="all",
         help="show this help and exit; all: with every flag",
     )  # fmt: skip
-    fill_parser(parser, config, only)
+    fill_parser(parser, config, only, explained)
     return parser
 
 
@@ -155,7 +162,7 @@ def parse(
         SystemExit: after `--help` or `--print-config`.
     """
     known = flags(config)
-    parser = make_parser(config, prog)
+    parser = make_parser(config, prog, explained=False)
     namespace, rest = parser.parse_known_args([_spell(a, known) for a in argv])
     if "help" in namespace:
         if namespace.help not in ("", "all"):

@@ -9,9 +9,8 @@ from test_engine import make_run
 
 from ppcls_lite.commands import data_show
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.data.settings import ShowAugmentConfig
-from ppcls_lite.engine.build import train_loader
-from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.train import inputs
 
@@ -29,7 +28,7 @@ def test_the_sheet_shows_the_input_of_the_first_step(mixing, pictures, tmp_path)
     run = make_run(paddle.nn.Linear(1, 1), 7, **settings)
     run.progress.seed = 4
     data = open_split(str(pictures), "train")
-    loader = train_loader(data, TrainConfig(**settings), run.info.preprocess, 4, World(0, 1, "cpu"))
+    loader = train_loader(data, TrainConfig(**settings), run.info.preprocess, 4)
     images, targets, _ = inputs(run, next(loader.epoch(0)))
     mean, std = (np.array(v) for v in (run.info.preprocess.mean, run.info.preprocess.std))
     for i in range(5):

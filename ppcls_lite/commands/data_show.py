@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.data.named import open_train
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.data.unlabelled import WithUnlabelled
-from ppcls_lite.engine.build import train_loader
-from ppcls_lite.engine.distributed import World
-from ppcls_lite.engine.resolve import common_seed
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.find import find_weights
 
@@ -27,14 +26,13 @@ LARGEST = 2  # classes named below a picture
 
 def run(config: ShowAugmentConfig) -> int:
     """Draws the first batch of epoch --start-epoch; returns the exit status."""
-    world = World(rank=0, size=1, device="cpu")
     data = open_train(config)
     config, preprocess = as_trained(config)
     info = ModelInfo(config.model, len(data.classes), {}, tuple(data.classes), preprocess)
     if config.unlabelled_path:
         data = WithUnlabelled(data, config.unlabelled_path)
-    seed = common_seed(world) if config.seed is None else config.seed
-    loader = train_loader(data, config, preprocess, seed, world)
+    seed = secrets.randbelow(2**31) if config.seed is None else config.seed
+    loader = train_loader(data, config, preprocess, seed)
     batch = next(loader.epoch(config.start_epoch))
     loader.close()
     images, targets, mix = prepare(

@@ -7,13 +7,9 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
-from ppcls_lite.data.augment import Motion
 from ppcls_lite.data.dataset import ImageDataset
-from ppcls_lite.data.loader import Loader
-from ppcls_lite.data.policies import Policy
-from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
-from ppcls_lite.data.settings import TrainBatches, TrainPictures
-from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
@@ -78,7 +74,9 @@ def build_run(resolved: Resolved, world: World) -> Run:
         ema=build_ema(model, config, checkpoint, world),
         teacher=teacher,
         remarks=sets.remarks,
-        loader=train_loader(sets.train, config, info.preprocess, resolved.seed, world),
+        loader=train_loader(
+            sets.train, config, info.preprocess, resolved.seed, world.rank, world.size
+        ),
         evaluate=build_evaluation(model, sets.val, info, config, world, log, stop),
         progress=progress,
         world=world,
@@ -226,53 +224,3 @@ def build_ema(
         for name, tensor in ema.average.items():
             tensor.set_value(checkpoint.params[name])
     return ema
-
-
-def train_transform(config: TrainPictures, preprocess: Preprocess) -> TrainTransform:
-    """Returns what happens to a training picture before it is normalised with `preprocess`."""
-    red, green, blue = (round(255 * value) for value in preprocess.mean)
-    policy = Policy(
-        name=config.auto_augment or "",
-        motion=Motion(
-            INTERPOLATIONS[config.augment_interpolation],
-            # timm fills with the mean colour, all others with black.
-            (red, green, blue) if config.auto_augment == "ra_timm" else (0, 0, 0),
-        ),
-        magnitude=config.ra_magnitude,
-        magnitude_std=config.ra_magnitude_std,
-        num_ops=config.ra_num_ops,
-        severity=config.augmix_severity,
-    )
-    return TrainTransform(
-        crop_size=config.train_crop_size,
-        interpolation=config.interpolation,
-        scale=config.crop_scale,
-        ratio=config.crop_ratio,
-        padding=config.crop_padding,
-        flip_prob=config.hflip,
-        auto_augment=policy if policy.name else None,
-        jitter=config.color_jitter,
-        erase_prob=config.random_erase,
-        erase_mode=config.random_erase_mode,
-        mean=preprocess.mean,
-        std=preprocess.std,
-    )
-
-
-def train_loader(
-    data: ImageDataset, config: TrainBatches, preprocess: Preprocess, seed: int, world: World
-) -> Loader:
-    """Returns the shuffled, augmented training batches of this process."""
-    return Loader(
-        data,
-        train_transform(config, preprocess),
-        config.batch_size,
-        training=True,
-        workers=config.workers,
-        seed=seed,
-        rank=world.rank,
-        world_size=world.size,
-        on_error=config.on_error,
-        reps=config.ra_reps,
-        decode=config.decode,
-    )
