@@ -167,11 +167,16 @@ def reachable(module):
 @cache
 def reads(module, name):
     """(class name, attribute) that a piece reads; the settings' own checks are no reads."""
-    if module.endswith((".settings", ".config")):
-        return set()
     visitor = Reads()
-    visitor.visit(pieces(module)[name])
+    piece = pieces(module)[name]
+    if isinstance(piece, ast.ClassDef) and module.endswith((".settings", ".config")):
+        piece = ast.ClassDef(piece.name, [], [], [n for n in piece.body if not is_check(n)], [])
+    visitor.visit(piece)
     return visitor.found
+
+
+def is_check(node):
+    return isinstance(node, FUNCTION) and node.name in ("problems", "__post_init__")
 
 
 def unread(settings: type[Settings], module: str) -> set[str]:
