@@ -15,7 +15,8 @@ from conftest import ROOT, run_tool, train
 from tflite_writer import NetworkFile, Writer
 
 from ppcls_lite.arch.zoo import build_model, list_models
-from ppcls_lite.data.preprocess import Preprocess, load_image
+from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.engine.norms import estimate_norms, is_folded
 from ppcls_lite.errors import UserError
@@ -257,6 +258,20 @@ def test_a_network_without_its_head_starts_a_fresh_one_in_training_only(tmp_path
     assert state["classifier.0.weight"].numpy().std() > 0.02
     for key, value in file.expected.items():
         assert np.array_equal(state[key].numpy(), value), key
+
+
+def test_a_mnasnet_of_tensorflow_gets_tensorflow_s_padding(tmp_path):
+    file = NetworkFile(trained("mnasnet0_5", 256, same_padding=True), size=64)
+    path = written(tmp_path, file)
+    info = find_weights(path).info
+    assert (info.name, info.overrides) == ("mnasnet0_5", {"same_padding": True})
+    with pytest.raises(UserError, match=r"padding \(0, 1, 0, 1\), the model has") as caught:
+        load_weights(build_model("mnasnet0_5", 256), path)
+    assert caught.value.hint == "--model mnasnet0_5 --same-padding"
+    images = np.random.RandomState(0).randn(4, 64, 64, 3).astype(np.float32)
+    predictor = Predictor(path)
+    ours = predictor.raw(images.transpose(0, 3, 1, 2))
+    assert cosines(ours, Runtime(path)(images)).min() > 0.999999
 
 
 def test_an_embedding_of_a_mnasnet_is_its_last_layer(tmp_path):

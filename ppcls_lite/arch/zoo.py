@@ -1,7 +1,7 @@
 """Every model that can be asked for by name: one row each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
@@ -115,6 +115,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda widths: isinstance(widths, list | tuple) and all(type(x) is int for x in widths),
     ),
     "small_input": ("True or False", lambda small_input: small_input in (0, 1)),
+    "same_padding": ("True or False", lambda same_padding: same_padding in (0, 1)),
 }
 
 _LIST_COMMAND = command("list_models")
@@ -151,7 +152,7 @@ def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Laye
         num_classes: K, the number of logits.
         overrides: `width` and `dropout` in place of the model's own; `expanded`, the channels that
             pruning left in each block; `small_input` for pictures of about 32 pixels, see
-            `for_small_input`.
+            `for_small_input`; `same_padding` for TensorFlow's, which `tf_` networks have.
 
     Raises:
         UserError: unknown name or override, or a value out of range.
@@ -168,9 +169,12 @@ def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Laye
     dropout = overrides.get("dropout", spec.flavour.dropout)
     expanded = overrides.get("expanded")
     table = for_small_input(spec.table) if overrides.get("small_input") else spec.table
+    flavour = spec.flavour
+    if overrides.get("same_padding"):
+        flavour = replace(flavour, same_stem=True, same_depthwise=True)
     if isinstance(table, V3Table):
-        return MobileNetV3(table, width, num_classes, dropout, spec.flavour, expanded)
-    return MNASNet(table, width, num_classes, dropout, spec.flavour, expanded)
+        return MobileNetV3(table, width, num_classes, dropout, flavour, expanded)
+    return MNASNet(table, width, num_classes, dropout, flavour, expanded)
 
 
 def for_small_input(table: V3Table | MnasTable) -> V3Table | MnasTable:

@@ -102,6 +102,7 @@ def describe_model(
         "width": config.width,
         "dropout": config.dropout,
         "small_input": config.small_input or None,
+        "same_padding": config.same_padding or None,
         "expanded": list(config.expanded) or None,
     }
     return ModelInfo(

@@ -70,6 +70,8 @@ class ModelSettings(Settings):
     """Dropout before the last layer; null keeps the model's own."""
     small_input: bool = False
     """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
+    same_padding: bool = False
+    """Pad as TensorFlow does, more at the bottom and right; weights of a TFLite file ask for it."""
     expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
     """Expanded channels of each block, as pruning leaves them; none keeps the model's own."""
     drop_path: Fraction = 0.0

@@ -87,7 +87,11 @@ class Weights:
             return described_info(self.path, self.description)
         tag = self.tag
         network = None if self.absent else self.file.network
-        name = self._model or (tag.model if tag else self._fitting_name() or DEFAULT_MODEL)
+        name = self._model or (tag.model if tag else None)
+        overrides: dict[str, Any] = {}
+        if network is not None:
+            name, overrides = self._fitting(name)
+        name = name or DEFAULT_MODEL
         # They are fed as they were when published, or as the network's published weights are.
         tag = tag or next(iter(tags_of(name)), None)
         preprocess = tag.preprocess if tag else Preprocess()
@@ -95,16 +99,15 @@ class Weights:
             preprocess = network.preprocess(preprocess)
         classes = self._count_classes(name)
         # 1000 classes are taken for ImageNet's.
-        return ModelInfo(name, classes, classes=imagenet_names(classes), preprocess=preprocess)
+        names = imagenet_names(classes)
+        return ModelInfo(name, classes, overrides, classes=names, preprocess=preprocess)
 
-    def _fitting_name(self) -> str | None:
-        """The network that a TFLite file is of; None for other files."""
-        if self.absent or self.file.network is None:
-            return None
+    def _fitting(self, name: str | None) -> tuple[str | None, dict[str, Any]]:
+        """The network that a TFLite file is of, and its overrides."""
         load_paddle()
-        from ppcls_lite.weights.mapping import network_name  # imports paddle
+        from ppcls_lite.weights.mapping import network_of_file  # imports paddle
 
-        return network_name(self.arrays, self.file.network, label=str(self.path))
+        return network_of_file(self.file, name, label=str(self.path))
 
     def _count_classes(self, name: str) -> int:
         if self.absent:
@@ -115,8 +118,7 @@ class Weights:
         # Not at the top of the file: it imports paddle, which a described file does without.
         from ppcls_lite.weights.mapping import count_classes
 
-        network = self.file.network
-        return count_classes(self.arrays, name, label=str(self.path), network=network)
+        return count_classes(self.arrays, name, label=str(self.path))
 
 
 def find_weights(

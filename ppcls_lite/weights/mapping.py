@@ -1,6 +1,7 @@
 """Arrays from another framework's layout into ours and back."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -9,6 +10,7 @@ from paddle import nn
 from ppcls_lite.arch.zoo import ZOO, build_model
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
+from ppcls_lite.weights.formats import WeightsFile
 from ppcls_lite.weights.layouts import LAYOUTS, entries, recognise
 from ppcls_lite.weights.tflite_files import Network
 from ppcls_lite.weights.tflite_fit import differences, may_fit
@@ -78,9 +80,7 @@ def with_rows(
     return {**arrays, **changed}
 
 
-def count_classes(
-    arrays: Mapping[str, np.ndarray], name: str, *, label: str, network: Network | None = None
-) -> int:
+def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) -> int:
     """Number of classes that weights for the zoo's model `name` were trained for; 1000, ImageNet's,
     for a network without its last layer.
 
@@ -89,37 +89,58 @@ def count_classes(
     """
     with paddle.LazyGuard():  # names and shapes without values
         model = build_model(name)
-    _, layout = to_ours(arrays, model, replace_head=True, label=label, network=network)
+    _, layout = to_ours(arrays, model, replace_head=True, label=label)
     bias = arrays.get((entries(model, layout) or [])[-1].theirs)
     return 1000 if bias is None else bias.shape[-1]
 
 
-def network_name(arrays: Mapping[str, np.ndarray], network: Network, *, label: str) -> str | None:
-    """The model of the zoo that a TFLite file is of; None for one that fits none.
+def network_of_file(
+    file: WeightsFile, name: str | None, *, label: str
+) -> tuple[str | None, dict[str, Any]]:
+    """The model of the zoo that a TFLite file is of, and what it overrides: TensorFlow's padding in
+    a network that has another, where nothing else makes it fit.
+
+    Args:
+        name: the model asked for, None for any.
+
+    Returns:
+        `name` and no overrides for a file that fits nothing.
 
     Raises:
         UserError: it fits several.
     """
-    fitting = fitting_models(arrays, network)
-    if len(fitting) > 1:
-        raise UserError(
-            f"{label} fits {' and '.join(fitting)}: which one is it?", f"--model {fitting[0]}"
-        )
-    return fitting[0] if fitting else None
+    for overrides in ({}, {"same_padding": True}):
+        fitting = fitting_models(file.arrays, file.network, name, **overrides)
+        if len(fitting) > 1:
+            raise UserError(
+                f"{label} fits {' and '.join(fitting)}: which one is it?", f"--model {fitting[0]}"
+            )
+        if fitting:
+            return fitting[0], overrides
+    return name, {}
 
 
-def fitting_models(arrays: Mapping[str, np.ndarray], network: Network | None = None) -> list[str]:
+def fitting_models(
+    arrays: Mapping[str, np.ndarray],
+    network: Network | None = None,
+    name: str | None = None,
+    **overrides: Any,
+) -> list[str]:
     """Names the models of the zoo that arrays fit, but for the head, and whose they are.
 
     Args:
         network: what a TFLite file computes with them.
+        name: the only model to try; None tries all.
+        overrides: of the models, see `build_model`.
     """
     fitting = []
     for spec in ZOO:
+        if name not in (None, spec.name):
+            continue
         if network is not None and not may_fit(arrays, spec.table):
             continue
         with paddle.LazyGuard():  # names and shapes without values
-            model = build_model(spec.name)
+            model = build_model(spec.name, **overrides)
         fit = _Fit(arrays, model, network)
         sources = LAYOUTS[fit.layout].sources
         if not fit.differs and (sources is None or sources[:1] == (spec.source,)):
@@ -195,6 +216,9 @@ def _hint(fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, 
     fitting = fitting_models(arrays, network)
     if fitting:
         return f"--model {' or '.join(fitting)}"
+    fitting = fitting_models(arrays, network, same_padding=True) if network else []
+    if fitting:
+        return f"--model {' or '.join(fitting)} --same-padding"
     return f"check --model; {command('list_models')} names them all"
 
 

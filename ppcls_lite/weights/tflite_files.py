@@ -113,7 +113,9 @@ def read_tflite(data: bytes) -> TfliteContent:
         is_dense = role.startswith("head.") and weight.shape[2:] == (1, 1)
         arrays[f"{role}.weight"] = weight[:, :, 0, 0] if is_dense else weight
         arrays[f"{role}.bias"] = bias
-    said = [_precision(graph, roles["stem"])]
+    # A converter may leave small layers in float32.
+    largest = max(roles, key=lambda role: arrays[f"{role}.weight"].size)
+    said = [_precision(graph, roles[largest])]
     if (head := list(roles)[-1]).startswith("head.") and len(bias) == BACKGROUND:
         for kind in ("weight", "bias"):
             arrays[f"{head}.{kind}"] = arrays[f"{head}.{kind}"][1:]
