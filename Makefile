@@ -1,5 +1,6 @@
 # make run    set up, train on real pictures, evaluate, predict, export, compare: a few minutes
 # make test   set up, run the tests
+# make check  lint and the tests that start no process and train nothing: an answer in minutes
 # make lint   formatting, lint, types
 # make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
 # make int8   the tables of docs/int8.md: DATA=pictures WEIGHTS=best.pdparams or a tag
@@ -15,7 +16,7 @@ TORCH   ?= $(PYTHON)
 BENCH    = $(PYTHON) tools/benchmark.py
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: run test lint bench int8 tipc clean
+.PHONY: run test check lint bench int8 tipc clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -27,6 +28,9 @@ run: $(VENV)/.run lite_data
 
 test: $(VENV)/.dev
 	$(PYTHON) -m pytest
+
+check: lint
+	$(PYTHON) -m pytest --check
 
 lint: $(VENV)/.dev
 	$(PYTHON) -m ruff check .

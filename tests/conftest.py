@@ -1,5 +1,6 @@
 """A tiny data set made by formula, and real processes."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -21,6 +22,9 @@ TINY_FLAGS = [*TINY.split(), "--device=cpu", "--lr=0.02", "--workers=1", "--prin
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--check", action="store_true", help="only tests that start no process and train nothing"
+    )
     parser.addoption(
         "--answers", type=int, default=160, help="asked of each engine by test_threads.py"
     )
@@ -143,3 +147,73 @@ def expected(exported):
     return Predictor(exported)(
         [ROOT / "test_images" / name for name in ("chelsea.jpg", "coffee.jpg")], topk=5
     )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--check"):
+        slow = [item for item in items if item.get_closest_marker("slow") or is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+
+
+def is_slow(item):
+    """Tells whether a test, a helper or a fixture of it starts a process or trains, by its code."""
+    fixtures = [
+        definition.func
+        for name in item.fixturenames
+        for definition in item._fixtureinfo.name2fixturedefs.get(name, ())[-1:]
+        if name != "no_process_in_a_check"
+    ]
+    return any(calls_slow(function, set()) for function in (item.function, *fixtures))
+
+
+# What starts a process or trains, by the names that tests know it under.
+SLOW = {
+    "Popen",
+    "subprocess",
+    "export_model",
+    "worker_pool",
+    "fit",
+    "fork",
+    "sync_playwright",
+    "train_batch",
+}
+
+
+def calls_slow(function, seen):
+    """Follows the names that a function of the tests uses."""
+    codes, used = [inspect.unwrap(function).__code__], set()
+    while codes:
+        code = codes.pop()
+        used |= {*code.co_names, *code.co_freevars}
+        codes += [part for part in code.co_consts if inspect.iscode(part)]
+    known = inspect.unwrap(function).__globals__
+    return bool(used & SLOW) or any(
+        inspect.isfunction(helper := known.get(name))
+        and "ppcls_lite" not in helper.__module__
+        and not (helper in seen or seen.add(helper))
+        and calls_slow(helper, seen)
+        for name in sorted(used)
+    )
+
+
+COMPILERS = {"g++", "c++", "gcc", "cc", "clang++", "clang"}  # kernels, at their first use
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_process_in_a_check(request):
+    """`make check` answers in two minutes: a test that starts a process has the mark `slow`."""
+    if not request.config.getoption("--check"):
+        yield
+        return
+
+    class Popen(subprocess.Popen):
+        def __init__(self, args, *more, **options):
+            program = args if isinstance(args, str) else str(args[0])
+            if os.path.basename(program) not in COMPILERS:
+                raise RuntimeError(f"starts {program}: mark this test with @pytest.mark.slow")
+            super().__init__(args, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Popen)
+        yield
