@@ -366,3 +366,10 @@ def test_the_structs_of_both_languages_have_the_same_layout(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reading_order_names_every_file_of_the_folder():
+    folder = SOURCE.parent
+    files = {path.name for kind in ("*.h", "*.cc", "*.py") for path in folder.glob(kind)}
+    named = re.findall(r"\]\(([\w.]+)\)", (folder / "README.md").read_text())
+    assert sorted(named) == sorted(files - {"__init__.py"})

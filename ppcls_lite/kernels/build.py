@@ -14,11 +14,8 @@ from ppcls_lite.native import Unavailable, load_library
 FLAGS = (
     "-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp",
 )  # fmt: skip
-SOURCE, *INCLUDED = (
-    Path(__file__).with_name(name)
-    for name in ("kernels.cc", "block.h", "ends.h", "dense.h", "squeeze_excite.h",
-                 "depthwise.h", "pointwise.h", "batch_norm.h", "threads.h", "lanes.h")
-)  # fmt: skip
+SOURCE = Path(__file__).with_name("kernels.cc")
+INCLUDED = sorted(SOURCE.parent.glob("*.h"))
 
 
 @functools.cache

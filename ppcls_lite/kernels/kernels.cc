@@ -1,7 +1,10 @@
-// The C interface: a function for each piece and direction. abi.py has the structs once more.
-#include "block.h"
+// The C interface: a function for each piece and direction. abi.py has the structs once more, README.md
+// a reading order.
 #include "dense.h"
 #include "ends.h"
+#include "stage_depthwise.h"
+#include "stage_output.h"
+#include "stage_project.h"
 
 extern "C" void mobile_block_forward(const mobile::Block* block) {
   using namespace mobile;
@@ -21,7 +24,7 @@ extern "C" void mobile_block_backward(const mobile::Block* block) {
   using namespace mobile;
   const Block& b = *block;
   const Affine expand = b.expand_weight ? Affine(b.expand_bn, b.expanded) : Affine();
-  const Linear project = project_linear(b);
+  const Linear project = output_stage_backward(b);
   const Linear depthwise =
       project_stage_backward(b, Affine(b.depthwise_bn, b.expanded), project);
   const Linear expanded = depthwise_stage_backward(b, expand, depthwise);

@@ -53,9 +53,9 @@ inline void add_bias(const float* bias, Index rows, Index columns, float* y) {
     for (Index c = 0; c < columns; ++c) y[r * columns + c] += bias[c];
 }
 
-// From se.pooled to se.gate, for images [begin, end).
-inline void compute_gates(const SqueezeExcite& se, Index channels, Index begin, Index end) {
-  const Index images = end - begin, squeezed = se.squeezed;
+// From se.pooled to se.gate, for some images.
+inline void compute_gates(const SqueezeExcite& se, Index channels, Range range) {
+  const Index begin = range.begin, images = range.end - begin, squeezed = se.squeezed;
   float *hidden_y = se.hidden_y + begin * squeezed, *hidden = se.hidden + begin * squeezed;
   float *gate_y = se.gate_y + begin * channels, *gate = se.gate + begin * channels;
   pointwise(se.pooled + begin * channels, se.reduce_weight, images, channels, squeezed, hidden_y);
@@ -70,9 +70,9 @@ inline void compute_gates(const SqueezeExcite& se, Index channels, Index begin, 
 
 // From the gradient of the gates, in se.d_gate_y, to that of the pooled values [images, E]; on the
 // way se.d_gate_y and se.d_hidden_y come to hold what the weights' gradients are made from.
-inline void gates_backward(const SqueezeExcite& se, Index channels, Index begin, Index end,
+inline void gates_backward(const SqueezeExcite& se, Index channels, Range range,
                            float* d_pooled) {
-  const Index images = end - begin, squeezed = se.squeezed;
+  const Index begin = range.begin, images = range.end - begin, squeezed = se.squeezed;
   const float *gate = se.gate + begin * channels, *hidden_y = se.hidden_y + begin * squeezed;
   float *d_gate_y = se.d_gate_y + begin * channels;
   float *d_hidden_y = se.d_hidden_y + begin * squeezed;
