@@ -31,6 +31,11 @@ class Choice:
     why: str
 
 
+def is_export(path: Path) -> bool:
+    """Tells an export folder, or a file in one, from weights."""
+    return path.is_dir() or path.suffix in (".pdmodel", ".json", ".onnx")
+
+
 def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice:
     """Picks the engine and the model file that a path means.
 

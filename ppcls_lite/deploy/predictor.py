@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.choose import find_model
@@ -120,25 +121,27 @@ class Predictor:
             if sidecar is not None and part.name in sidecar.files:
                 sidecar.check_file(part)
         self._run = FILE_RUNTIMES[self.engine](file, device)
-        if sidecar is None:
-            spec = _usual_preprocess(self._run)
-            self.info = ModelInfo("unknown", preprocess=spec)
-            self.note = (
-                f"{file.parent} has no {SIDECAR}: assuming ImageNet's preprocessing (resize "
-                f"{spec.resize_size}, crop {spec.crop_size}); class names are unknown"
-            )
-        else:
+        if sidecar is not None:
             self.info = sidecar.info
-        if sidecar is not None and file.name in sidecar.outputs:
-            self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
-            return
+            if file.name in sidecar.outputs:
+                self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
+                return
+        spec = _usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
         # paddle2onnx's own command adds files that no sidecar lists: they must show it themselves.
+        output = self.raw(np.zeros((1, 3, spec.crop_size, spec.crop_size), np.float32))  # [1, K]
+        self.has_softmax = _are_probabilities(output)
         if sidecar is not None:
             self.note = (
                 f"{SIDECAR} does not list {file.name}; preprocessing and names are taken from it"
             )
-        size = self.info.preprocess.crop_size
-        self.has_softmax = _are_probabilities(self.raw(np.zeros((1, 3, size, size), np.float32)))
+            return
+        names = imagenet_names(output.shape[1])
+        self.info = ModelInfo("unknown", output.shape[1], classes=names, preprocess=spec)
+        self.note = (
+            f"{file.parent} has no {SIDECAR}: assuming ImageNet's preprocessing (resize"
+            f" {spec.resize_size}, crop {spec.crop_size}); class names are"
+            + (" ImageNet's" if names else " unknown")
+        )
 
     def raw(self, images: np.ndarray) -> np.ndarray:
         """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities.
@@ -153,6 +156,16 @@ class Predictor:
         filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
         parts = [self._run(filled[i : i + size]) for i in range(0, len(images), size)]
         return np.concatenate(parts)[: len(images)]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """float32 [N, 3, H, W] -> float32 [N, K], scores before a softmax.
+
+        A file with a softmax inside has lost them; the logarithms of its probabilities are logits
+        of the same probabilities, losses and ranks.
+        """
+        output = self.raw(images)
+        smallest = np.finfo(np.float32).tiny
+        return np.log(np.maximum(output, smallest)) if self.has_softmax else output
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, 3, H, W] -> float32 [N, K], rows that sum to 1."""

@@ -95,7 +95,7 @@ class Evaluation:
     Attributes:
         loader: the validation batches of this process, every picture once over all processes.
         info: the network, with the preprocessing of its pictures.
-        dygraph: its own forward pass.
+        dygraph: its own forward pass, or whatever runs it.
         graph: what to export of it each time; None where dygraph does the work.
         print_freq: batches between two lines.
         stop: asks for a stop, if anybody may.
@@ -160,7 +160,7 @@ class Evaluation:
 
 
 def build_evaluation(
-    model: paddle.nn.Layer,
+    network: paddle.nn.Layer | Forward,
     data: ImageDataset,
     info: ModelInfo,
     config: EvaluationSettings,
@@ -168,13 +168,17 @@ def build_evaluation(
     log: RunLog,
     stop: StopRequest | None = None,
 ) -> Evaluation:
-    """Returns the evaluation of a network on validation pictures, in the engine asked for."""
+    """Returns the evaluation of a network on validation pictures.
+
+    A layer is run by the engine that the settings ask for; a function runs itself.
+    """
+    is_layer = isinstance(network, paddle.nn.Layer)
     engine = config.eval_engine
     if engine == "auto":
         # Paddle Inference is slower than dygraph with the rounding of a quantized network.
         large = len(data) >= FEWEST and info.quant_skip is None
         engine = "exported" if large else "dygraph"
-    exported = world.device == "cpu" and engine == "exported"
+    exported = is_layer and world.device == "cpu" and engine == "exported"
     loader = Loader(
         data,
         info.preprocess,
@@ -190,8 +194,8 @@ def build_evaluation(
         info=info,
         world=world,
         log=log,
-        dygraph=dygraph_forward(model),
-        graph=StaticGraph(model, info.preprocess.crop_size) if exported else None,
+        dygraph=dygraph_forward(network) if is_layer else network,
+        graph=StaticGraph(network, info.preprocess.crop_size) if exported else None,
         print_freq=10 * config.print_freq,
         stop=stop,
     )

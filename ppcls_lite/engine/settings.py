@@ -12,6 +12,7 @@ from ppcls_lite.config import (
     Count,
     CountOrZero,
     Device,
+    Engine,
     Fraction,
     LossSettings,
     NotNegative,
@@ -58,6 +59,14 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
     confusion_matrix: bool = False
     """Write confusion_matrix.png/.csv and per_class.csv, in training of the best epoch."""
+
+
+@dataclass(frozen=True)
+class TestedEngine(Settings):
+    """Evaluation."""
+
+    engine: Engine = "auto"
+    """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,7 @@ class RunSettings(Settings):
 @dataclass(frozen=True)
 class TrainConfig(
     RunSettings,
+    TestedEngine,
     EvaluationSettings,
     SlimSettings,
     TeacherSettings,
@@ -201,6 +211,8 @@ class TrainConfig(
             yield f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before"
         if self.test_only and not (self.pretrained or self.resume):
             yield "--test-only needs the weights to test: --pretrained FILE"
+        if self.engine != "auto" and not self.test_only:
+            yield "--engine runs an export folder with --test-only; training is Paddle's"
         if self.pact_quant and self.model_ema:
             yield "--pact-quant with --model-ema: thresholds would be averaged with 0"
         if self.to_static and (self.cpu_kernels in ("on", "bf16") or self.pact_quant):
@@ -218,14 +230,15 @@ class TrainConfig(
 
 
 @dataclass(frozen=True)
-class ValidateConfig(EvaluationSettings, NetworkChoice, ValPictures, ValData):
+class ValidateConfig(TestedEngine, EvaluationSettings, NetworkChoice, ValPictures, ValData):
     """Evaluate weights on the validation pictures; train.py --test-only is the same.
 
     python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
     """
 
     pretrained: Annotated[str | None, TRAIN_FROM] = None
-    """The weights: file of any framework, tag, or alone: the model's published ones."""
+    """The weights: file of any framework, tag, or alone: the model's published ones; or an export
+    folder, or a file in one."""
     resume: str | None = None
     """Instead: a run's checkpoint, or auto: the latest one of --output-dir."""
     output_dir: str = "output"
