@@ -13,7 +13,7 @@
 
 namespace mobile {
 
-// Part of the C interface; the same fields stand in abi.py.
+// Part of the C interface; abi.py reads the fields from here.
 struct BatchNorm {
   const float *gamma, *beta;          // [C]
   float *running_mean, *running_var;  // [C]

@@ -8,7 +8,7 @@
 
 namespace mobile {
 
-// Part of the C interface; the same fields stand in abi.py. All tensors are NHWC, float32 where
+// Part of the C interface; abi.py reads the fields from here. All tensors are NHWC, float32 where
 // nothing else is said.
 struct Block {
   Index threads, images, height, width;

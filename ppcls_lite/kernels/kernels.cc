@@ -1,4 +1,4 @@
-// The C interface: a function for each piece and direction. abi.py has the structs once more, README.md
+// The C interface: a function for each piece and direction. abi.py reads the structs, README.md has
 // a reading order.
 #include "dense.h"
 #include "ends.h"
