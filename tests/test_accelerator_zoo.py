@@ -31,7 +31,7 @@ FAMILIES = [
 
 
 def run(verb, *flags):
-    assert dispatch(*verbs.find(verb, [str(flag) for flag in flags], verb)) == 0
+    assert dispatch(*verbs.find("", [verb, *map(str, flags)], "")) == 0
 
 
 @pytest.mark.parametrize(
