@@ -182,7 +182,7 @@ def build_optimizers(
     if checkpoint:
         load_named_state(optimizer, model, checkpoint.accumulators)
         scale = checkpoint.progress.loss_scale
-    return model, optimizer, paddle.amp.GradScaler(amp, scale or 1024.0)  # document 002's
+    return model, optimizer, paddle.amp.GradScaler(amp, scale or 1024.0)  # Step6's
 
 
 def training_model(model: nn.Layer, config: TrainConfig, world: World) -> tuple[nn.Layer, str]:

@@ -113,7 +113,7 @@ class Evaluation:
     def __call__(self) -> Accuracy:
         """Runs the validation set through the network as it stands and counts.
 
-        Prints document 002's lines: median (mean) of the window, then the totals.
+        Prints Step6's lines: median (mean) of the window, then the totals.
 
         Raises:
             Stopped: a stop was asked for; counts so far are dropped.
