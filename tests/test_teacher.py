@@ -111,6 +111,19 @@ def test_a_teachers_answers_are_brought_into_the_students_order():
     assert answers_of(imagenet, ModelInfo("s", 2, classes=("n02012849", "Hen")), "").ids == (134, 8)
 
 
+def test_without_labels_a_student_may_learn_answers_that_its_pictures_have_no_names_for():
+    """configs/clothing10_mobilenet_v3_small_features.yaml: ImageNet's answers to clothing."""
+    teacher = ModelInfo("m", 3, classes=("tench", "hen", "crane"))
+    clothes = ModelInfo("s", 3, classes=("dress", "hat"))
+    match = answers_of(teacher, clothes, "", labels_count=False)
+    assert match.ids == (0, 1, 2) and "labels do not count" in match.how
+    with pytest.raises(UserError, match="do not agree"):
+        answers_of(teacher, clothes, "", labels_count=True)
+    mixed = ModelInfo("s", 3, classes=("hen", "hat", "dress"))  # one is called alike
+    with pytest.raises(UserError, match="do not agree"):
+        answers_of(teacher, mixed, "", labels_count=False)
+
+
 def test_only_the_students_classes_of_a_larger_teacher_count(tmp_path):
     model = frozen_network()
     info = ModelInfo("mobilenet_v3_small", 5, {"width": 0.35}, tuple("vwxyz"), Preprocess(36, 32))
