@@ -3,7 +3,7 @@
 #include "window.cc"
 
 int main(int count, char** files) {
-    for (int i = 1; i < count; i++) {
+    for (int i = 1; i < count; ++i) {
         std::FILE* file = std::fopen(files[i], "rb");
         std::vector<uint8_t> data(1 << 20);
         data.resize(std::fread(data.data(), 1, data.size(), file));
@@ -13,7 +13,7 @@ int main(int count, char** files) {
         const int32_t sizes[][2] = {{17, 13}, {90, 70}, {1, 1}, {61, 47}};
         for (const auto& box : boxes)
             for (const auto& size : sizes)
-                for (int way = 0; way < 12; way++) {
+                for (int way = 0; way < 12; ++way) {
                     Window ask{};
                     ask.data = data.data();
                     ask.bytes = data.size();
@@ -29,7 +29,7 @@ int main(int count, char** files) {
                     ask.out = out.data();
                     long sum = 0;
                     const int done = decode_window(&ask);
-                    for (size_t k = 0; k < out.size(); k++) sum += out[k] * (k % 251 + 1);
+                    for (size_t k = 0; k < out.size(); ++k) sum += out[k] * (k % 251 + 1);
                     std::printf("%d %ld\n", i, done ? sum : -1);
                 }
     }

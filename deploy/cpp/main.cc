@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* HELP = R"(usage: classify --pretrained FOLDER --img-path PICTURE_OR_FOLDER [--flag VALUE ...]
+constexpr const char* kHelp = R"(usage: classify --pretrained FOLDER --img-path PICTURE_OR_FOLDER [--flag VALUE ...]
 
 Names what is on a picture, or on all pictures of a folder.
 
@@ -138,7 +138,7 @@ std::vector<float> softmax(std::vector<float> logits) {
 
 std::vector<Ranked> rank(const std::vector<float>& probs, size_t topk) {
     std::vector<Ranked> all;
-    for (size_t id = 0; id < probs.size(); id++) all.push_back({id, probs[id]});
+    for (size_t id = 0; id < probs.size(); ++id) all.push_back({id, probs[id]});
     std::stable_sort(all.begin(), all.end(), [](const Ranked& a, const Ranked& b) { return a.prob > b.prob; });
     all.resize(std::min(all.size(), topk));
     return all;
@@ -185,7 +185,7 @@ int run(const Options& options) {
             const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
             print(file, rank(has_softmax ? out : softmax(out), options.topk), sidecar, name, took.count(), options.json);
         } catch (const PictureError& error) {
-            failed++;
+            ++failed;
             std::cerr << "classify: " << file.string() << ": " << error.what() << std::endl;
             if (options.json) {
                 const nlohmann::ordered_json line{{"file", file.string()}, {"error", file.string() + ": " + error.what()}};
@@ -203,7 +203,7 @@ int main(int argc, char** argv) {
     try {
         const Options options = parse(argc, argv);
         if (!options.help) return run(options);
-        std::cout << HELP;
+        std::cout << kHelp;
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "classify: " << error.what() << std::endl;

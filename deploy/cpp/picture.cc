@@ -108,9 +108,9 @@ void keep_bits_in_use(const Bytes& deep, Picture& picture) {
     const size_t pixels = static_cast<size_t>(picture.width) * picture.height;
     const auto value = [&](size_t i) { return deep[2 * i] << 8 | deep[2 * i + 1]; };
     int high = 0;
-    for (size_t i = 0; i < pixels; i++) high = std::max(high, value(i));
+    for (size_t i = 0; i < pixels; ++i) high = std::max(high, value(i));
     const int shift = high < 1 << 8 ? 0 : high < 1 << 12 ? 4 : 8;
-    for (size_t i = 0; i < pixels; i++) std::memset(&picture.rgbx[4 * i], value(i) >> shift, 3);
+    for (size_t i = 0; i < pixels; ++i) std::memset(&picture.rgbx[4 * i], value(i) >> shift, 3);
 }
 
 bool is_nearly_black(const Picture& picture) {
@@ -136,7 +136,7 @@ bool decode_png(png_structp png, png_infop info, Picture& picture, std::vector<p
                      static_cast<int>(png_get_image_height(png, info)));
     if (is_deep_grey) deep.resize(static_cast<size_t>(picture.width) * picture.height * 2);
     rows.resize(picture.height);
-    for (int y = 0; y < picture.height; y++)
+    for (int y = 0; y < picture.height; ++y)
         rows[y] = is_deep_grey ? &deep[static_cast<size_t>(y) * picture.width * 2] : picture.row(y);
     png_read_update_info(png, info);
     png_read_image(png, rows.data());
@@ -181,8 +181,8 @@ Picture upright(const Picture& stored, int orientation) {
     // Which stored edge is shown at the top (EXIF 2.32, table 6): counted from the far end or not.
     const bool flip_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
     const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    for (int y = 0; y < out.height; y++) {
-        for (int x = 0; x < out.width; x++) {
+    for (int y = 0; y < out.height; ++y) {
+        for (int x = 0; x < out.width; ++x) {
             const int u = turned ? y : x, v = turned ? x : y;
             const int column = flip_x ? stored.width - 1 - u : u, row = flip_y ? stored.height - 1 - v : v;
             std::memcpy(out.row(y) + 4 * x, stored.row(row) + 4 * static_cast<size_t>(column), 4);
@@ -196,7 +196,7 @@ Picture upright(const Picture& stored, int orientation) {
 void Picture::allocate(int new_width, int new_height) {
     width = new_width;
     height = new_height;
-    rgbx.resize(static_cast<size_t>(width) * height * 4 + SLACK);
+    rgbx.resize(static_cast<size_t>(width) * height * 4 + kSlack);
 }
 
 Picture read_picture(const std::string& path) {

@@ -37,8 +37,8 @@ void filtered(const Picture& picture, const Side& x, const Side& y, bool is_cubi
     if (down_first(x, y)) {
         const int n = 4 * picture.width;
         std::vector<int32_t> sums(n);
-        std::vector<uint8_t> row(n + SLACK);
-        for (int i = 0; i < h; i++) {
+        std::vector<uint8_t> row(n + kSlack);
+        for (int i = 0; i < h; ++i) {
             resize_down(down, i, picture.row(first), n, sums.data(), row.data());
             resize_row(across, row.data(), out + i * stride);
         }
@@ -46,8 +46,8 @@ void filtered(const Picture& picture, const Side& x, const Side& y, bool is_cubi
     }
     std::vector<int32_t> sums(3 * w);
     std::vector<uint8_t> kept(static_cast<size_t>(rows) * 3 * w);
-    for (int i = 0; i < rows; i++) resize_row(across, picture.row(first + i), &kept[static_cast<size_t>(i) * 3 * w]);
-    for (int i = 0; i < h; i++) resize_down(down, i, kept.data(), 3 * w, sums.data(), out + i * stride);
+    for (int i = 0; i < rows; ++i) resize_row(across, picture.row(first + i), &kept[static_cast<size_t>(i) * 3 * w]);
+    for (int i = 0; i < h; ++i) resize_down(down, i, kept.data(), 3 * w, sums.data(), out + i * stride);
 }
 
 // The stored pixel under the middle of each wanted one, found by adding up steps, as Pillow does.
@@ -55,15 +55,15 @@ std::vector<int> nearest(const Side& side) {
     const double step = static_cast<double>(side.length) / side.resized;
     double position = step * 0.5;
     std::vector<int> found;
-    for (int i = 0; i < side.to; i++, position += step)
+    for (int i = 0; i < side.to; ++i, position += step)
         if (i >= side.from) found.push_back(static_cast<int>(position));
     return found;
 }
 
 void picked(const Picture& picture, const Side& x, const Side& y, uint8_t* out, size_t stride) {
     const std::vector<int> columns = nearest(x), rows = nearest(y);
-    for (size_t i = 0; i < rows.size(); i++)
-        for (size_t j = 0; j < columns.size(); j++)
+    for (size_t i = 0; i < rows.size(); ++i)
+        for (size_t j = 0; j < columns.size(); ++j)
             std::copy_n(picture.row(rows[i]) + 4 * static_cast<size_t>(columns[j]), 3, out + i * stride + 3 * j);
 }
 
@@ -90,8 +90,8 @@ std::vector<uint8_t> Preprocess::pixels(const Picture& picture) const {
 std::vector<float> Preprocess::normalize(const std::vector<uint8_t>& pixels) const {
     const size_t plane = pixels.size() / 3;
     std::vector<float> out(pixels.size());
-    for (size_t c = 0; c < 3; c++)
-        for (size_t i = 0; i < plane; i++)
+    for (size_t c = 0; c < 3; ++c)
+        for (size_t i = 0; i < plane; ++i)
             out[c * plane + i] = (static_cast<float>(pixels[3 * i + c]) / 255.0f - mean[c]) / std[c];
     return out;
 }

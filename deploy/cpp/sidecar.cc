@@ -6,14 +6,14 @@
 
 namespace {
 
-constexpr int VERSION = 1;
+constexpr int kVersion = 1;
 
 Preprocess preprocess_of(const YAML::Node& node) {
     Preprocess spec;
     spec.resize_size = node["resize_size"].as<int>();
     spec.crop_size = node["crop_size"].as<int>();
     spec.interpolation = node["interpolation"].as<std::string>();
-    for (size_t c = 0; c < 3; c++) {
+    for (size_t c = 0; c < 3; ++c) {
         spec.mean[c] = static_cast<float>(node["mean"][c].as<double>());
         spec.std[c] = static_cast<float>(node["std"][c].as<double>());
     }
@@ -28,9 +28,9 @@ Sidecar read_sidecar(const std::filesystem::path& folder) {
     if (!std::filesystem::is_regular_file(path)) throw UserError("no file " + path.string(), hint);
     try {
         const YAML::Node content = YAML::LoadFile(path.string());
-        if (content["version"].as<int>() != VERSION)
+        if (content["version"].as<int>() != kVersion)
             throw UserError(path.string() + " has version " + content["version"].as<std::string>() +
-                                "; this program reads version " + std::to_string(VERSION),
+                                "; this program reads version " + std::to_string(kVersion),
                             "export the model again");
         Sidecar sidecar;
         sidecar.preprocess = preprocess_of(content["preprocess"]);

@@ -28,7 +28,7 @@
 
 namespace {
 
-constexpr int MARGIN = 16;  // columns; chroma is interpolated between neighbours, but not at an edge
+constexpr int kMargin = 16;  // columns; chroma is interpolated between neighbours, but not at an edge
 
 // libjpeg reports errors by a call that must not return; a longjmp crosses only its own C frames.
 struct Failure {
@@ -92,8 +92,8 @@ int start(const Window& ask, Work& work) {
     split_weights(work.across);
     work.down.prepare(bottom - work.top, ask.box[1] * fy - work.top, ask.box[3] * fy - work.top,
                       ask.size[1], ask.window[1], ask.window[3], ask.is_cubic);
-    const int first = std::max(work.left + work.across.begin() - MARGIN, 0);
-    const int last = std::min(work.left + work.across.end() + MARGIN, static_cast<int>(jpeg.output_width));
+    const int first = std::max(work.left + work.across.begin() - kMargin, 0);
+    const int last = std::min(work.left + work.across.end() + kMargin, static_cast<int>(jpeg.output_width));
     JDIMENSION offset = first, width = last - first;
     if (width < jpeg.output_width) jpeg_crop_scanline(&jpeg, &offset, &width);  // widens both to whole blocks
     return static_cast<int>(offset);
@@ -110,17 +110,17 @@ int decode(const Window& ask, Work& work) {
     const int w = ask.window[2] - ask.window[0], h = ask.window[3] - ask.window[1];
     const int n = ask.down_first ? 4 * static_cast<int>(jpeg.output_width) : 3 * w;  // bytes of a kept row
     const size_t box = 4 * static_cast<size_t>(work.left - offset);  // where the box begins in a row
-    work.row.resize(4 * static_cast<size_t>(jpeg.output_width) + SLACK);
+    work.row.resize(4 * static_cast<size_t>(jpeg.output_width) + kSlack);
     work.kept.resize(static_cast<size_t>(rows) * n);
     work.sums.resize(n);
     if (first > 0) jpeg_skip_scanlines(&jpeg, first);
-    for (int y = 0; y < rows; y++) {
+    for (int y = 0; y < rows; ++y) {
         uint8_t* kept = &work.kept[static_cast<size_t>(y) * n];
         JSAMPROW row = ask.down_first ? kept : work.row.data();
         jpeg_read_scanlines(&jpeg, &row, 1);
         if (!ask.down_first) resize_row(work.across, row + box, kept);
     }
-    for (int i = 0; i < h; i++) {
+    for (int i = 0; i < h; ++i) {
         uint8_t* out = ask.out + static_cast<size_t>(i) * 3 * w;
         resize_down(work.down, i, work.kept.data(), n, work.sums.data(), ask.down_first ? work.row.data() : out);
         if (ask.down_first) resize_row(work.across, work.row.data() + box, out);
