@@ -14,6 +14,7 @@ DATA    ?= lite_data
 WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
 BENCH    = $(PYTHON) tools/benchmark.py
+CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
 .PHONY: run test check lint bench int8 tipc clean
@@ -35,6 +36,7 @@ check: lint
 lint: $(VENV)/.dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(dir $(PYTHON))clang-format --dry-run --Werror $(CPP)
 	$(PYTHON) -m mypy
 
 bench: $(VENV)/.run

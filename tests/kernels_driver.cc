@@ -5,10 +5,9 @@
 #include <signal.h>
 
 #include <cstdio>
-#include <deque>
-#include <string>
 
 #include "kernels.cc"
+#include "kernels_arrays.h"
 #include "plain.h"
 
 using namespace mobile;
@@ -45,85 +44,11 @@ int plain_gemm(char ta, char tb, Index m, Index n, Index k, float alpha, const f
   return 0;
 }
 
-// The arrays of one call: inputs are filled with draws, outputs are printed in the end.
-class Arrays {
- public:
-  explicit Arrays(std::string name) : name_(std::move(name)) {}
-
-  float* input(Index n, float low = -1, float high = 1) {
-    float* values = output("", n);
-    for (Index i = 0; i < n; ++i) values[i] = low + (high - low) * draw();
-    return values;
-  }
-
-  float* output(const char* name, Index n) {
-    names_.push_back(name);
-    arrays_.emplace_back(n);
-    arrays_.back().shrink_to_fit();
-    return arrays_.back().data();
-  }
-
-  Stored* stored(Index n) {
-    stored_.emplace_back(n);
-    stored_.back().shrink_to_fit();
-    return stored_.back().data();
-  }
-
-  BatchNorm batch_norm(const char* name, Index channels, bool frozen, bool gradients) {
-    BatchNorm bn{};
-    bn.gamma = input(channels, 0.5, 1.5);
-    bn.beta = input(channels);
-    bn.running_mean = input(channels, -0.2f, 0.2f);
-    bn.running_var = input(channels, 0.5, 1.5);
-    names_.end()[-1] = names_.end()[-2] = name;  // they move
-    bn.mean = output("", channels);
-    bn.inv_std = output("", channels);
-    if (gradients) bn.d_gamma = output(name, channels), bn.d_beta = output(name, channels);
-    bn.epsilon = 1e-3f;
-    bn.momentum = 0.9f;
-    bn.frozen = frozen;
-    return bn;
-  }
-
-  // Each array's largest error, as a share of the largest of its values.
-  void print_errors(const Arrays& right) const {
-    for (size_t i = 0; i < arrays_.size(); ++i) {
-      if (names_[i].empty()) continue;
-      double error = 0, size = 0;
-      for (size_t j = 0; j < arrays_[i].size(); ++j) {
-        const double distance = std::fabs(double(arrays_[i][j]) - right.arrays_[i][j]);
-        error = distance <= error ? error : distance;  // NaN stays
-        size = std::max(size, std::fabs(double(right.arrays_[i][j])));
-      }
-      std::printf("%s %s %.9g %.9g\n", name_.c_str(), names_[i].c_str(), error, size);
-    }
-  }
-
-  void print() const {
-    check_thread(false);
-    for (size_t i = 0; i < arrays_.size(); ++i) {
-      if (names_[i].empty()) continue;
-      double size = 0, mixture = 0;  // the second one notices values that changed places
-      for (size_t j = 0; j < arrays_[i].size(); ++j) {
-        size += double(arrays_[i][j]) * arrays_[i][j];
-        mixture += arrays_[i][j] * std::sin(double(j + 1));
-      }
-      std::printf("%s %s %.9g %.9g\n", name_.c_str(), names_[i].c_str(), std::sqrt(size), mixture);
-    }
-  }
-
- private:
-  float draw() {  // 0 to 1
-    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-    return float(state_ >> 40) / float(1 << 24);
-  }
-
-  std::string name_;
-  uint64_t state_ = 1;
-  std::deque<std::vector<float>> arrays_;
-  std::deque<std::vector<Stored>> stored_;
-  std::deque<std::string> names_;
-};
+// The results of a call, which has to leave the thread as it was.
+void print(const Arrays& arrays) {
+  check_thread(false);
+  arrays.print();
+}
 
 struct Case {
   Index images, height, width, in, expanded, out, kernel, stride, activation, threads;
@@ -162,7 +87,8 @@ Index out_of(Index size, Index before, const Case& t) {
 
 Index padding(Index size, const Case& t) {
   if (!t.same) return t.kernel / 2;
-  return std::max<Index>(((size + t.stride - 1) / t.stride - 1) * t.stride + t.kernel - size, 0) / 2;
+  return std::max<Index>(((size + t.stride - 1) / t.stride - 1) * t.stride + t.kernel - size, 0) /
+         2;
 }
 
 bool compare = false;  // with plain.h, instead of printing results
@@ -209,7 +135,7 @@ void block(Arrays& arrays, const Case& t, bool plain) {
 void block(const char* name, const Case& t) {
   Arrays arrays(name), right(name);
   block(arrays, t, false);
-  if (!compare) return arrays.print();
+  if (!compare) return print(arrays);
   block(right, t, true);
   arrays.print_errors(right);
 }
@@ -233,7 +159,7 @@ void stem(const char* name, const Case& t) {
   s.d_y = arrays.stored(out);
   if (!t.frozen) s.d_weight = arrays.output("d_weight", t.out * s.taps());
   mobile_stem_backward(&s);
-  arrays.print();
+  print(arrays);
 }
 
 void head(const char* name, const Case& t) {
@@ -253,7 +179,7 @@ void head(const char* name, const Case& t) {
   h.dx = arrays.output("dx", rows * t.in);
   if (!t.frozen) h.d_weight = arrays.output("d_weight", t.out * t.in);
   mobile_head_backward(&h);
-  arrays.print();
+  print(arrays);
 }
 
 void dense(const char* name, Index rows, Index in, Index out, Index threads, bool trained) {
@@ -272,7 +198,7 @@ void dense(const char* name, Index rows, Index in, Index out, Index threads, boo
     d.d_bias = arrays.output("d_bias", out);
   }
   mobile_dense_backward(&d);
-  arrays.print();
+  print(arrays);
 }
 
 }  // namespace
@@ -280,6 +206,7 @@ void dense(const char* name, Index rows, Index in, Index out, Index threads, boo
 int main(int arguments, char**) {
   compare = arguments > 1;
   mobile_set_gemm(plain_gemm, [] { return gemm_threads; }, [](int n) { gemm_threads = n; });
+  // clang-format off
   //               N  H   W  in  exp out k  s  activation  threads se  exp shortcut frozen SAME
   block("plain",  {3, 9, 14, 5,  45, 7,  3, 2, kRelu,      2, 'n', true, false, false, false});
   block("deep",   {2, 7,  5, 13, 29, 13, 5, 1, kHardSwish, 3, 'h', true, true,  false, false});
@@ -301,6 +228,7 @@ int main(int arguments, char**) {
   head("head",    {5, 3,  3, 13, 0,  37, 1, 1, kHardSwish, 2, 'n', false, false, false, false});
   head("head1",   {7, 1,  1, 8,  0,  24, 1, 1, kRelu,      3, 'n', false, false, false, false});
   head("head-f",  {2, 4,  3, 8,  0,  11, 1, 1, kRelu6,     1, 'n', false, false, true,  false});
+  // clang-format on
   dense("dense", 5, 19, 37, 2, true);
   dense("dense-f", 3, 7, 2, 4, false);  // fewer columns than threads
 }

@@ -1,5 +1,5 @@
-// What runs the network. Each engine is a library of its own that is loaded when it is asked for: two
-// engines bring two versions of OpenVINO, which must not see each other.
+// What runs the network. Each engine is a library of its own that is loaded when it is asked for:
+// two engines bring two versions of OpenVINO, which must not see each other.
 #pragma once
 
 #include <filesystem>
@@ -8,10 +8,10 @@
 #include <vector>
 
 class Engine {
-public:
-    virtual ~Engine() = default;
-    // float32 [1, 3, H, W] -> float32 [K]
-    virtual std::vector<float> run(const std::vector<float>& image, int size) = 0;
+ public:
+  virtual ~Engine() = default;
+  // float32 [1, 3, H, W] -> float32 [K]
+  virtual std::vector<float> run(const std::vector<float>& image, int size) = 0;
 };
 
 // What every engine's library exports. `threads` 0 is one per core. Throws std::exception.
@@ -19,8 +19,8 @@ extern "C" Engine* create_engine(const char* model_file, int threads);
 using CreateEngine = Engine* (*)(const char*, int);
 
 struct EngineKind {
-    std::string name;
-    std::vector<std::string> files;  // that it reads, the preferred one first
+  std::string name;
+  std::vector<std::string> files;  // that it reads, the preferred one first
 };
 
 // All engines, built or not, the preferred one first.
@@ -28,4 +28,5 @@ const std::vector<EngineKind>& engine_kinds();
 // Whether an engine was built: its library lies beside this program.
 bool is_built(const std::string& engine);
 // Throws UserError: the library or the model cannot be loaded.
-std::unique_ptr<Engine> load_engine(const std::string& engine, const std::filesystem::path& file, int threads);
+std::unique_ptr<Engine> load_engine(const std::string& engine, const std::filesystem::path& file,
+                                    int threads);

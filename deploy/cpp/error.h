@@ -5,6 +5,6 @@
 #include <string>
 
 struct UserError : std::runtime_error {
-    explicit UserError(const std::string& message, const std::string& hint = "")
-        : std::runtime_error(hint.empty() ? message : message + "\n  next: " + hint) {}
+  explicit UserError(const std::string& message, const std::string& hint = "")
+      : std::runtime_error(hint.empty() ? message : message + "\n  next: " + hint) {}
 };

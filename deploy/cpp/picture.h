@@ -8,17 +8,17 @@
 
 // Rows of R G B x bytes, and a few spare bytes behind the last row, which resample.h may read.
 struct Picture {
-    int width = 0, height = 0;
-    std::vector<uint8_t> rgbx;
+  int width = 0, height = 0;
+  std::vector<uint8_t> rgbx;
 
-    void allocate(int new_width, int new_height);
-    uint8_t* row(int y) { return &rgbx[static_cast<size_t>(y) * width * 4]; }
-    const uint8_t* row(int y) const { return &rgbx[static_cast<size_t>(y) * width * 4]; }
+  void allocate(int new_width, int new_height);
+  uint8_t* row(int y) { return &rgbx[static_cast<size_t>(y) * width * 4]; }
+  const uint8_t* row(int y) const { return &rgbx[static_cast<size_t>(y) * width * 4]; }
 };
 
 // A picture that cannot be read; the text says why.
 struct PictureError : std::runtime_error {
-    using std::runtime_error::runtime_error;
+  using std::runtime_error::runtime_error;
 };
 
 // Reads a file as upright 8-bit RGB, like `load_image` of data/decode.py: transparency is dropped,

@@ -9,12 +9,12 @@
 #include "picture.h"
 
 struct Preprocess {
-    int resize_size = 256, crop_size = 224;
-    std::string interpolation = "bilinear";
-    std::array<float, 3> mean{}, std{};
+  int resize_size = 256, crop_size = 224;
+  std::string interpolation = "bilinear";
+  std::array<float, 3> mean{}, std{};
 
-    // Short side resized, centre cut out: uint8 [H, W, 3].
-    std::vector<uint8_t> pixels(const Picture& picture) const;
-    // uint8 [H, W, 3] -> float32 [3, H, W].
-    std::vector<float> normalize(const std::vector<uint8_t>& pixels) const;
+  // Short side resized, centre cut out: uint8 [H, W, 3].
+  std::vector<uint8_t> pixels(const Picture& picture) const;
+  // uint8 [H, W, 3] -> float32 [3, H, W].
+  std::vector<float> normalize(const std::vector<uint8_t>& pixels) const;
 };

@@ -6,49 +6,52 @@
 
 namespace {
 
-constexpr int VERSION = 1;
+constexpr int kVersion = 1;
 
 Preprocess preprocess_of(const YAML::Node& node) {
-    Preprocess spec;
-    spec.resize_size = node["resize_size"].as<int>();
-    spec.crop_size = node["crop_size"].as<int>();
-    spec.interpolation = node["interpolation"].as<std::string>();
-    for (size_t c = 0; c < 3; c++) {
-        spec.mean[c] = static_cast<float>(node["mean"][c].as<double>());
-        spec.std[c] = static_cast<float>(node["std"][c].as<double>());
-    }
-    return spec;
+  Preprocess spec;
+  spec.resize_size = node["resize_size"].as<int>();
+  spec.crop_size = node["crop_size"].as<int>();
+  spec.interpolation = node["interpolation"].as<std::string>();
+  for (size_t c = 0; c < 3; ++c) {
+    spec.mean[c] = static_cast<float>(node["mean"][c].as<double>());
+    spec.std[c] = static_cast<float>(node["std"][c].as<double>());
+  }
+  return spec;
 }
 
 }  // namespace
 
 Sidecar read_sidecar(const std::filesystem::path& folder) {
-    const std::filesystem::path path = folder / "inference.yml";
-    const std::string hint = "python tools/export_model.py writes it beside the model files";
-    if (!std::filesystem::is_regular_file(path)) throw UserError("no file " + path.string(), hint);
-    try {
-        const YAML::Node content = YAML::LoadFile(path.string());
-        if (content["version"].as<int>() != VERSION)
-            throw UserError(path.string() + " has version " + content["version"].as<std::string>() +
-                                "; this program reads version " + std::to_string(VERSION),
-                            "export the model again");
-        Sidecar sidecar;
-        sidecar.preprocess = preprocess_of(content["preprocess"]);
-        if (content["classes"].IsSequence()) sidecar.classes = content["classes"].as<std::vector<std::string>>();
-        for (const auto& entry : content["outputs"])
-            sidecar.softmax[entry.first.as<std::string>()] = entry.second["softmax"].as<bool>();
-        for (const auto& entry : content["files"])
-            sidecar.bytes[entry.first.as<std::string>()] = entry.second["bytes"].as<uintmax_t>();
-        return sidecar;
-    } catch (const YAML::Exception& error) {
-        throw UserError(path.string() + " cannot be understood: " + error.what(), "export the model again");
-    }
+  const std::filesystem::path path = folder / "inference.yml";
+  const std::string hint = "python tools/export_model.py writes it beside the model files";
+  if (!std::filesystem::is_regular_file(path)) throw UserError("no file " + path.string(), hint);
+  try {
+    const YAML::Node content = YAML::LoadFile(path.string());
+    if (content["version"].as<int>() != kVersion)
+      throw UserError(path.string() + " has version " + content["version"].as<std::string>() +
+                          "; this program reads version " + std::to_string(kVersion),
+                      "export the model again");
+    Sidecar sidecar;
+    sidecar.preprocess = preprocess_of(content["preprocess"]);
+    if (content["classes"].IsSequence())
+      sidecar.classes = content["classes"].as<std::vector<std::string>>();
+    for (const auto& entry : content["outputs"])
+      sidecar.softmax[entry.first.as<std::string>()] = entry.second["softmax"].as<bool>();
+    for (const auto& entry : content["files"])
+      sidecar.bytes[entry.first.as<std::string>()] = entry.second["bytes"].as<uintmax_t>();
+    return sidecar;
+  } catch (const YAML::Exception& error) {
+    throw UserError(path.string() + " cannot be understood: " + error.what(),
+                    "export the model again");
+  }
 }
 
 void Sidecar::check(const std::filesystem::path& file) const {
-    if (!std::filesystem::is_regular_file(file)) throw UserError("no file " + file.string(), "copy the whole export folder");
-    const auto known = bytes.find(file.filename().string());
-    if (known == bytes.end() || known->second != std::filesystem::file_size(file))
-        throw UserError(file.string() + " is not the file that inference.yml beside it describes",
-                        "copy all files of the export folder again");
+  if (!std::filesystem::is_regular_file(file))
+    throw UserError("no file " + file.string(), "copy the whole export folder");
+  const auto known = bytes.find(file.filename().string());
+  if (known == bytes.end() || known->second != std::filesystem::file_size(file))
+    throw UserError(file.string() + " is not the file that inference.yml beside it describes",
+                    "copy all files of the export folder again");
 }

@@ -193,8 +193,8 @@ inline void normalise_backward(const Gradient* dy, const Stored* z, Index rows, 
 // gradient(c, lane) returns a function of the row: the gradient behind the activation.
 template <class Gradient>
 inline void activation_backward(Gradient gradient, const Stored* z, Index rows, Index activation,
-                                const Affine& affine, const float* mean, Stored* dy,
-                                PairSums& sums, Index share) {
+                                const Affine& affine, const float* mean, Stored* dy, PairSums& sums,
+                                Index share) {
   const Index channels = sums.channels();
   const float *scale = affine.scale.data(), *shift = affine.shift.data();
   float *sum = sums.open(share, rows), *product = sum + channels;

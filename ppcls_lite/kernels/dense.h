@@ -1,5 +1,5 @@
-// The layers of a classifier: products of a few rows (images) with wide weights, stored [in, out] as
-// Paddle has them. Each thread takes its own columns of every result, so nothing is added up.
+// The layers of a classifier: products of a few rows (images) with wide weights, stored [in, out]
+// as Paddle has them. Each thread takes its own columns of every result, so nothing is added up.
 #pragma once
 
 #include "squeeze_excite.h"
@@ -14,7 +14,7 @@ struct Dense {
   const float* bias;    // [out] or null
   float* y;             // [N, out]
   // Backward only. Gradients that are null are not computed.
-  const float* dy;      // [N, out]
+  const float* dy;  // [N, out]
   float *dx, *d_weight, *d_bias;
 };
 
@@ -24,8 +24,7 @@ inline void dense_forward(const Dense& d) {
     const Index count = columns.end - columns.begin;
     if (count == 0) return;
     float* y = d.y + columns.begin;
-    gemm('N', 'N', d.rows, count, d.in, 1, d.x, d.in, d.weight + columns.begin, d.out, 0, y,
-         d.out);
+    gemm('N', 'N', d.rows, count, d.in, 1, d.x, d.in, d.weight + columns.begin, d.out, 0, y, d.out);
     if (!d.bias) return;
     for (Index r = 0; r < d.rows; ++r)
       for (Index c = 0; c < count; ++c) y[r * d.out + c] += d.bias[columns.begin + c];

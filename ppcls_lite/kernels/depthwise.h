@@ -18,10 +18,12 @@ struct DepthwiseShape {
 // The last `size` rows of an image, each with zero margins; rows outside of it are zero.
 class RowRing {
  public:
-  RowRing(Scratch& scratch, Index size, Index image_rows, Index margin, Index width,
-          Index channels)
-      : size_(size), image_rows_(image_rows), margin_(margin * channels),
-        row_(width * channels), memory_(scratch.take_zeros((size + 1) * row_)) {}
+  RowRing(Scratch& scratch, Index size, Index image_rows, Index margin, Index width, Index channels)
+      : size_(size),
+        image_rows_(image_rows),
+        margin_(margin * channels),
+        row_(width * channels),
+        memory_(scratch.take_zeros((size + 1) * row_)) {}
 
   // Row r; valid until row r + size is written.
   const float* row(Index r) const {
@@ -93,8 +95,8 @@ void correlate(const float* const* rows, const float* const* weights, Index row_
 }
 
 template <class Lane, int taps, int stride, int outputs>
-inline void correlate_gradient_some(const float* input, const float* dz, Index channels,
-                                    Lane* even, Lane* odd) {
+inline void correlate_gradient_some(const float* input, const float* dz, Index channels, Lane* even,
+                                    Lane* odd) {
   Lane d[outputs];
 #pragma GCC unroll 8
   for (int o = 0; o < outputs; ++o) d[o] = load<Lane>(dz + o * channels);
@@ -146,8 +148,8 @@ using Correlate = void (*)(const float* const*, const float* const*, Index, Inde
 using AddCorrelationGradient = void (*)(const float* const*, const float*, Index, Index, float*);
 
 inline Correlate correlate_for(Index taps, Index stride) {
-  if (stride == 2) return taps == 3 ? correlate<3, 2> : taps == 5 ? correlate<5, 2>
-                                                                  : correlate<7, 2>;
+  if (stride == 2)
+    return taps == 3 ? correlate<3, 2> : taps == 5 ? correlate<5, 2> : correlate<7, 2>;
   constexpr Correlate by_taps[] = {nullptr,         correlate<1, 1>, correlate<2, 1>,
                                    correlate<3, 1>, correlate<4, 1>, correlate<5, 1>,
                                    nullptr,         correlate<7, 1>};

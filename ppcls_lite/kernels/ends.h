@@ -13,12 +13,12 @@ struct Stem {
   const float* x;       // [N, in, H, W]: as images come
   const float* weight;  // [out, in, K, K]
   BatchNorm bn;
-  Stored* z;            // [N, Ho, Wo, out]
-  float* y;             // [N, Ho, Wo, out]
+  Stored* z;  // [N, Ho, Wo, out]
+  float* y;   // [N, Ho, Wo, out]
   // Backward only. Images get no gradient.
   const float* dy;
-  float* d_weight;      // or null
-  Stored* d_y;          // work: [N, Ho, Wo, out]
+  float* d_weight;  // or null
+  Stored* d_y;      // work: [N, Ho, Wo, out]
 
   Index taps() const { return in_channels * kernel * kernel; }
   Index out_pixels() const { return out_height * out_width; }
@@ -42,8 +42,8 @@ inline void gather_rows(const Stem& s, Index image, Index y, float* rows) {
 }
 
 template <class Lane, int outputs>
-inline void stem_outputs(const Stem& s, const float* rows, const float* by_tap, Index c,
-                                Index x, float* z) {
+inline void stem_outputs(const Stem& s, const float* rows, const float* by_tap, Index c, Index x,
+                         float* z) {
   Lane sums[outputs] = {};
   const Index padded = s.padded_width();
   for (Index row = 0; row < s.in_channels * s.kernel; ++row)
@@ -86,8 +86,7 @@ inline void stem_convolution(const Stem& s) {
 }
 
 // d_by_tap [in * K * K, out] += the products of one row of dz with the image rows it came from.
-inline void add_stem_gradient(const Stem& s, const float* rows, const float* dz,
-                              float* d_by_tap) {
+inline void add_stem_gradient(const Stem& s, const float* rows, const float* dz, float* d_by_tap) {
   constexpr int kTaps = 9;  // sums in registers: three rows of a 3 x 3 kernel
   const Index padded = s.padded_width(), taps = s.taps();
   for_channels(s.out_channels, [&](Index c, auto lane) {
@@ -151,12 +150,12 @@ struct Head {
   const float* x;       // [N, H, W, in]
   const float* weight;  // [out, in]
   BatchNorm bn;
-  Stored* z;            // [N, H, W, out]
-  float* y;             // [N, out]
+  Stored* z;  // [N, H, W, out]
+  float* y;   // [N, out]
   // Backward only.
-  const float* dy;      // [N, out]
+  const float* dy;       // [N, out]
   float *dx, *d_weight;  // or null
-  Stored* d_y;          // work: [N, H, W, out]
+  Stored* d_y;           // work: [N, H, W, out]
 };
 
 inline void head_pooling(const Head& h) {

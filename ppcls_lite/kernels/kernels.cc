@@ -25,8 +25,7 @@ extern "C" void mobile_block_backward(const mobile::Block* block) {
   const Block& b = *block;
   const Affine expand = b.expand_weight ? Affine(b.expand_bn, b.expanded) : Affine();
   const Linear project = output_stage_backward(b);
-  const Linear depthwise =
-      project_stage_backward(b, Affine(b.depthwise_bn, b.expanded), project);
+  const Linear depthwise = project_stage_backward(b, Affine(b.depthwise_bn, b.expanded), project);
   const Linear expanded = depthwise_stage_backward(b, expand, depthwise);
   if (b.expand_weight)
     pointwise_stage_backward(b.x, b.expand_weight, b.expand_z, b.d_expand_y, expanded,

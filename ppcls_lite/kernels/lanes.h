@@ -86,8 +86,8 @@ inline void store(Bf16* p, Lane lane) {
   std::memcpy(&words, &lane, sizeof lane);
   const Words rounded = (words + 0x7fff + (words >> 16 & 1)) >> 16;
   const Words is_nan = (Words)((words & 0x7fffffff) > 0x7f800000);
-  const Halves halves = __builtin_convertvector(
-      (rounded & ~is_nan) | ((words >> 16 | 0x40) & is_nan), Halves);
+  const Halves halves =
+      __builtin_convertvector((rounded & ~is_nan) | ((words >> 16 | 0x40) & is_nan), Halves);
   std::memcpy(p, &halves, sizeof halves);
 }
 
@@ -116,9 +116,7 @@ inline float* in_place(float* kept, float*) { return kept; }
 inline float* in_place(Bf16*, float* work) { return work; }
 inline void keep(const float*, Index, float*) {}
 inline void keep(const float* work, Index count, Bf16* kept) {
-  for_channels(count, [&](Index i, auto lane) {
-    store(kept + i, load<decltype(lane)>(work + i));
-  });
+  for_channels(count, [&](Index i, auto lane) { store(kept + i, load<decltype(lane)>(work + i)); });
 }
 
 // Calls body(r, n) for groups of n rows that begin at row r; n is a compile-time 4, then 1. What

@@ -192,7 +192,8 @@ struct PlainBlock {
     hidden = activation(se.activation, hidden_y);
     gate = linear(hidden, se.restore_weight, se.restore_bias, se.squeezed, b.expanded);
     for (double& g : gate)
-      g = se.gate_kind == kSigmoid ? 1 / (1 + std::exp(-g)) : std::clamp(se.slope * g + 0.5, 0., 1.);
+      g = se.gate_kind == kSigmoid ? 1 / (1 + std::exp(-g))
+                                   : std::clamp(se.slope * g + 0.5, 0., 1.);
     write(gate, se.gate);
     scaled = a2;
     for (size_t i = 0; i < a2.size(); ++i) scaled[i] *= gate[gate_at(i)];

@@ -12,9 +12,7 @@ using Gemm = int (*)(char, char, Index, Index, Index, float, const float*, Index
 inline Gemm gemm = nullptr;
 
 // Rows of a tile whose wider side has this many channels.
-inline Index tile_rows(Index channels) {
-  return std::clamp<Index>(48 * 1024 / channels, 64, 1024);
-}
+inline Index tile_rows(Index channels) { return std::clamp<Index>(48 * 1024 / channels, 64, 1024); }
 
 // z [rows, out] = x [rows, in] weights^T
 inline void pointwise(const float* x, const float* weights, Index rows, Index in, Index out,
@@ -33,8 +31,8 @@ inline void pointwise_input_gradient(const float* dz, const float* weights, Inde
 inline void add_pointwise_weight_gradient(const float* dz, const float* x, Index rows, Index in,
                                           Index out, float* d_weights) {
   for (Index r = 0; r < rows; r += 512)
-    gemm('T', 'N', out, in, std::min<Index>(512, rows - r), 1, dz + r * out, out, x + r * in, in,
-         1, d_weights, in);
+    gemm('T', 'N', out, in, std::min<Index>(512, rows - r), 1, dz + r * out, out, x + r * in, in, 1,
+         d_weights, in);
 }
 
 // Convolves all rows of x and gathers the statistics of the result.

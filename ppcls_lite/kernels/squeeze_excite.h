@@ -14,8 +14,8 @@ struct SqueezeExcite {
   Index gate_kind;
   Index first;   // gates what batch norm gives; the block's activation comes after
   double slope;  // of the hard sigmoid clip(slope * y + 0.5, 0, 1)
-  const float *reduce_weight, *reduce_bias;    // [S, E], [S] or null
-  const float *restore_weight, *restore_bias;  // [E, S], [E] or null
+  const float *reduce_weight, *reduce_bias;           // [S, E], [S] or null
+  const float *restore_weight, *restore_bias;         // [E, S], [E] or null
   float *pooled, *hidden_y, *hidden, *gate_y, *gate;  // [N, E], [N, S] twice, [N, E] twice
   float *d_reduce_weight, *d_reduce_bias, *d_restore_weight, *d_restore_bias;  // or null
   float *d_hidden_y, *d_gate_y;  // work: [N, S], [N, E]
@@ -70,12 +70,11 @@ inline void compute_gates(const SqueezeExcite& se, Index channels, Range range) 
 
 // From the gradient of the gates, in se.d_gate_y, to that of the pooled values [images, E]; on the
 // way se.d_gate_y and se.d_hidden_y come to hold what the weights' gradients are made from.
-inline void gates_backward(const SqueezeExcite& se, Index channels, Range range,
-                           float* d_pooled) {
+inline void gates_backward(const SqueezeExcite& se, Index channels, Range range, float* d_pooled) {
   const Index begin = range.begin, images = range.end - begin, squeezed = se.squeezed;
   const float *gate = se.gate + begin * channels, *hidden_y = se.hidden_y + begin * squeezed;
-  float *d_gate_y = se.d_gate_y + begin * channels;
-  float *d_hidden_y = se.d_hidden_y + begin * squeezed;
+  float* d_gate_y = se.d_gate_y + begin * channels;
+  float* d_hidden_y = se.d_hidden_y + begin * squeezed;
   for (Index i = 0; i < images * channels; ++i) d_gate_y[i] *= gate_derivative(se, gate[i]);
   pointwise_input_gradient(d_gate_y, se.restore_weight, images, squeezed, channels, 0, d_hidden_y);
   with_activation(se.activation, [&](auto chosen) {
@@ -101,11 +100,9 @@ inline void squeeze_excite_weight_gradients(const SqueezeExcite& se, Index chann
   };
   parallel(std::min<Index>(2, threads), [&](Index share) {
     if (share == 0)
-      layer(se.d_gate_y, se.hidden, se.squeezed, channels, se.d_restore_weight,
-            se.d_restore_bias);
+      layer(se.d_gate_y, se.hidden, se.squeezed, channels, se.d_restore_weight, se.d_restore_bias);
     if (share == 1 || threads == 1)
-      layer(se.d_hidden_y, se.pooled, channels, se.squeezed, se.d_reduce_weight,
-            se.d_reduce_bias);
+      layer(se.d_hidden_y, se.pooled, channels, se.squeezed, se.d_reduce_weight, se.d_reduce_bias);
   });
 }
 

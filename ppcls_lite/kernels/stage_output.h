@@ -33,8 +33,8 @@ inline Linear output_stage_backward(const Block& b) {
   parallel(b.threads, [&](Index share) {
     const Range range = share_of(rows, b.threads, share);
     for (Index r = range.begin; r < range.end; r += kFloatRows)
-      add_sums(b.dy + r * channels, b.project_z + r * channels,
-               std::min(kFloatRows, range.end - r), b.project_bn.mean, sums, share);
+      add_sums(b.dy + r * channels, b.project_z + r * channels, std::min(kFloatRows, range.end - r),
+               b.project_bn.mean, sums, share);
   });
   return Linear(b.project_bn, sums);
 }

@@ -70,9 +70,7 @@ inline void squeeze_excite(const Block& b, const Tile& tile, float* activated) {
                 b.se.pooled + n * channels);
   });
   compute_gates(b.se, channels, images_of(b, tile));
-  for_images(b, tile, [&](Index n, Index at) {
-    apply_gate(b, n, activated + at, activated + at);
-  });
+  for_images(b, tile, [&](Index n, Index at) { apply_gate(b, n, activated + at, activated + at); });
 }
 
 inline void project_stage(const Block& b, const Affine& depthwise) {
@@ -100,9 +98,7 @@ inline void add_project_weight_gradient(const Block& b, const Tile& tile, const 
                                         const float* activated, float* room, float* d_weight) {
   const float* read = activated;
   if (b.se.squeezed) {
-    for_images(b, tile, [&](Index n, Index at) {
-      apply_gate(b, n, activated + at, room + at);
-    });
+    for_images(b, tile, [&](Index n, Index at) { apply_gate(b, n, activated + at, room + at); });
     read = room;
   }
   add_pointwise_weight_gradient(dz, read, tile.count, b.expanded, b.out_channels, d_weight);
@@ -150,14 +146,13 @@ inline void gated_activation_backward(const Block& b, const Tile& tile, Index n,
 
 // From d_gated, the gradient behind the gates, to dY2.
 inline void squeeze_excite_backward(const Block& b, const Tile& tile, Scratch& scratch,
-                                    const Affine& depthwise, const float* activated,
-                                    float* d_gated, PairSums& sums) {
+                                    const Affine& depthwise, const float* activated, float* d_gated,
+                                    PairSums& sums) {
   const Range images = images_of(b, tile);
   const Index means = (images.end - images.begin) * b.expanded;
   float* d_pooled = scratch.take(means);
-  for_images(b, tile, [&](Index n, Index at) {
-    apply_gate_backward(b, n, activated + at, d_gated + at);
-  });
+  for_images(b, tile,
+             [&](Index n, Index at) { apply_gate_backward(b, n, activated + at, d_gated + at); });
   gates_backward(b.se, b.expanded, images, d_pooled);
   for (Index i = 0; i < means; ++i) d_pooled[i] /= float(b.out_pixels());
   for_images(b, tile, [&](Index n, Index at) {

@@ -12,8 +12,12 @@ constexpr Index kFloatRows = 256;
 class PairSums {
  public:
   PairSums(Index threads, Index channels)
-      : threads_(threads), channels_(channels), rows_(threads), pending_(threads),
-        floats_(threads * 2 * channels), doubles_(threads * 2 * channels) {}
+      : threads_(threads),
+        channels_(channels),
+        rows_(threads),
+        pending_(threads),
+        floats_(threads * 2 * channels),
+        doubles_(threads * 2 * channels) {}
 
   // The float sums [2, C] to which the caller adds `rows` more.
   float* open(Index share, Index rows) {

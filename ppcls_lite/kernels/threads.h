@@ -14,8 +14,9 @@
 
 namespace mobile {
 
-// The number of threads that oneDNN's products start, of the calling thread's. oneDNN has an OpenMP of
-// its own, Intel's in Paddle's wheel, which does not know that it is called from a share of ours.
+// The number of threads that oneDNN's products start, of the calling thread's. oneDNN has an OpenMP
+// of its own, Intel's in Paddle's wheel, which does not know that it is called from a share of
+// ours.
 struct ProductThreads {
   int (*get)() = nullptr;
   void (*set)(int) = nullptr;
@@ -23,8 +24,9 @@ struct ProductThreads {
 inline ProductThreads product_threads;
 
 // While it lives, this thread may call oneDNN's product (docs/kernels.md, "Signals"): it takes no
-// signals, as a handler would run in oneDNN's memory on the heap, and starts no threads, which would
-// take them. Signals wait, or another thread takes them; faults, which cannot wait, are not blocked.
+// signals, as a handler would run in oneDNN's memory on the heap, and starts no threads, which
+// would take them. Signals wait, or another thread takes them; faults, which cannot wait, are not
+// blocked.
 class MayMultiply {
  public:
   MayMultiply() {
