@@ -169,13 +169,16 @@ def test_a_second_training_into_the_same_folder_is_refused_and_the_first_goes_on
     out, _ = straight
     process = start(pictures, tmp_path, "--epochs=4")
     wait_for(process, "[Epoch 1, iter: 1]")
+    process.send_signal(signal.SIGSTOP)  # or it may be done before the others ask
     for flags in ((), ("--resume=auto",), (f"--resume={tmp_path}/latest.pdparams",)):
         done = train(pictures, tmp_path, *flags) if not flags or "auto" in flags[0] else run_tool(
             "train.py", *flags
         )  # fmt: skip
         assert done.returncode == 2 and f"process {process.pid} on " in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
-    assert process.wait(timeout=120) == 0
+    process.send_signal(signal.SIGCONT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text
     assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
     assert not (tmp_path / "running.json").exists() and not list(tmp_path.glob("previous-*"))
 
