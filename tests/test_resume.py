@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -168,7 +169,9 @@ def test_a_second_training_into_the_same_folder_is_refused_and_the_first_goes_on
 ):
     out, _ = straight
     process = start(pictures, tmp_path, "--epochs=4")
-    wait_for(process, "[Epoch 1, iter: 1]")
+    while not (tmp_path / "running.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGSTOP)  # or it may be done before the others ask
     for flags in ((), ("--resume=auto",), (f"--resume={tmp_path}/latest.pdparams",)):
         done = train(pictures, tmp_path, *flags) if not flags or "auto" in flags[0] else run_tool(
