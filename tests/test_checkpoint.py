@@ -48,6 +48,18 @@ def test_everything_comes_back(tmp_path):
         assert (read.params["w"] == 1.5).all() and (read.optimizer["w.velocity_0"] == 1.5).all()
 
 
+def test_the_earlier_name_of_the_batching_is_still_read(tmp_path):
+    save(tmp_path, 0, 1.0)
+    description = tmp_path / "latest.json"
+    state = json.loads(description.read_bytes())
+    del state["progress"]["batching"]
+    state["progress"]["layout"] = "12 pictures, batches of 4 x 1, 1 accumulated"
+    description.unlink()  # it is a link to that of model_0
+    description.write_text(json.dumps(state))
+    read = checkpoint.load_checkpoint(tmp_path / "latest.pdparams")
+    assert read.progress.batching == "12 pictures, batches of 4 x 1, 1 accumulated"
+
+
 def test_paddles_own_loader_reads_the_files(tmp_path):
     save(tmp_path, 0, 2.0)
     assert (paddle.load(str(tmp_path / "latest.pdparams"))["w"].numpy() == 2).all()

@@ -16,7 +16,7 @@ SPINE = (
     "ppcls_lite/engine/build.py",
     "ppcls_lite/engine/train.py",
     "ppcls_lite/engine/run.py",
-    "ppcls_lite/engine/window.py",
+    "ppcls_lite/engine/meter.py",
     "ppcls_lite/arch/mobilenet_v3.py",
     "ppcls_lite/arch/layers.py",
     "ppcls_lite/loss.py",

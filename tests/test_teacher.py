@@ -15,7 +15,7 @@ from ppcls_lite.data.mixing import Mix
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import dygraph_forward
-from ppcls_lite.engine.peer import build_peer
+from ppcls_lite.engine.mutual import build_mutual
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.teacher import Teacher, answers_of, build_teacher
 from ppcls_lite.engine.train import train_batch
@@ -64,7 +64,7 @@ def test_two_students_learn_from_each_other_and_go_on_where_they_were():
     info = ModelInfo("mobilenet_v3_small", 5, preprocess=Preprocess(36, 32))
     world = World(0, 1, "cpu")
     run = make_run(frozen_network(), 99, lr=0.1, **flags)
-    run = replace(run, teacher=build_peer(config, info, 0, world, {}))
+    run = replace(run, teacher=build_mutual(config, info, 0, world, {}))
     batch = next(batches(1, 8))
     before, losses = run.teacher.state(), []
     for _ in range(3):
@@ -74,7 +74,7 @@ def test_two_students_learn_from_each_other_and_go_on_where_they_were():
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {n for n in before if n.endswith(".weight")} <= moved, "every layer of the second moved"
     assert any(name.startswith("optimizer.") and "velocity" in name for name in after)
-    again = build_peer(config, info, 0, world, after)
+    again = build_mutual(config, info, 0, world, after)
     for peer in (run.teacher, again):  # the same state makes the same next step
         paddle.seed(5)
         peer.logits(batch.images, Mix()).sum().backward()
@@ -83,7 +83,7 @@ def test_two_students_learn_from_each_other_and_go_on_where_they_were():
     assert end.keys() == end_again.keys()
     assert all(np.array_equal(end[name], end_again[name]) for name in end)
     with pytest.raises(UserError, match="one process"):
-        build_peer(config, info, 0, World(0, 2, "cpu"), {})
+        build_mutual(config, info, 0, World(0, 2, "cpu"), {})
 
 
 STUDENT = ModelInfo("s", 3, classes=("a", "b", "c"))

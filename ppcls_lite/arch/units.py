@@ -9,7 +9,7 @@ from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockRole:
     """Where a block stands and what it has.
 
     Attributes:
@@ -46,7 +46,7 @@ class Unit:
     ours: str
     role: str
     part: int
-    block: Block | None
+    block: BlockRole | None
     blocks: int
     stages: int
 
@@ -58,7 +58,7 @@ def units(model: nn.Layer) -> list[Unit]:
     roles = _roles(layers)
     lengths = _stage_lengths(model)
     places = [(stage, row) for stage, length in enumerate(lengths) for row in range(length)]
-    blocks: dict[int, Block] = {}  # by position in `layers`
+    blocks: dict[int, BlockRole] = {}  # by position in `layers`
     start = 2  # after the stem and its batch norm
     for index, (stage, row) in enumerate(places):
         end = roles.index("project", start) + 2
@@ -66,7 +66,7 @@ def units(model: nn.Layer) -> list[Unit]:
         depthwise, project = found["depthwise"][1], found["project"][1]
         in_channels = layers[start][1]._in_channels
         shortcut = depthwise._stride[0] == 1 and project._out_channels == in_channels
-        block = Block(index, stage, row, "expand" in found, "reduce" in found, shortcut)
+        block = BlockRole(index, stage, row, "expand" in found, "reduce" in found, shortcut)
         blocks |= dict.fromkeys(range(start, end), block)
         start = end
     return [

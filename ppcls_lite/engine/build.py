@@ -15,9 +15,9 @@ from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.mutual import MutualStudent, build_mutual
 from ppcls_lite.engine.norms import unfold_norms
-from ppcls_lite.engine.peer import Peer, build_peer
-from ppcls_lite.engine.resolve import Resolved, check_goes_on, epoch_layout
+from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching
 from ppcls_lite.engine.run import Run, effective_batch
 from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig
@@ -45,11 +45,11 @@ def build_run(resolved: Resolved, world: World) -> Run:
     config, checkpoint = resolved.config, resolved.checkpoint
     sets = open_sets(config, checkpoint.info if checkpoint else None)
     whole = describe_model(config, sets.train, resolved.start)
-    layout = epoch_layout(config, len(sets.train), world)
-    progress = Progress(config.start_epoch, seed=resolved.seed, layout=layout)
+    batching = describe_batching(config, len(sets.train), world)
+    progress = Progress(config.start_epoch, seed=resolved.seed, batching=batching)
     if checkpoint:
-        check_goes_on(checkpoint, whole, layout)
-        progress = dataclasses.replace(checkpoint.progress, layout=layout)
+        check_goes_on(checkpoint, whole, batching)
+        progress = dataclasses.replace(checkpoint.progress, batching=batching)
     teacher = find_teacher(resolved, whole, world)
     model, info, loaded = build_network(resolved, whole, world, sets)
     model, optimizer, scaler = build_optimizers(model, resolved, world)
@@ -121,12 +121,14 @@ def describe_model(
     )
 
 
-def find_teacher(resolved: Resolved, student: ModelInfo, world: World) -> Teacher | Peer | None:
+def find_teacher(
+    resolved: Resolved, student: ModelInfo, world: World
+) -> Teacher | MutualStudent | None:
     """Returns what the network learns from beside the labels, if anything."""
     config, checkpoint = resolved.config, resolved.checkpoint
     if config.teacher and config.distill_loss == "dml":
-        state = checkpoint.peer if checkpoint else {}
-        return build_peer(config, student, resolved.seed, world, state)
+        state = checkpoint.mutual if checkpoint else {}
+        return build_mutual(config, student, resolved.seed, world, state)
     if config.teacher and config.teacher_pretrained:
         return build_teacher(config.teacher, config.teacher_pretrained, student, config, world)
     return None

@@ -37,7 +37,8 @@ from ppcls_lite.weights.formats import read_weights
 
 PARTS = (".pdparams", ".pdopt", ".json")
 TRAINED = ".trained"
-PEER = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
+RENAMED = {"layout": "batching"}  # fields of Progress as earlier versions wrote them
+MUTUAL = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Progress:
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
         ema_updates: updates of the moving average since its last restart; 0 without one.
-        layout: how an epoch is cut into batches; `batch` has a meaning only under the same one.
+        batching: how an epoch is cut into batches; `batch` has a meaning only under the same one.
     """
 
     epoch: int = 0
@@ -63,7 +64,7 @@ class Progress:
     seed: int = 0
     loss_scale: float = 0.0
     ema_updates: int = 0
-    layout: str = ""
+    batching: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,14 @@ class Checkpoint:
     def accumulators(self) -> dict[str, np.ndarray]:
         """The optimizer's own state, see `optimizer.named_state`."""
         return {
-            k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED) and k[:5] != PEER
+            k: v for k, v in self.optimizer.items() if not k.endswith(TRAINED) and k[:5] != MUTUAL
         }
 
     @property
-    def peer(self) -> dict[str, np.ndarray]:
-        """The state of the second student, see `Peer.state`; empty without one."""
-        own = {k: v for k, v in self.optimizer.items() if k.startswith(PEER)}
-        return {k.removeprefix(PEER): v for k, v in own.items()}
+    def mutual(self) -> dict[str, np.ndarray]:
+        """The state of the second student, see `MutualStudent.state`; empty without one."""
+        own = {k: v for k, v in self.optimizer.items() if k.startswith(MUTUAL)}
+        return {k.removeprefix(MUTUAL): v for k, v in own.items()}
 
 
 def as_trained(params: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -196,8 +197,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def _progress(path: Path, state: dict[str, Any]) -> Progress:
     try:
-        return Progress(**state["progress"])
-    except (KeyError, TypeError) as error:
+        values = {RENAMED.get(name, name): value for name, value in state["progress"].items()}
+        return Progress(**values)
+    except (KeyError, TypeError, AttributeError) as error:
         raise other_version(path, error) from None
 
 

@@ -136,7 +136,7 @@ def common_seed(world: World) -> int:
     return int(sum_over_ranks(np.array([drawn]), world)[0])
 
 
-def epoch_layout(config: TrainConfig, pictures: int, world: World) -> str:
+def describe_batching(config: TrainConfig, pictures: int, world: World) -> str:
     """Says how an epoch is cut into batches."""
     return (
         f"{pictures} pictures, batches of {config.batch_size} x {world.size},"
@@ -146,7 +146,7 @@ def epoch_layout(config: TrainConfig, pictures: int, world: World) -> str:
     )
 
 
-def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, layout: str) -> None:
+def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, batching: str) -> None:
     """Checks that a run can go on from a checkpoint to the bits it would have reached.
 
     Raises:
@@ -161,9 +161,9 @@ def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, layout: str) -> None:
             f"--pretrained {checkpoint.path} starts a new run from its weights",
         )
     progress = checkpoint.progress
-    if progress.batch and progress.layout != layout:
+    if progress.batch and progress.batching != batching:
         raise UserError(
             f"{checkpoint.path} stopped in the middle of an epoch of other batches:"
-            f"\n  then  {progress.layout}\n  now   {layout}",
+            f"\n  then  {progress.batching}\n  now   {batching}",
             "keep these settings for now, or resume from a model_<epoch>.pdparams",
         )

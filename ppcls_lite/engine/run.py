@@ -11,7 +11,7 @@ from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Evaluation
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.peer import Peer
+from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher
@@ -64,7 +64,7 @@ class Run:
     folder: Path
     remarks: tuple[str, ...] = ()
     ema: Ema | None = None
-    teacher: Teacher | Peer | None = None
+    teacher: Teacher | MutualStudent | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
 

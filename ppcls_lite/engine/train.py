@@ -14,10 +14,10 @@ from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
-from ppcls_lite.engine.peer import Peer
+from ppcls_lite.engine.meter import LogMeter
+from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
-from ppcls_lite.engine.window import Window
 from ppcls_lite.loss import training_loss
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.optimizer.ema import ema_start
@@ -61,17 +61,17 @@ def evaluate(run: Run) -> Accuracy:
 def train_one_epoch(run: Run) -> None:
     """Trains from where `run.progress` stands to the end of its epoch."""
     progress, batches = run.progress, len(run.loader)
-    window = Window(run)
+    meter = LogMeter(run)
     run.model.train()
     with run.log.progress(f"Epoch {progress.epoch}", batches) as bar:
         for batch in run.loader.epoch(progress.epoch, start_batch=progress.batch):
-            window.batch_arrived()
+            meter.batch_arrived()
             loss, logits, stepped = train_batch(run, batch)
-            window.add(loss, logits, batch.labels)
+            meter.add(loss, logits, batch.labels)
             if progress.batch % run.config.print_freq == 0 or progress.batch == batches:
-                window.flush(bar)
+                meter.flush(bar)
             if stepped and (asked := stop_asked(run)):
-                window.flush(bar)  # a loss that is no number must not be saved as a good state
+                meter.flush(bar)  # a loss that is no number must not be saved as a good state
                 raise Stopped(asked)
 
 
@@ -104,7 +104,7 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
             trained = [p for p in run.model.parameters() if not p.stop_gradient]
             paddle.nn.utils.clip_grad_norm_(trained, config.clip_grad_norm)
         run.scaler.step(run.optimizer)
-        if isinstance(run.teacher, Peer):
+        if isinstance(run.teacher, MutualStudent):
             run.teacher.step(run.scaler, run.optimizer.get_lr())
         run.scaler.update()
         run.optimizer.clear_grad()
@@ -178,8 +178,8 @@ def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
     if run.ema:
         optimizer |= checkpoint.as_trained(params)
         params = run.ema.average
-    if isinstance(run.teacher, Peer):
-        optimizer |= {checkpoint.PEER + key: value for key, value in run.teacher.state().items()}
+    if isinstance(run.teacher, MutualStudent):
+        optimizer |= {checkpoint.MUTUAL + key: value for key, value in run.teacher.state().items()}
     run.progress.ema_updates = run.ema.updates if run.ema else 0
     checkpoint.save_checkpoint(
         path,

@@ -21,7 +21,7 @@ from ppcls_lite.kernels.layers import (
     FusedDense,
     FusedHead,
     FusedStem,
-    Gate,
+    SqueezeExciteLayers,
 )
 from ppcls_lite.native import Unavailable
 
@@ -240,7 +240,7 @@ def _depthwise(layers: list[nn.Layer]) -> ConvNorm:
     return unit
 
 
-def _gate(layer: SqueezeExcite) -> Gate:
+def _gate(layer: SqueezeExcite) -> SqueezeExciteLayers:
     if isinstance(layer.gate, HardSigmoid):
         kind, slope = abi.HARD_SIGMOID, layer.gate.slope
     elif layer.gate is F.sigmoid:
@@ -251,7 +251,7 @@ def _gate(layer: SqueezeExcite) -> Gate:
         raise _Stock("its squeeze-excite has other layers than convolutions")
     _check_precision(layer.fc1, layer.fc2)
     first = not isinstance(layer.last_act, nn.Identity)
-    return Gate(layer.fc1, layer.fc2, _activation(layer.act), kind, slope, first)
+    return SqueezeExciteLayers(layer.fc1, layer.fc2, _activation(layer.act), kind, slope, first)
 
 
 def _activation(layer: nn.Layer) -> int:

@@ -20,7 +20,7 @@ class ConvNorm:
 
 
 @dataclass(frozen=True)
-class Gate:
+class SqueezeExciteLayers:
     """Squeeze-excite: `kind` and `slope` tell the gate, `activation` is the hidden layer's.
 
     Attributes:
@@ -52,7 +52,7 @@ class FusedBlock:
 
     expand: ConvNorm | None
     depthwise: ConvNorm
-    gate: Gate | None
+    gate: SqueezeExciteLayers | None
     project: ConvNorm
     activation: int
     shortcut: bool
@@ -92,7 +92,7 @@ def _trained(units: list[Any]) -> list[Tensor]:
     for unit in units:
         if isinstance(unit, ConvNorm):
             layers += [unit.conv, unit.norm]
-        elif isinstance(unit, Gate):
+        elif isinstance(unit, SqueezeExciteLayers):
             layers += [unit.reduce, unit.restore]
     return [p for layer in layers for p in layer.parameters() if not p.stop_gradient]
 
@@ -204,7 +204,9 @@ class _Block(PyLayer):
         return finish(ctx, gradients)
 
 
-def _point_gate(call: Call, struct: abi.SqueezeExcite, gate: Gate, images: int) -> None:
+def _point_gate(
+    call: Call, struct: abi.SqueezeExcite, gate: SqueezeExciteLayers, images: int
+) -> None:
     squeezed, channels = gate.reduce._out_channels, gate.restore._out_channels
     struct.squeezed, struct.activation, struct.first = squeezed, gate.activation, gate.first
     struct.gate_kind, struct.slope = gate.kind, gate.slope

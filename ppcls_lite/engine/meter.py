@@ -12,7 +12,7 @@ from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.metric import Accuracy
 
 
-class Window:
+class LogMeter:
     """What happened since the last log line of an epoch.
 
     Losses and logits stay on the device until the line is due: reading them at every step would
@@ -41,7 +41,7 @@ class Window:
         self._last = time.perf_counter()
 
     def flush(self, bar: Bar) -> None:
-        """Prints and records the window's means, and starts the next one.
+        """Prints and records its means, and starts the next one.
 
         Raises:
             Diverged: the loss is NaN or infinite.

@@ -22,7 +22,7 @@ from ppcls_lite.weights.load import load_weights
 WEIGHTS, OPTIMIZER = "weights.", "optimizer."
 
 
-class Peer:
+class MutualStudent:
     """The second student; takes the place of a `Teacher`.
 
     Attributes:
@@ -84,9 +84,9 @@ class Peer:
         load_named_state(self._optimizer, self._model, parts[OPTIMIZER])
 
 
-def build_peer(
+def build_mutual(
     config: TrainConfig, student: ModelInfo, seed: int, world: World, state: dict[str, np.ndarray]
-) -> Peer:
+) -> MutualStudent:
     """Returns the second student that --distill-loss dml asks for, where the resumed run left it.
 
     Args:
@@ -105,7 +105,7 @@ def build_peer(
         str(config.teacher), student.num_classes, classes=student.classes,
         preprocess=student.preprocess,
     )  # fmt: skip
-    peer = Peer(info, config, seed)
+    peer = MutualStudent(info, config, seed)
     if state:
         peer.load(state)
     return peer
