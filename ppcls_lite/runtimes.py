@@ -7,17 +7,17 @@ Each class imports its engine only when it is created, so ONNX Runtime works wit
 
 import importlib
 import importlib.util
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ppcls_lite.environment import cpu_cores, cpu_flags, load_paddle
+from ppcls_lite.engines import check_bf16, import_engine, unreadable
+from ppcls_lite.environment import cpu_cores, load_paddle
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import check_utf8
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.openvino_runtime import OpenVinoRuntime
 from ppcls_lite.pool import Pool
 from ppcls_lite.weights.find import Weights
 
@@ -126,7 +126,7 @@ class PaddleInferenceRuntime:
         try:
             predictor = inference.create_predictor(config)
         except (RuntimeError, ValueError) as error:
-            raise _unreadable(path, "Paddle Inference", error) from error
+            raise unreadable(path, "Paddle Inference", error) from error
         self.input_name: str = predictor.get_input_names()[0]
         self.output_name: str = predictor.get_output_names()[0]
         # Known of a .json only, and then only where no axis is left open.
@@ -176,7 +176,7 @@ class OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its error classes share no narrower base
-            raise _unreadable(path, "ONNX Runtime", error) from error
+            raise unreadable(path, "ONNX Runtime", error) from error
         self.input_name: str = self._session.get_inputs()[0].name
         self.output_name: str = self._session.get_outputs()[0].name
         # [N, 3, H, W]; a size the file leaves open is a text or None
@@ -187,52 +187,6 @@ class OnnxRuntime:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._session.run([self.output_name], {self.input_name: images})[0]
-
-
-class OpenVinoRuntime:
-    """OpenVINO on `.onnx` or `.pdmodel`, on the CPU.
-
-    An inference request of OpenVINO's refuses a second thread while it is busy: each run has one
-    for itself, as many as runs meet, at most one per core.
-
-    Args:
-        path: the model file.
-        device: auto or cpu.
-        precision: f32, or bf16 on a CPU that computes with it.
-
-    Raises:
-        UserError: OpenVINO is missing or cannot read the file; a GPU is asked for; no bf16 here.
-    """
-
-    def __init__(self, path: Path, device: str = "cpu", precision: str = "f32") -> None:
-        openvino = import_engine("openvino", "openvino")
-        if device == "gpu":
-            raise UserError("OpenVINO runs on the CPU here; allowed: --device cpu or auto")
-        if precision == "bf16":
-            check_bf16()
-        options = {
-            # Left alone it takes bf16 wherever the CPU has it, with other answers.
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": cpu_cores(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        try:
-            model = openvino.Core().compile_model(str(path), "CPU", options)
-        except RuntimeError as error:
-            raise _unreadable(path, "OpenVINO", error) from error
-        self.input_name: str = model.input(0).any_name
-        self.output_name: str = model.output(0).any_name
-        shape = model.input(0).partial_shape
-        batch, height = shape[0], shape[2]
-        self.batch: int | None = batch.get_length() if batch.is_static else None
-        self.image_size: int | None = height.get_length() if height.is_static else None
-        request = model.create_infer_request()
-        self._requests = Pool(request, model.create_infer_request, cpu_cores())
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        with self._requests.one() as request:
-            # The input is read where it lies; the output is copied before the request is handed on.
-            return request.infer([images], share_inputs=True, share_outputs=False)[0]
 
 
 # Engines that run exported files. DygraphRuntime is not among them: it needs a network, not a file.
@@ -251,27 +205,6 @@ def is_installed(engine: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def check_bf16() -> None:
-    """Raises UserError where the CPU does not compute with bfloat16: it would be emulated."""
-    if not cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
-        raise UserError("this CPU does not compute with bfloat16", "use f32")
-
-
-def import_engine(module: str, package: str) -> types.ModuleType:
-    """Imports the module of an engine.
-
-    Raises:
-        UserError: it is missing or broken; the hint is the pip line for its package.
-    """
-    try:
-        return load_paddle() if module == "paddle" else importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"the Python package {package} is not installed or does not load: {error}",
-            f"pip install {package}",
-        ) from error
-
-
 def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
     available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not available:
@@ -280,12 +213,3 @@ def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
             "pip install paddlepaddle-gpu on a machine with an NVIDIA driver",
         )
     return device != "cpu" and available
-
-
-def _unreadable(path: Path, engine: str, error: Exception) -> UserError:
-    check_utf8(path)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return UserError(
-        f"{engine} cannot read {path}: {lines[-1] if lines else type(error).__name__}",
-        "copy all files of the export folder again, or export the model again",
-    )

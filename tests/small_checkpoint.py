@@ -18,9 +18,9 @@ SPEC = Preprocess(72, 64, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 INFO = ModelInfo("mobilenet_v3_small", 10, {"width": 0.5}, CLASSES, SPEC)
 
 
-def trained_like_state(model: paddle.nn.Layer) -> dict[str, np.ndarray]:
+def trained_like_state(model: paddle.nn.Layer, seed: int = 0) -> dict[str, np.ndarray]:
     """Weights and statistics by formula, large enough for clearly different logits."""
-    random = np.random.RandomState(0)
+    random = np.random.RandomState(seed)
     state = {}
     for name, tensor in model.state_dict().items():
         shape = tensor.shape
@@ -35,9 +35,9 @@ def trained_like_state(model: paddle.nn.Layer) -> dict[str, np.ndarray]:
     return state
 
 
-def checkpoint(folder: Path) -> Path:
+def checkpoint(folder: Path, seed: int = 0) -> Path:
     model = create_model(INFO.name, INFO.num_classes, **INFO.overrides)
-    model.set_state_dict(trained_like_state(model))
+    model.set_state_dict(trained_like_state(model, seed))
     path = folder / "best.pdparams"
     optimizer = paddle.optimizer.SGD(parameters=model.parameters())
     save_checkpoint(path, model.state_dict(), optimizer.state_dict(), INFO, Progress(), {})

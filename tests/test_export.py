@@ -90,7 +90,7 @@ def test_every_file_answers_like_the_trained_network(exported, name, run_file):
 def test_the_onnx_file_is_valid_has_the_asked_opset_and_a_free_batch_size(exported):
     model = onnx.load(exported / "inference.onnx")
     onnx.checker.check_model(model, full_check=True)
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 10)]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 14)]
     (tensor,) = model.graph.input
     assert tensor.name == "input"
     batch_size, *rest = tensor.type.tensor_type.shape.dim
@@ -122,7 +122,7 @@ def test_the_sidecar_says_how_to_feed_the_files(exported):
         data = (exported / name).read_bytes()
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["bytes"] == len(data)
-    assert sidecar["files"]["inference.onnx"]["opset"] == 10
+    assert sidecar["files"]["inference.onnx"]["opset"] == 14
     checks = sidecar["verification"]
     assert checks["images"] == 8
     ran = {(row["file"], row["engine"]) for row in checks["engines"] if row["passed"]}

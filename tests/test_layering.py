@@ -21,7 +21,7 @@ LAYERS = {
     "config": 1, "data": 1,
     "flags": 2, "loss": 2, "model_info": 2,
     "yaml_files": 3, "report": 3, "arch": 3, "optimizer": 3,
-    "weights": 4, "kernels": 4, "slim": 4, "runtimes": 5, "graph": 4, "engine": 6, "int8": 6,
+    "weights": 4, "kernels": 4, "slim": 4, "engines": 1, "openvino_runtime": 5, "runtimes": 5, "graph": 4, "engine": 6, "int8": 6,
     "deploy": 7,
     "quantize": 8, "serving": 8, "accelerator": 8, "deploy.serving": 8,
     "benchmark": 9, "tipc": 9, "commands": 10, "cli": 10,

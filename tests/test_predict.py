@@ -167,6 +167,27 @@ def test_auto_takes_the_engine_that_was_fastest_at_export_of_those_installed_and
     assert find_model(export) == choose.Choice("paddle_inference", export / "inference.pdmodel", "")
 
 
+def test_an_engine_gets_the_file_that_it_ran_fastest(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "is_installed", lambda engine: True)
+    export = measured(folder, tmp_path / "a", onnxruntime=3.0, openvino=2.0)
+    content = yaml.safe_load((export / "inference.yml").read_text())
+    rows = content["verification"]["engines"]
+    for engine, file, ms in (
+        ("openvino", "inference.pdmodel", 1.5),
+        ("paddle_inference", "inference.pdmodel", 5.0),
+        ("paddle_inference", "inference.json", 4.0),
+    ):
+        rows.append(rows[0] | {"engine": engine, "file": file, "ms": ms})
+    (export / "inference.yml").write_text(yaml.safe_dump(content))
+    for asked in ("auto", "openvino"):
+        found = find_model(export, asked)
+        assert (found.engine, found.file.name) == ("openvino", "inference.pdmodel")
+    # Threads take turns with a .json, which one thread does not notice.
+    assert find_model(export, "paddle_inference").file.name == "inference.pdmodel"
+    (export / "inference.pdmodel").unlink()
+    assert find_model(export, "openvino").file.name == "inference.onnx"
+
+
 def test_a_folder_without_measurements_takes_onnx_where_its_package_is_installed(
     folder, tmp_path, monkeypatch
 ):

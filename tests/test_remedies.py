@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -17,12 +18,16 @@ from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.qdq import float_graph, insert_qdq, layer_names
+from ppcls_lite.quantize.gates import join_hard_swish
 from ppcls_lite.quantize.recipe import Recipe, logits, prepare, quantize, score
 from ppcls_lite.quantize.scaling import plant_outliers
 from ppcls_lite.quantize.sensitivity import noise_by_role, sensitivity, with_worst
 from ppcls_lite.quantize.targets import TARGETS, for_compiler
 
 TAG = "mobilenet_v3_small.clothing10"
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs openvino"
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,66 @@ def test_rewrites_leave_the_float_answers(shipped, techniques):
     single = for_compiler(changed)
     assert [e.version for e in single.opset_import] == [11]
     np.testing.assert_allclose(logits(single, images), wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def quantized(shipped, target, float_layers=()):
+    graph, images = shipped
+    return quantize(graph, images[:4], Recipe("max", (), float_layers, target)).int8, images
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_joined_hard_swish_keeps_the_bits(shipped, target):
+    made, images = quantized(shipped, target)
+    joined = TARGETS[target].final(made)
+    assert [n.op_type for n in made.graph.node].count("HardSwish") == 0
+    assert [n.op_type for n in joined.graph.node].count("HardSwish") == 19  # as in the paper
+    assert [n.op_type for n in joined.graph.node].count("HardSigmoid") == 9  # the gates
+    onnx.checker.check_model(joined, full_check=True)
+    np.testing.assert_array_equal(logits(joined, images), logits(made, images))
+
+
+def test_what_is_no_hard_swish_is_not_joined():
+    def product(alpha, other, extra=()):
+        nodes = [
+            onnx.helper.make_node("HardSigmoid", ["x"], ["g"], alpha=alpha, beta=0.5),
+            onnx.helper.make_node("Mul", ["g", other], ["out"], "out"),
+        ]
+        tensors = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4])
+            for name in ("x", "y", "out", *extra)
+        ]
+        graph = onnx.helper.make_graph(nodes, "g", tensors[:2], tensors[2:])
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+
+    assert join_hard_swish(product(1 / 6, "x")) == 1
+    assert join_hard_swish(product(0.2, "x")) == 0  # another slope: ONNX's own default
+    assert join_hard_swish(product(1 / 6, "y")) == 0  # a gate: it scales something else
+    assert join_hard_swish(product(1 / 6, "x", ["g"])) == 0  # the gate is an output itself
+
+
+@needs_openvino
+def test_openvino_fuses_what_follows_a_convolution(shipped, tmp_path):
+    """Counted in the graph that it runs, as it tells it itself."""
+    made, _ = quantized(shipped, "openvino")
+    before = layers_in_openvino(made, tmp_path)
+    after = layers_in_openvino(TARGETS["openvino"].final(made), tmp_path)
+    assert before["Convolution"] == after["Convolution"] == 52
+    # Each of the 19 was a layer for the gate and one for the product, often with a reordering.
+    assert sum(after.values()) <= sum(before.values()) - 2 * 19
+    assert after["Reorder"] < before["Reorder"]
+
+
+def layers_in_openvino(graph, folder):
+    import openvino
+
+    onnx.save(graph, folder / "model.onnx")
+    core = openvino.Core()
+    model = core.read_model(folder / "model.onnx")
+    model.reshape({0: [1, *list(model.input(0).partial_shape)[1:]]})
+    running = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return Counter(
+        str(op.get_rt_info()["layerType"].value) for op in running.get_runtime_model().get_ops()
+    )
 
 
 def test_the_twin_answers_the_same_collapses_and_recovers(shipped):

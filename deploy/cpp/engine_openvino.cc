@@ -13,7 +13,12 @@ class OpenVino : public Engine {
         ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
     };
     if (threads > 0) options.insert(ov::inference_num_threads(threads));
-    request_ = ov::Core().compile_model(file, "CPU", options).create_infer_request();
+    ov::Core core;
+    const std::shared_ptr<ov::Model> model = core.read_model(file);
+    ov::PartialShape shape = model->input().get_partial_shape();
+    shape[0] = 1;  // a batch size that is known makes the graph faster
+    model->reshape(shape);
+    request_ = core.compile_model(model, "CPU", options).create_infer_request();
   }
 
   std::vector<float> run(const std::vector<float>& image, int size) override {

@@ -1,6 +1,7 @@
 """Which engine runs which file."""
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -41,7 +42,8 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
 
     In an export folder, auto is the engine that was fastest when the folder was written, of those
     that agreed with the trained network then and are installed now. Nothing is measured here, so
-    the same folder gives the same engine at every start. Folders without such measurements, and a
+    the same folder gives the same engine and file at every start; an engine that
+    reads several files gets the one it ran fastest. Folders without such measurements, and a
     GPU (they are of a CPU), get inference.onnx where ONNX Runtime is installed, else Paddle's file.
 
     Raises:
@@ -53,9 +55,10 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
         )
     why = ""
     if path.is_dir():
+        measured = _measured(path)
         if engine == "auto" and device != "gpu":
-            engine, why = _fastest(path)
-        path = _file_of_folder(path, engine)
+            engine, why = _fastest(measured)
+        path = _file_of_folder(path, engine, measured)
     if path.suffix not in ENGINES_OF_SUFFIX:
         raise UserError(
             f"{path} is not a model; allowed: an export folder, or a file that ends in "
@@ -77,7 +80,11 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
     return Choice(fitting[0] if engine == "auto" else engine, path, why)
 
 
-def _file_of_folder(folder: Path, engine: str) -> Path:
+def _file_of_folder(folder: Path, engine: str, measured: Mapping[tuple[str, Path], float]) -> Path:
+    """The file for an engine: the one it ran fastest, without measurements the first it reads."""
+    times = {file: ms for (name, file), ms in measured.items() if name == engine}
+    if times:
+        return min(times, key=lambda file: times[file])
     names = ["inference.onnx", "inference.pdmodel", "inference.json"]
     if engine == "auto" and importlib.util.find_spec("onnxruntime") is None:
         names = [*names[1:], names[0]]
@@ -97,19 +104,27 @@ def _file_of_folder(folder: Path, engine: str) -> Path:
     )
 
 
-def _fastest(folder: Path) -> tuple[str, str]:
-    """Returns the engine that the sidecar's measurements favour, and why; auto and "" without."""
+def _measured(folder: Path) -> dict[tuple[str, Path], float]:
+    """Returns ms a picture by engine and file, of those that agreed when they were exported."""
     sidecar = read_sidecar(folder)
     rows = sidecar.verification.get("engines", []) if sidecar is not None else []
-    usable: dict[str, float] = {}
-    for row in rows:
-        engine, file = row["engine"], folder / row["file"]
-        # An engine that reads several files is judged by the one it would get here.
-        usual = file.is_file() and _file_of_folder(folder, engine) == file
-        if row["passed"] and "ms" in row and usual and is_installed(engine):
-            usable[engine] = row["ms"]
-    if not usable:
+    if (folder / "inference.pdmodel").is_file():  # threads take turns with the other one
+        rows = [row for row in rows if row["file"] != "inference.json"]
+    found = {(row["engine"], folder / row["file"]): row for row in rows}
+    return {
+        key: row["ms"]
+        for key, row in found.items()
+        if row["passed"] and "ms" in row and key[1].is_file() and is_installed(key[0])
+    }
+
+
+def _fastest(measured: Mapping[tuple[str, Path], float]) -> tuple[str, str]:
+    """Returns the engine that the sidecar's measurements favour, and why; auto and "" without."""
+    if not measured:
         return "auto", ""
+    usable: dict[str, float] = {}
+    for (engine, _), milliseconds in measured.items():
+        usable[engine] = min(milliseconds, usable.get(engine, milliseconds))
     first, *others = sorted(usable, key=lambda engine: usable[engine])
     times = ", ".join(f"{engine} {usable[engine]:.2f}" for engine in others)
     why = f"{first} took {usable[first]:.2f} ms a picture when this was exported"

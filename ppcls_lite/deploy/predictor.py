@@ -16,6 +16,7 @@ from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import cache_folder
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import (
     FILE_RUNTIMES,
@@ -120,7 +121,10 @@ class Predictor:
         for part in parts:
             if sidecar is not None and part.name in sidecar.files:
                 sidecar.check_file(part)
-        self._run = FILE_RUNTIMES[self.engine](file, device)
+        if self.engine == "openvino":
+            self._run = OpenVinoRuntime(file, device, cache=cache_folder() / "openvino")
+        else:
+            self._run = FILE_RUNTIMES[self.engine](file, device)
         if sidecar is not None:
             self.info = sidecar.info
             if file.name in sidecar.outputs:

@@ -72,7 +72,7 @@ class ExportConfig(BareWeights):
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
     opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
-    """ONNX operator set; null is 10, the documents' value, or 13 for a quantized network."""
+    """ONNX operator set; null is 14, or 13 for a quantized network."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     softmax: bool = True

@@ -224,9 +224,9 @@ def _usable(threshold: float, peak: float) -> float:
     """Keeps a rule from giving a tensor up that is nearly always 0, as squeeze branches can be.
 
     Fewer than one value in 100,000 above 0 leave percentile with a threshold of 0, by which all of
-    them are lost. From a threshold of peak / 256 on, all that lies below it would be rounded to 0 by
-    the full range, and what it clips is worth as much: 1e-5 of the values, each wrong by up to 256
-    times the threshold, make a mean squared error of 0.66 thresholds squared.
+    them are lost. Below a threshold of peak / 256 the full range would round all that is kept to 0,
+    and what is clipped is worth as much: 1e-5 of the values, each wrong by up to 256 times the
+    threshold, make a mean squared error of 0.66 thresholds squared.
 
     Differs from TVM and the vendor: they divide by the 0 or keep it.
     """
