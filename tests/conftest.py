@@ -1,10 +1,14 @@
 """A tiny data set made by formula, and real processes."""
 
+import atexit
 import inspect
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from PIL import Image
 from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
+WARM = Path(__file__).parent / "warm.py"
 # Settings that make a training take seconds: the network is real, the pictures are small.
 # At the default rate of 0.1 such a network is about to diverge, and rounding decides.
 TINY = "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --width=0.5 --batch-size=8"
@@ -56,9 +61,33 @@ def pictures(tmp_path_factory):
     return root
 
 
+def environment(variables):
+    """What a process is started with, but for pytest's note of the test it runs."""
+    return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@cache
+def warm():
+    """The environment and the socket of a process that forks with paddle loaded: warm.py."""
+    socket = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
+    started = environment(os.environ)
+    process = subprocess.Popen(
+        [sys.executable, WARM, socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=started
+    )
+    assert process.stdout.readline() == b"ready\n"
+    atexit.register(shutil.rmtree, socket.parent, ignore_errors=True)
+    atexit.register(process.communicate)  # the end of its standard input ends it
+    return started, socket
+
+
 def run_tool(*argv, **options):
-    """Runs `python ARGV` in the checkout and returns the finished process."""
+    """Runs `python ARGV` in the checkout and returns the finished process.
+
+    A script is run by a fork of `warm`, unless libraries could load differently for it.
+    """
     command = [sys.executable, *map(str, argv)]
+    if command[1].endswith(".py") and environment(options.get("env", os.environ)) == warm()[0]:
+        command[1:1] = ["-S", WARM, warm()[1]]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
     return subprocess.run(command, **options)
 
