@@ -19,6 +19,7 @@ from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
 WARM = Path(__file__).parent / "warm.py"
+REAL_POPEN = subprocess.Popen
 # Settings that make a training take seconds: the network is real, the pictures are small.
 # At the default rate of 0.1 such a network is about to diverge, and rounding decides.
 TINY = "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --width=0.5 --batch-size=8"
@@ -61,17 +62,22 @@ def pictures(tmp_path_factory):
     return root
 
 
+# What an export starts, with what paddle must be told before it is imported.
+EXPORT = [sys.executable, "-m", "ppcls_lite.deploy.export_child"]
+OLD_FORMAT = {"FLAGS_enable_pir_api": "0", "PYTHONPATH": f"{ROOT}{os.pathsep}"}
+
+
 def environment(variables):
     """What a process is started with, but for pytest's note of the test it runs."""
     return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @cache
-def warm():
+def warm(*more):
     """The environment and the socket of a process that forks with paddle loaded: warm.py."""
     socket = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
-    started = environment(os.environ)
-    process = subprocess.Popen(
+    started = environment(os.environ | dict(more))
+    process = REAL_POPEN(
         [sys.executable, WARM, socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=started
     )
     assert process.stdout.readline() == b"ready\n"
@@ -80,16 +86,36 @@ def warm():
     return started, socket
 
 
-def run_tool(*argv, **options):
-    """Runs `python ARGV` in the checkout and returns the finished process.
+def through_warm(command, variables, *more):
+    """The command as a fork of `warm`, unless libraries could load differently for it."""
+    started, socket = warm(*more)
+    if environment(variables) != started:
+        return command
+    return [sys.executable, "-S", WARM, socket, *command[1:]]
 
-    A script is run by a fork of `warm`, unless libraries could load differently for it.
-    """
+
+def run_tool(*argv, **options):
+    """Runs `python ARGV` in the checkout and returns the finished process."""
     command = [sys.executable, *map(str, argv)]
-    if command[1].endswith(".py") and environment(options.get("env", os.environ)) == warm()[0]:
-        command[1:1] = ["-S", WARM, warm()[1]]
+    if command[1].endswith(".py"):
+        command = through_warm(command, options.get("env", os.environ))
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
     return subprocess.run(command, **options)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def exports_start_warm():
+    """The process that each export of a test starts is a fork, too."""
+
+    class Popen(subprocess.Popen):
+        def __init__(self, args, *more, **options):
+            if args == EXPORT:
+                args = through_warm(args, options["env"], *OLD_FORMAT.items())
+            super().__init__(args, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Popen)
+        yield
 
 
 def train(data, out, *flags, **options):
@@ -178,7 +204,20 @@ def expected(exported):
     )
 
 
+# Files of a minute and more, the longest first: begun last, one would run alone at the end.
+LONG = (
+    "test_resume", "test_remedies", "test_benchmark", "test_benchmark_builds", "test_alignment",
+    "test_accelerator_chain", "test_kernels", "test_read_once", "test_accelerator_zoo",
+    "test_tflite", "test_train", "test_slim", "test_engine", "test_serving_limits",
+)  # fmt: skip
+
+
+def place(item):
+    return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=place)
     if config.getoption("--check"):
         slow = [item for item in items if item.get_closest_marker("slow") or is_slow(item)]
         config.hook.pytest_deselected(items=slow)
@@ -191,7 +230,7 @@ def is_slow(item):
         definition.func
         for name in item.fixturenames
         for definition in item._fixtureinfo.name2fixturedefs.get(name, ())[-1:]
-        if name != "no_process_in_a_check"
+        if name not in ("exports_start_warm", "no_process_in_a_check")
     ]
     return any(calls_slow(function, set()) for function in (item.function, *fixtures))
 
@@ -207,6 +246,7 @@ SLOW = {
     "sync_playwright",
     "train_batch",
 }
+STEP = {"backward", "step"}  # of a loss and of an optimizer, in one function
 
 
 def calls_slow(function, seen):
@@ -217,12 +257,16 @@ def calls_slow(function, seen):
         used |= {*code.co_names, *code.co_freevars}
         codes += [part for part in code.co_consts if inspect.iscode(part)]
     known = inspect.unwrap(function).__globals__
-    return bool(used & SLOW) or any(
-        inspect.isfunction(helper := known.get(name))
-        and "ppcls_lite" not in helper.__module__
-        and not (helper in seen or seen.add(helper))
-        and calls_slow(helper, seen)
-        for name in sorted(used)
+    return (
+        bool(used & SLOW)
+        or used >= STEP
+        or any(
+            inspect.isfunction(helper := known.get(name))
+            and "ppcls_lite" not in helper.__module__
+            and not (helper in seen or seen.add(helper))
+            and calls_slow(helper, seen)
+            for name in sorted(used)
+        )
     )
 
 
@@ -230,7 +274,7 @@ COMPILERS = {"g++", "c++", "gcc", "cc", "clang++", "clang"}  # kernels, at their
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_process_in_a_check(request):
+def no_process_in_a_check(request, exports_start_warm):
     """`make check` answers in minutes: what starts a process after all is left out there."""
     if not request.config.getoption("--check"):
         yield

@@ -5,7 +5,8 @@ a process all the same: it has its own arguments, environment, folder, pipes and
 it loads the project's own code afresh.
 
     python tests/warm.py SOCKET                           the process that forks
-    python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`
+    python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`,
+                                                          or with `-m MODULE` in the file's place
 """
 
 import contextlib
@@ -38,6 +39,7 @@ def ask(address, argv):
 
 def serve(address):
     """Forks for every request; returns in each fork, with the request."""
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
@@ -49,6 +51,7 @@ def serve(address):
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
+            signal.signal(signal.SIGINT, interrupted)
             return receive(connection)
         connection.close()
         with contextlib.suppress(ChildProcessError):
@@ -82,16 +85,21 @@ def receive(connection):
 
 
 def run(argv, cwd, environment):
-    """Does what `python FILE.py ARGUMENT...` does."""
+    """Does what `python FILE.py ARGUMENT...` or `python -m MODULE ARGUMENT...` does."""
     import numpy as np
 
     np.random.seed()  # as in any new process; Python's own generator is seeded at a fork
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.argv[:] = argv
-    sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
-    runpy.run_path(argv[0], run_name="__main__")
+    if argv[0] == "-m":
+        sys.argv[:] = argv[1:]
+        sys.path[0] = cwd
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv[:] = argv
+        sys.path[0] = os.path.dirname(os.path.realpath(argv[0]))
+        runpy.run_path(argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":
