@@ -36,7 +36,9 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # pytest-xdist starts its workers with `python -c`,
+        sys.argv[:] = config.workerinput["mainargv"]  # which hints would take for a way we start
     # Before anything imports paddle, which reads this once.
     os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays
 
@@ -94,10 +96,14 @@ def through_warm(command, variables, *more):
     return [sys.executable, "-S", WARM, socket, *command[1:]]
 
 
-def run_tool(*argv, **options):
-    """Runs `python ARGV` in the checkout and returns the finished process."""
+def run_tool(*argv, fresh=False, **options):
+    """Runs `python ARGV` in the checkout and returns the finished process.
+
+    Args:
+        fresh: it loads paddle itself, for what that says or takes.
+    """
     command = [sys.executable, *map(str, argv)]
-    if command[1].endswith(".py"):
+    if command[1].endswith(".py") and not fresh:
         command = through_warm(command, options.get("env", os.environ))
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
     return subprocess.run(command, **options)
@@ -146,7 +152,7 @@ def straight(pictures, tmp_path_factory):
     """Four epochs without interruption: what every interrupted run must arrive at."""
     out = tmp_path_factory.mktemp("straight")
     flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=exported")
-    done = train(pictures, out, "--epochs=4", *flags)
+    done = train(pictures, out, "--epochs=4", *flags, fresh=True)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -208,7 +214,8 @@ def expected(exported):
 LONG = (
     "test_resume", "test_remedies", "test_benchmark", "test_benchmark_builds", "test_alignment",
     "test_accelerator_chain", "test_kernels", "test_read_once", "test_accelerator_zoo",
-    "test_tflite", "test_train", "test_slim", "test_engine", "test_serving_limits",
+    "test_tflite", "test_export", "test_finetune", "test_train", "test_slim", "test_engine",
+    "test_predict", "test_zoo", "test_serving_limits",
 )  # fmt: skip
 
 
