@@ -13,6 +13,7 @@ PICTURE = lite_data/val/sneaker/00009.png
 DATA    ?= lite_data
 WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
+SPREAD  ?= -n 2 --dist loadfile --no-loadscope-reorder# two files at a time, in order; 2 GB each
 BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
@@ -28,10 +29,10 @@ run: $(VENV)/.run lite_data
 	$(PYTHON) tools/compare.py --pretrained $(OUT)/best.pdparams --exported $(OUT)/inference --img-path $(PICTURE)
 
 test: $(VENV)/.dev
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(SPREAD)
 
 check: lint
-	$(PYTHON) -m pytest --check
+	$(PYTHON) -m pytest --check $(SPREAD)
 
 lint: $(VENV)/.dev
 	$(PYTHON) -m ruff check .

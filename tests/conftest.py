@@ -1,10 +1,14 @@
 """A tiny data set made by formula, and real processes."""
 
+import atexit
 import inspect
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,8 @@ from PIL import Image
 from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
+WARM = Path(__file__).parent / "warm.py"
+REAL_POPEN = subprocess.Popen
 # Settings that make a training take seconds: the network is real, the pictures are small.
 # At the default rate of 0.1 such a network is about to diverge, and rounding decides.
 TINY = "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --width=0.5 --batch-size=8"
@@ -30,7 +36,9 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # pytest-xdist starts its workers with `python -c`,
+        sys.argv[:] = config.workerinput["mainargv"]  # which hints would take for a way we start
     # Before anything imports paddle, which reads this once.
     os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays
 
@@ -56,11 +64,64 @@ def pictures(tmp_path_factory):
     return root
 
 
-def run_tool(*argv, **options):
-    """Runs `python ARGV` in the checkout and returns the finished process."""
+# What an export starts, with what paddle must be told before it is imported.
+EXPORT = [sys.executable, "-m", "ppcls_lite.deploy.export_child"]
+OLD_FORMAT = {"FLAGS_enable_pir_api": "0", "PYTHONPATH": f"{ROOT}{os.pathsep}"}
+
+
+def environment(variables):
+    """What a process is started with, but for pytest's note of the test it runs."""
+    return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@cache
+def warm(*more):
+    """The environment and the socket of a process that forks with paddle loaded: warm.py."""
+    socket = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
+    started = environment(os.environ | dict(more))
+    process = REAL_POPEN(
+        [sys.executable, WARM, socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=started
+    )
+    assert process.stdout.readline() == b"ready\n"
+    atexit.register(shutil.rmtree, socket.parent, ignore_errors=True)
+    atexit.register(process.communicate)  # the end of its standard input ends it
+    return started, socket
+
+
+def through_warm(command, variables, *more):
+    """The command as a fork of `warm`, unless libraries could load differently for it."""
+    started, socket = warm(*more)
+    if environment(variables) != started:
+        return command
+    return [sys.executable, "-S", WARM, socket, *command[1:]]
+
+
+def run_tool(*argv, fresh=False, **options):
+    """Runs `python ARGV` in the checkout and returns the finished process.
+
+    Args:
+        fresh: it loads paddle itself, for what that says or takes.
+    """
     command = [sys.executable, *map(str, argv)]
+    if command[1].endswith(".py") and not fresh:
+        command = through_warm(command, options.get("env", os.environ))
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
     return subprocess.run(command, **options)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def exports_start_warm():
+    """The process that each export of a test starts is a fork, too."""
+
+    class Popen(subprocess.Popen):
+        def __init__(self, args, *more, **options):
+            if args == EXPORT:
+                args = through_warm(args, options["env"], *OLD_FORMAT.items())
+            super().__init__(args, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Popen)
+        yield
 
 
 def train(data, out, *flags, **options):
@@ -91,7 +152,7 @@ def straight(pictures, tmp_path_factory):
     """Four epochs without interruption: what every interrupted run must arrive at."""
     out = tmp_path_factory.mktemp("straight")
     flags = ("--keep-checkpoints=0", "--visualdl", "--eval-engine=exported")
-    done = train(pictures, out, "--epochs=4", *flags)
+    done = train(pictures, out, "--epochs=4", *flags, fresh=True)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -149,7 +210,21 @@ def expected(exported):
     )
 
 
+# Files of a minute and more, the longest first: begun last, one would run alone at the end.
+LONG = (
+    "test_resume", "test_remedies", "test_benchmark", "test_benchmark_builds", "test_alignment",
+    "test_accelerator_chain", "test_kernels", "test_read_once", "test_accelerator_zoo",
+    "test_tflite", "test_export", "test_finetune", "test_train", "test_slim", "test_engine",
+    "test_predict", "test_zoo", "test_serving_limits",
+)  # fmt: skip
+
+
+def place(item):
+    return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=place)
     if config.getoption("--check"):
         slow = [item for item in items if item.get_closest_marker("slow") or is_slow(item)]
         config.hook.pytest_deselected(items=slow)
@@ -162,7 +237,7 @@ def is_slow(item):
         definition.func
         for name in item.fixturenames
         for definition in item._fixtureinfo.name2fixturedefs.get(name, ())[-1:]
-        if name != "no_process_in_a_check"
+        if name not in ("exports_start_warm", "no_process_in_a_check")
     ]
     return any(calls_slow(function, set()) for function in (item.function, *fixtures))
 
@@ -178,6 +253,7 @@ SLOW = {
     "sync_playwright",
     "train_batch",
 }
+STEP = {"backward", "step"}  # of a loss and of an optimizer, in one function
 
 
 def calls_slow(function, seen):
@@ -188,12 +264,16 @@ def calls_slow(function, seen):
         used |= {*code.co_names, *code.co_freevars}
         codes += [part for part in code.co_consts if inspect.iscode(part)]
     known = inspect.unwrap(function).__globals__
-    return bool(used & SLOW) or any(
-        inspect.isfunction(helper := known.get(name))
-        and "ppcls_lite" not in helper.__module__
-        and not (helper in seen or seen.add(helper))
-        and calls_slow(helper, seen)
-        for name in sorted(used)
+    return (
+        bool(used & SLOW)
+        or used >= STEP
+        or any(
+            inspect.isfunction(helper := known.get(name))
+            and "ppcls_lite" not in helper.__module__
+            and not (helper in seen or seen.add(helper))
+            and calls_slow(helper, seen)
+            for name in sorted(used)
+        )
     )
 
 
@@ -201,7 +281,7 @@ COMPILERS = {"g++", "c++", "gcc", "cc", "clang++", "clang"}  # kernels, at their
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_process_in_a_check(request):
+def no_process_in_a_check(request, exports_start_warm):
     """`make check` answers in minutes: what starts a process after all is left out there."""
     if not request.config.getoption("--check"):
         yield

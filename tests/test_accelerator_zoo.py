@@ -29,6 +29,8 @@ FAMILIES = [
     ("showlo_mobilenetv3_small", {"small_input": True}),
 ]
 
+pytestmark = pytest.mark.slow  # every export starts a process
+
 
 def run(verb, *flags):
     assert dispatch(*verbs.find("", [verb, *map(str, flags)], "")) == 0

@@ -21,6 +21,8 @@ from ppcls_lite.slim.pact import PactConv2D, quantize, replace_layer
 # As far as Paddle's own layers are from float64 in these networks, measured 1e-6 to 2e-5.
 ROUNDING = 5e-5
 
+pytestmark = pytest.mark.slow  # every test takes a training step of a whole network, or several
+
 
 @pytest.mark.parametrize(
     ("name", "size", "overrides"),

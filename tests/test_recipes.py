@@ -12,6 +12,8 @@ SMALL = (
     "--cpu-kernels=off", "--seed=0", "--no-visualdl",
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_recipe_takes_a_step(path, pictures, tmp_path, monkeypatch, capsys):

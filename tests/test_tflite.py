@@ -525,6 +525,7 @@ def photographs():
     ]
 
 
+@pytest.mark.slow  # 200 photographs through two networks, twice
 @needs_files
 def test_imagenet_s_files_as_float_networks_and_in_their_own_runtime(photographs):
     pixels, labels = photographs

@@ -1,0 +1,113 @@
+"""Runs scripts in forks of one process that has imported paddle already.
+
+Importing paddle takes two seconds of a core, more than what most tests ask of a script. A fork is
+a process all the same: it has its own arguments, environment, folder, pipes and exit status, and
+it loads the project's own code afresh.
+
+    python tests/warm.py SOCKET                           the process that forks
+    python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`,
+                                                          or with `-m MODULE` in the file's place
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+
+
+def ask(address, argv):
+    """Has a script run with this process' own files, folder and environment; ends as it did."""
+    request = {"argv": argv, "cwd": os.getcwd(), "environment": dict(os.environ)}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        socket.send_fds(connection, [b"."], [0, 1, 2])
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        status = connection.recv(16)
+    if not status:
+        sys.exit("the process that forks has ended")
+    code = int(status)
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def serve(address):
+    """Forks for every request; returns in each fork, with the request."""
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:  # its end: who started this has ended
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGINT, interrupted)
+            return receive(connection)
+        connection.close()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def receive(connection):
+    """Returns in a fork that has the files of the one who asks; the parent reports its end."""
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as stream:
+        request = json.loads(stream.readline())
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+        return request
+    for file in files:
+        os.close(file)
+    process = os.pidfd_open(pid)
+    if process not in select.select([process, connection], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)  # nobody waits any more
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(OSError):
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def run(argv, cwd, environment):
+    """Does what `python FILE.py ARGUMENT...` or `python -m MODULE ARGUMENT...` does."""
+    import numpy as np
+
+    np.random.seed()  # as in any new process; Python's own generator is seeded at a fork
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    if argv[0] == "-m":
+        sys.argv[:] = argv[1:]
+        sys.path[0] = cwd
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv[:] = argv
+        sys.path[0] = os.path.dirname(os.path.realpath(argv[0]))
+        runpy.run_path(argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        ask(sys.argv[1], sys.argv[2:])
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from ppcls_lite.environment import load_paddle
+
+    load_paddle()
+    del sys.path[0]
+    run(**serve(sys.argv[1]))
