@@ -17,8 +17,10 @@ from ppcls_lite import create_model
 from ppcls_lite.arch.layers import SqueezeExcite
 from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.load import load_weights
 from ppcls_lite.weights.mapping import from_ours, to_ours
+from ppcls_lite.weights.writing import write_weights
 
 KEYS = json.loads(gzip.decompress((ROOT / "tests/golden/layouts.json.gz").read_bytes()))
 CASES = [(source, case) for source, cases in KEYS.items() for case in cases]
@@ -158,11 +160,11 @@ def test_mismatches_are_told_in_the_names_of_the_file():
     )
 
 
-@pytest.mark.parametrize(
-    ("source", "case"),
-    [("timm", "mobilenetv3_small_050"), ("torchvision", "mnasnet0_5"),
-     ("mindcv", "mobilenet_v3_small_075"), ("ppcls", "MobileNetV3_small_x0_35")],
-)  # fmt: skip
+HEADS = [("timm", "mobilenetv3_small_050"), ("torchvision", "mnasnet0_5"),
+         ("mindcv", "mobilenet_v3_small_075"), ("ppcls", "MobileNetV3_small_x0_35")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "case"), HEADS)
 def test_a_head_of_another_class_count_starts_fresh_when_asked(source, case):
     model = create_model(case, 7)
     with pytest.raises(UserError) as caught:
@@ -170,6 +172,73 @@ def test_a_head_of_another_class_count_starts_fresh_when_asked(source, case):
     assert caught.value.hint == f"--num-classes {formula.NUM_CLASSES}"
     report = load_weights(model, state(source, case), replace_head=True)
     assert list(report.reinitialised) == list(model.state_dict())[-2:]
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.backbone.", "module.model._orig_mod."])
+@pytest.mark.parametrize(("source", "case"), HEADS)
+def test_what_a_training_class_calls_its_network_is_taken_off(source, case, prefix):
+    arrays = {prefix + name: array for name, array in state(source, case).items()}
+    model = build(case)
+    ours, layout = to_ours(arrays, model)
+    plain, _ = to_ours(state(source, case), model)
+    assert layout == source and list(ours) == list(plain)
+    assert all(np.array_equal(ours[name], plain[name]) for name in plain)
+    rows = [3, -1]
+    report = load_weights(create_model(case, 2), arrays, replace_head=True, rows=rows)
+    assert not report.reinitialised
+    arrays[prefix + "criterion"] = np.ones(3)  # what else is there stays, and is named
+    with pytest.raises(UserError, match=r"unexpected  criterion \(3,\)"):
+        load_weights(model, arrays)
+
+
+def heads():
+    """Bodies of torchvision's MobileNetV3 with heads as people replace them; what starts fresh."""
+    body = state("torchvision", "mobilenet_v3_small")
+    hidden, last = "classifier.0", "classifier.3"
+    weight, bias = body.pop(f"{last}.weight"), body.pop(f"{last}.bias")
+    yield "none but the hidden layer", body, [last]
+    yield "in a sequence", body | {f"{last}.1.weight": weight, f"{last}.1.bias": bias}, [last]
+    yield "under another name", body | {"fc.weight": weight, "fc.bias": bias}, [last]
+    headless = {k: v for k, v in body.items() if not k.startswith(hidden)}
+    yield "none at all", headless, [hidden, last]
+    one = {"classifier.1.weight": weight[:, :576], "classifier.1.bias": bias}
+    yield "one layer", headless | one, [hidden, last]
+    small = {"classifier.0.weight": np.ones((64, 576)), "classifier.0.bias": np.ones(64),
+             "classifier.2.weight": np.ones((5, 64)), "classifier.2.bias": np.ones(5)}  # fmt: skip
+    yield "another hidden layer", headless | small, [hidden, last]
+    trained = {f"{last}.weight": weight, f"{last}.bias": bias}
+    yield "the last layer alone", headless | trained, [hidden, last]
+
+
+@pytest.mark.parametrize(("arrays", "fresh"), [pytest.param(*c[1:], id=c[0]) for c in heads()])
+def test_another_head_starts_fresh_in_training_only(arrays, fresh):
+    model = build("mobilenet_v3_small")
+    with pytest.raises(UserError, match="and the model differ"):
+        load_weights(model, arrays)
+    report = load_weights(model, arrays, replace_head=True, rows=[0, 1, -1])
+    names = [f"{layer}.{kind}" for layer in fresh for kind in ("weight", "bias")]
+    assert list(report.reinitialised) == names
+    assert np.array_equal(
+        model.state_dict()["features.0.0.weight"].numpy(), arrays["features.0.0.weight"]
+    )
+
+
+@pytest.mark.parametrize("more", ["features.99.0.weight", "features.extra"])
+def test_what_a_body_has_more_is_another_network_whatever_its_head(more):
+    arrays = state("torchvision", "mobilenet_v3_small") | {more: np.ones(3)}
+    del arrays["classifier.3.weight"]
+    with pytest.raises(UserError, match=f"unexpected  {more}"):
+        load_weights(build("mobilenet_v3_small"), arrays, replace_head=True)
+
+
+def test_create_model_with_other_classes_says_that_the_head_is_fresh(tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, state("timm", "mobilenetv3_small_050"))
+    with pytest.warns(UserWarning, match="the last layer starts fresh: classifier.3.weight"):
+        model = create_model("mobilenetv3_small_050", num_classes=5, pretrained=path)
+    assert model(paddle.zeros([1, 3, 32, 32])).shape == [1, 5]
+    stem = read_weights(path)["conv_stem.weight"]
+    assert np.array_equal(model.state_dict()["features.0.0.weight"].numpy(), stem)
 
 
 def test_no_layout_is_written_that_its_framework_could_not_read():

@@ -61,6 +61,16 @@ def test_a_stop_saves_says_how_to_go_on_and_leaves_nothing_behind(
     assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
 
 
+def test_a_finished_run_says_so_and_how_it_goes_on(straight, tmp_path):
+    out = shutil.copytree(straight[0], tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in out.glob("*.pd*")}
+    done = run_tool("train.py", f"--resume={out}/latest.pdparams", f"--output-dir={out}")
+    assert done.returncode == 0, done.stderr
+    assert "all 4 epochs are done, nothing is left to train" in done.stdout
+    assert f"next: python train.py --resume {out}/latest.pdparams --epochs 5\n" in done.stdout
+    assert {path.name: path.read_bytes() for path in out.glob("*.pd*")} == before
+
+
 def test_a_truncated_latest_is_named_and_an_older_one_is_used(straight, tmp_path):
     out, _ = straight
     shutil.copytree(out, tmp_path / "run")

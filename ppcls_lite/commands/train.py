@@ -44,6 +44,11 @@ def fit_and_report(run: Run) -> int:
     """Fits, then says how to go on, whatever the end was; returns the exit status."""
     latest = run.folder / "latest.pdparams"
     again = command("train", "--resume", latest)
+    if run.progress.epoch >= (epochs := run.config.epochs):
+        run.log.line(
+            f"all {epochs} epochs are done, nothing is left to train"
+            f"\n  next: {again} --epochs {epochs + 1}"
+        )
     try:
         best = fit(run)
     except Stopped as stopped:

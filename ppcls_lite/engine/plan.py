@@ -17,7 +17,13 @@ import PIL
 
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
-from ppcls_lite.engine.checkpoint import PARTS, Checkpoint, Progress, link_checkpoint
+from ppcls_lite.engine.checkpoint import (
+    PARTS,
+    Checkpoint,
+    Progress,
+    is_complete,
+    link_checkpoint,
+)
 from ppcls_lite.engine.log import VISUALDL_FOLDER
 from ppcls_lite.engine.run import Run
 from ppcls_lite.engine.settings import TrainConfig
@@ -167,9 +173,19 @@ def prepare_folder(folder: Path, config: TrainConfig, resumed: Checkpoint | None
     make_room(folder, resumed)
     if not resumed or not (folder / "config.yaml").is_file():
         write_atomically(folder / "config.yaml", to_yaml(config).encode())
-    if resumed and resumed.metrics.get("top1") == resumed.progress.best_top1:
-        # A kill between saving the best epoch and naming it so must not lose the name.
-        link_checkpoint(resumed.path, folder / "best.pdparams")
+    best, top1 = folder / "best.pdparams", resumed.progress.best_top1 if resumed else None
+    if resumed and resumed.metrics.get("top1") == top1 and top1_of(best) != top1:
+        # A kill between saving the best epoch and naming it so must not lose the name. Of several
+        # that are as good, the first keeps it.
+        link_checkpoint(resumed.path, best)
+
+
+def top1_of(path: Path) -> float | None:
+    """Returns what was right of the validation set at a checkpoint; None where it is not whole."""
+    if not is_complete(path):
+        return None
+    metrics: dict[str, float] = json.loads(path.with_suffix(".json").read_bytes())["metrics"]
+    return metrics.get("top1")
 
 
 def make_room(folder: Path, resumed: Checkpoint | None) -> None:

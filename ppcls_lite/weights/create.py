@@ -1,5 +1,6 @@
 """A network of the zoo with its weights in one call, as timm's and torchvision's users know it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def create_model(
     Args:
         num_classes: K, the number of logits.
         pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
-            True for the model's default ones; None initialises as the source does.
+            True for the model's default ones; None initialises as the source does. A last layer of
+            other classes starts afresh, as in timm, with a warning.
         overrides: see `arch.zoo.build_model`.
 
     Raises:
@@ -31,5 +33,8 @@ def create_model(
     model = build_model(name, num_classes, **overrides)
     if pretrained:
         source = DEFAULT if pretrained is True else pretrained
-        load_weights(model, find_weights(source, name))
+        report = load_weights(model, find_weights(source, name), replace_head=True)
+        if report.reinitialised:
+            fresh = ", ".join(report.reinitialised)
+            warnings.warn(f"{name}: the last layer starts fresh: {fresh}", stacklevel=2)
     return model

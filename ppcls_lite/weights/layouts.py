@@ -4,6 +4,7 @@ A layout names each layer by its role in the network, so a file is matched by na
 of its entries, which some formats sort, has no meaning.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -249,8 +250,21 @@ def entries(model: nn.Layer, layout: str) -> list[Entry] | None:
 
 def recognise(arrays: Mapping[str, np.ndarray], model: nn.Layer) -> str:
     """The layout that knows most of the names; `ours` where none knows any."""
+    return max(LAYOUTS, key=lambda layout: _known(arrays, model, layout))
 
-    def known(layout: str) -> int:
-        return sum(entry.theirs in arrays for entry in entries(model, layout) or [])
 
-    return max(LAYOUTS, key=known)
+def unwrapped(arrays: Mapping[str, np.ndarray], model: nn.Layer) -> Mapping[str, np.ndarray]:
+    """Takes off what a training class calls its network, the first word of most names: Lightning's
+    `model.`, or `net.`, `backbone.`, `module.model.`; as they are where that makes none known."""
+    bare = arrays
+    while not any(_known(bare, model, layout) for layout in LAYOUTS):
+        words = Counter(name.partition(".")[0] for name in bare if "." in name)
+        word, count = next(iter(words.most_common(1)), ("", 0))
+        if 2 * count <= len(bare):
+            return arrays
+        bare = {name.removeprefix(word + "."): array for name, array in bare.items()}
+    return bare
+
+
+def _known(arrays: Mapping[str, np.ndarray], model: nn.Layer, layout: str) -> int:
+    return sum(entry.theirs in arrays for entry in entries(model, layout) or [])

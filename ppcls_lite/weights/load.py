@@ -45,8 +45,8 @@ def load_weights(
         model: the network to fill.
         source: path of a weights file (see `formats`), tag of published weights (`model.tag`),
             weights that were found already, or the arrays themselves.
-        replace_head: when only the last linear layer differs in its number of classes, or layers of
-            the head are not there, start them afresh (fine-tuning) instead of refusing.
+        replace_head: when only the head differs (see `mapping.to_ours`), start what differs afresh
+            (fine-tuning) instead of refusing.
         rows: for each class of the model the class of the weights whose row of the last layer it
             goes on with, -1 for a fresh start, [K]; None takes the layer as it is.
 

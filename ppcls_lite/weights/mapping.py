@@ -11,7 +11,7 @@ from ppcls_lite.arch.zoo import ZOO, build_model
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
 from ppcls_lite.weights.formats import WeightsFile
-from ppcls_lite.weights.layouts import LAYOUTS, entries, recognise
+from ppcls_lite.weights.layouts import LAYOUTS, Entry, entries, recognise, unwrapped
 from ppcls_lite.weights.tflite_files import Network
 from ppcls_lite.weights.tflite_fit import differences, may_fit
 
@@ -34,8 +34,8 @@ def to_ours(
 
     Args:
         model: the network they are for.
-        replace_head: when only the last linear layer differs in its number of classes, or layers of
-            the head are not there at all, leave them out of what is returned instead of refusing.
+        replace_head: when only the head differs, in its number of classes, its layers or their
+            names, or is not there at all, leave it out of what is returned instead of refusing.
         label: what to call the arrays in a message.
         network: what a TFLite file computes with the arrays; the model has to compute the same.
 
@@ -72,12 +72,12 @@ def with_rows(
     """
     fit = _Fit(arrays, model, network)
     weight, bias = fit.classifier
-    if fit.differs or weight.theirs not in arrays or bias.theirs not in arrays:
+    if fit.differs or weight.theirs not in fit.arrays or bias.theirs not in fit.arrays:
         return arrays
     chosen = np.maximum(rows, 0)
     axes = {weight: 0 if weight.transposed else -1, bias: 0}
-    changed = {e.theirs: np.take(arrays[e.theirs], chosen, axis) for e, axis in axes.items()}
-    return {**arrays, **changed}
+    changed = {e.theirs: np.take(fit.arrays[e.theirs], chosen, axis) for e, axis in axes.items()}
+    return {**fit.arrays, **changed}
 
 
 def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) -> int:
@@ -89,6 +89,7 @@ def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) ->
     """
     with paddle.LazyGuard():  # names and shapes without values
         model = build_model(name)
+    arrays = unwrapped(arrays, model)
     _, layout = to_ours(arrays, model, replace_head=True, label=label)
     bias = arrays.get((entries(model, layout) or [])[-1].theirs)
     return 1000 if bias is None else bias.shape[-1]
@@ -156,13 +157,15 @@ class _Fit:
         arrays: those that count.
         wanted: what the model has.
         classifier: of `wanted`, weight and bias of the last layer.
-        replaced: layers of the head that are missing, or a last layer for other classes.
+        replaced: of the head, layers that are missing or of other shapes, and the last one after
+            any such.
         differs: there are other differences.
     """
 
     def __init__(
         self, arrays: Mapping[str, np.ndarray], model: nn.Layer, network: Network | None
     ) -> None:
+        arrays = unwrapped(arrays, model)
         self.layout = "tflite" if network is not None else recognise(arrays, model)
         wanted = entries(model, self.layout) or []
         ours = {entry.ours for entry in wanted}
@@ -183,12 +186,26 @@ class _Fit:
         self._computed: list[str] = []
         if network is not None:
             self._computed = list(differences(network, model, LAYOUTS[self.layout].prefix))
-        # Weight and bias of the last layer.
-        self.classifier = [e for e in wanted if not e.ours.endswith(THRESHOLD)][-2:]
-        self.replaced = self._missing + (self.classifier if self._misshaped else [])
-        other = [e for e in self._missing if not e.ours.startswith("classifier.")]
-        other += [e for e in self._misshaped if e not in self.classifier]
-        self.differs = bool(other or self._unexpected or self._computed)
+        plain = [e for e in wanted if not e.ours.endswith(THRESHOLD)]
+        self.classifier = plain[-2:]  # weight and bias
+        body = [e for e in plain if not e.ours.startswith("classifier.")]
+        unfit = [*self._missing, *self._misshaped]
+        fresh = {_layer(e) for e in unfit if e not in body}
+        if fresh:  # what comes before the last layer has changed
+            fresh.add(_layer(self.classifier[0]))
+        self.replaced = [e for e in plain if _layer(e) in fresh]
+        other = [e for e in unfit if e in body]
+        # A head of another make has other names; those of the body are no head's.
+        parts = {_part(e.theirs) for e in body} if fresh and network is None else None
+        other_names = [n for n in self._unexpected if parts is None or _part(n) in parts]
+        self.differs = bool(other or other_names or self._computed)
+
+    @property
+    def is_of_other_classes(self) -> bool:
+        """Nothing but the number of classes differs."""
+        there = all(entry.theirs in self.arrays for entry in self.classifier)
+        same = not self.differs and not self._unexpected and self.replaced == self.classifier
+        return same and there
 
     def table(self) -> list[str]:
         """Every difference; the first 20 of more."""
@@ -208,8 +225,16 @@ class _Fit:
         return rows[:20] + ([f"  ... and {len(rows) - 20} more"] if len(rows) > 20 else [])
 
 
+def _layer(entry: Entry) -> str:
+    return entry.ours.rpartition(".")[0]
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _hint(fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, label: str) -> str:
-    if not fit.differs and all(entry.theirs in fit.arrays for entry in fit.replaced):
+    if fit.is_of_other_classes:
         return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
     if not fit.differs:
         return command("train", "--pretrained", label, "--data-path", "DATA")
