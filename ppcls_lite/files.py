@@ -3,12 +3,17 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ppcls_lite.errors import UserError
+
+OWNER = ".owner"  # locked while the process lives that made a temporary folder
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -80,6 +85,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[str]:
+    """A folder that goes at the end; what a killed process left under this prefix goes first.
+
+    Each is locked by its owner for as long as it lives: a lock that can be had is an orphan's.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{OWNER}"):
+        # in use, another user's, or gone meanwhile
+        with suppress(Timeout, OSError), FileLock(left, blocking=False):
+            shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix) as folder,
+        FileLock(Path(folder) / OWNER),
+    ):
+        yield folder
 
 
 def readable(name: str) -> str:

@@ -103,3 +103,14 @@ def environment_hint() -> str:
     if activate.is_file():
         return shlex.join([".", os.path.relpath(activate)]) + ", then the same command again"
     return shlex.join(["pip", "install", "-r", os.path.relpath(CHECKOUT / "requirements.txt")])
+
+
+def install_hint(extra: str) -> str:
+    """Returns what to type for the packages of one of pyproject.toml's extras.
+
+    An installed package has no requirements files beside it.
+    """
+    file = CHECKOUT / f"requirements-{extra}.txt"
+    if file.is_file():
+        return shlex.join(["pip", "install", "-r", os.path.relpath(file)])
+    return shlex.join(["pip", "install", f"ppcls-lite[{extra}]"])

@@ -214,3 +214,22 @@ def test_a_killed_worker_is_replaced(server):
     server.wait_for('"ready after', len(before) + 1)
     assert server.post("/predict", CAT.read_bytes()).status_code == 200
     assert metric(server, "ppcls_requests_in_progress") == 0
+
+
+def test_grpc_bytes_that_are_no_message_are_an_invalid_argument(server, grpc_port):
+    import grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        for name in ("ModelInfer", "ModelReady", "ModelMetadata", "RepositoryIndex"):
+            call = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+            # No field, a length beyond the end, and more empty tensors than anybody sends.
+            for data in (b"\xff" * 50, b"\x0a\x7fx", b"\x2a\x00" * 200_000):
+                with pytest.raises(grpc.RpcError) as error:
+                    call(data, timeout=60, wait_for_ready=True)
+                assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
+                assert len(error.value.details()) < 400
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(bytes(3_000_000))
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    text = server.log.read_text()
+    assert "Traceback" not in text and "traceback" not in text

@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from ppcls_lite import cli
 from ppcls_lite.serving.settings import ServeConfig
+from ppcls_lite.serving.upload import scratch_mb
 
 FOLDER = ROOT / "deploy/serving"
 NEWEST = "1.34"  # of Kubernetes; a sleeping preStop is on by default since 1.30
@@ -91,6 +92,16 @@ def test_flags_ports_and_probes_are_those_of_the_server(document):
         assert one[name]["httpGet"]["port"] in ("http", config.port)
     assert int(one["resources"]["requests"]["cpu"]) == config.workers
     assert not one["securityContext"]["allowPrivilegeEscalation"]
+
+
+@pytest.mark.parametrize("document", SERVERS, ids=lambda d: d["kind"])
+def test_the_memory_limit_holds_what_the_workers_may_take(document):
+    one = container(document)
+    config = cli.parse(ServeConfig, one["args"], "serve")
+    network, supervisor = 130, 60  # MB, measured
+    worker = network + config.request_memory / 1e6 + scratch_mb(config)
+    assert one["resources"]["limits"]["memory"] == "1Gi"
+    assert config.workers * worker + supervisor < 2**30 / 1e6
 
 
 def test_a_pod_gets_the_time_to_drain():

@@ -7,21 +7,28 @@ match the installed protobuf.
 import asyncio
 import logging
 import time
-import types
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from ppcls_lite.serving import kserve, metrics
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.service import Service
+from ppcls_lite.serving.upload import COPIES, Room
 from ppcls_lite.version import __version__
+from ppcls_lite.wire import Schema, WireError, check_wire
 
 LOG = logging.getLogger("ppcls_lite.serving")
 PROTO = "ppcls_lite/serving/inference.proto"
+SERVICE = "inference.GRPCInferenceService"
+# Of inference.proto: parameters, inputs with contents, outputs.
+SCHEMA: Schema = {4: {2: {}}, 5: {5: {}}, 6: {}}
+# A tensor may come number by number; 16 MB hold 3.2 million.
+MOST_FIELDS = 100_000
 # Probes come without a key, as over HTTP.
 OPEN = {"ServerLive", "ServerReady"}
 Call = Callable[[Any], Awaitable[Any]]
@@ -41,15 +48,24 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Opens the port."""
-        messages, services = grpc.protos_and_services(PROTO)
+        messages = grpc.protos(PROTO)
         limit = int(self._service.config.max_body_mb * 1e6)
         options = [("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 1)]
         self._server = grpc.aio.server(options=options)
         calls = InferenceService(self._service, messages)
-        names = [name for name in vars(InferenceService) if not name.startswith("_")]
-        handlers = {name: guarded(name, getattr(calls, name), self._service) for name in names}
-        services.add_GRPCInferenceServiceServicer_to_server(
-            types.SimpleNamespace(**handlers), self._server
+        reads = asyncio.Semaphore(max(1, self._service.config.request_memory // (2 * limit)))
+        handlers = {
+            name: grpc.stream_unary_rpc_method_handler(
+                guarded(
+                    name, getattr(calls, name), getattr(messages, f"{name}Request"),
+                    self._service, reads,
+                ),
+                response_serializer=lambda reply: reply.SerializeToString(),
+            )
+            for name in vars(InferenceService) if not name.startswith("_")
+        }  # fmt: skip
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
         self._server.add_insecure_port(self._address)
         await self._server.start()
@@ -114,7 +130,9 @@ class InferenceService:
         served = self._service.store.find(
             request.model_name, request.model_version or None, kserve.engine_of(parameters)
         )
-        images = _images(request, self._service, served.input_shape)
+        images = await self._service.parse(
+            request.ByteSize(), lambda: _images(request, self._service, served.input_shape)
+        )
         probs = await self._service.infer(served, lambda: images)
         kserve.check_answer(probs)
         output = {"name": kserve.OUTPUT, "datatype": kserve.FP32, "shape": probs.shape}
@@ -147,24 +165,52 @@ def _images(request: Any, service: Service, input_shape: list[int]) -> np.ndarra
     return kserve.from_numbers(np.asarray(tensor.contents.fp32_contents), shape)
 
 
-def guarded(name: str, call: Call, service: Service) -> Callable[[Any, Any], Awaitable[Any]]:
-    """Puts key, limits, time and metrics around a call."""
+def guarded(
+    name: str, call: Call, kind: Any, service: Service, reads: asyncio.Semaphore
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Puts key, limits, time and metrics around a call.
 
-    async def limited(request: Any, context: Any) -> Any:
-        if name not in OPEN:
-            given = dict(context.invocation_metadata() or ())
-            service.check_key(str(given.get("authorization", "")))
-        if name != "ModelInfer":
-            return await call(request)
-        with service.slot():
-            return await asyncio.wait_for(call(request), service.config.timeout)
+    On the wire a call with one message is a stream of one. As a stream it is ours to read: when
+    there is memory for it, and with an answer when it is no message.
 
-    async def answer(request: Any, context: Any) -> Any:
+    Args:
+        name: of the call.
+        call: takes a message and returns one.
+        kind: class of the message it takes.
+        service: the networks and limits.
+        reads: the messages that may be on their way at a time, as each may be as large as allowed.
+    """
+    largest = int(service.config.max_body_mb * 1e6)
+
+    async def read(requests: AsyncIterator[bytes], room: Room) -> Any:
+        async with reads:
+            room.resize(largest)
+            data = await anext(requests, b"")
+            room.resize(COPIES * len(data))
+        try:
+            check_wire(data, SCHEMA, MOST_FIELDS)
+            return kind.FromString(data)
+        except (WireError, DecodeError) as error:
+            raise RequestError("bad_body", f"no {kind.DESCRIPTOR.name}: {error}") from error
+
+    async def limited(requests: AsyncIterator[bytes], context: Any) -> Any:
+        if name in OPEN:
+            return await call(kind())  # its message is empty, and need not be waited for
+        given = dict(context.invocation_metadata() or ())
+        service.check_key(str(given.get("authorization", "")))
+        with service.memory.room() as room:
+            request = await read(requests, room)
+            if name != "ModelInfer":
+                return await call(request)
+            with service.slot():
+                return await call(request)
+
+    async def answer(requests: AsyncIterator[bytes], context: Any) -> Any:
         begin = time.perf_counter()
         error: RequestError | None = None
         reply = None
         try:
-            reply = await limited(request, context)
+            reply = await asyncio.wait_for(limited(requests, context), service.config.timeout)
         except RequestError as failure:
             error = failure
         except asyncio.TimeoutError:

@@ -6,44 +6,28 @@ A network has one input, `input` FP32 [N, 3, H, W] (what `Preprocess` makes), an
 
 import json
 import math
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel
 
+from ppcls_lite.errors import shortened
+from ppcls_lite.serving.json_body import split_request
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.store import Served
 
 INPUT, OUTPUT, FP32 = "input", "probabilities", "FP32"
 HEADER = "inference-header-content-length"
+NESTED = {
+    1: list[float],
+    2: list[list[float]],
+    3: list[list[list[float]]],
+    4: list[list[list[list[float]]]],
+}
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
-
-
-class InputTensor(BaseModel):
-    """A tensor of a request."""
-
-    name: Literal["input"]
-    shape: list[int] = Field(min_length=4, max_length=4, description="N, 3, H, W")
-    datatype: Literal["FP32"]
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = Field(None, description="numbers, nested or flat, row by row")
-
-
-class RequestedOutput(BaseModel):
-    """A tensor that the answer shall hold."""
-
-    name: Literal["probabilities"]
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(BaseModel):
-    """An inference request."""
-
-    id: str = Field("", max_length=256)
-    parameters: dict[str, Any] = Field({}, description="engine: what runs the network")
-    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] = Field([], max_length=1)
 
 
 class OutputTensor(BaseModel):
@@ -102,7 +86,7 @@ def parse(body: bytes, head_length: str | None, wanted: list[int], max_images: i
                 f"{HEADER}: {head_length[:20]!r} is no length within the body's {len(body)} bytes",
             )
         head, raw = body[:length], body[length:]
-    request = read_model(InferRequest, head)
+    request, numbers = split_request(head)
     tensor = request.inputs[0]
     check_shape(tensor.shape, wanted, max_images)
     size = tensor.parameters.get("binary_data_size")
@@ -112,29 +96,15 @@ def parse(body: bytes, head_length: str | None, wanted: list[int], max_images: i
                 "bad_tensor", f"binary_data_size is {size!r}; after the JSON come {len(raw)} bytes"
             )
         images = from_bytes(raw, tensor.shape)
-    elif raw or tensor.data is None:
+    elif raw or numbers in (b"", b"null"):
         raise RequestError("bad_tensor", "a tensor needs either data or binary_data_size")
     else:
-        images = from_numbers(tensor.data, tensor.shape)
-    wanted = [output.parameters.get("binary_data") for output in request.outputs]
-    binary = wanted[0] if wanted and wanted[0] is not None else None
+        images = from_json(numbers, tensor.shape)
+    asked = [output.parameters.get("binary_data") for output in request.outputs]
+    binary = asked[0] if asked and asked[0] is not None else None
     if binary is None:
         binary = request.parameters.get("binary_data_output", False)
     return Inference(request.id, engine_of(request.parameters), images, binary is True)
-
-
-def read_model(kind: type[Any], body: bytes) -> Any:
-    """Reads JSON as a pydantic model.
-
-    Raises:
-        RequestError: names the first place that is wrong.
-    """
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RequestError("bad_body", f"{place + ': ' if place else ''}{first['msg']}") from error
 
 
 def engine_of(parameters: dict[str, Any]) -> str | None:
@@ -145,7 +115,7 @@ def engine_of(parameters: dict[str, Any]) -> str | None:
     """
     engine = parameters.get("engine")
     if engine is not None and not isinstance(engine, str):
-        raise RequestError("bad_body", f"parameters.engine: {engine!r} is no name")
+        raise RequestError("bad_body", f"parameters.engine: {shortened(repr(engine))} is no name")
     return engine
 
 
@@ -153,7 +123,8 @@ def check_shape(shape: list[int], wanted: list[int], max_images: int) -> None:
     """Raises RequestError when a tensor is not the [N, 3, H, W] that a network takes."""
     if list(shape[1:]) != wanted[1:] or not 1 <= shape[0] <= max_images:
         raise RequestError(
-            "bad_tensor", f"shape {list(shape)}; allowed: {wanted} with N from 1 to {max_images}"
+            "bad_tensor",
+            f"shape {shortened(list(shape))}; allowed: {wanted} with N from 1 to {max_images}",
         )
 
 
@@ -167,6 +138,29 @@ def from_bytes(raw: bytes, shape: list[int]) -> np.ndarray:
     if len(raw) != wanted:
         raise RequestError("bad_tensor", f"{len(raw)} bytes; shape {list(shape)} has {wanted}")
     return _finite(np.frombuffer(raw, "<f4").reshape(shape))
+
+
+def from_json(data: bytes, shape: list[int]) -> np.ndarray:
+    """The text of numbers, nested or flat -> float32 of a shape, all finite.
+
+    Raises:
+        RequestError: no numbers, another count, or not finite.
+    """
+    # Known before anything is unpacked: a list of nothing takes twenty times its text.
+    count = data.count(b",") + 1
+    if count != math.prod(shape):
+        raise RequestError(
+            "bad_tensor",
+            f"data holds {count} numbers; shape {list(shape)} has {math.prod(shape)}",
+        )
+    opening = re.match(rb"[\s\[]*", data)
+    depth = opening[0].count(b"[") if opening else 0
+    try:
+        return from_numbers(msgspec.json.decode(data, type=NESTED[depth]), shape)
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise RequestError(
+            "bad_tensor", "data holds something that is not a number, or rows that are not regular"
+        ) from error
 
 
 def from_numbers(data: list[Any] | np.ndarray, shape: list[int]) -> np.ndarray:

@@ -33,6 +33,10 @@ IN_PROGRESS = Gauge(
     "ppcls_requests_in_progress", "Inference requests held by the workers",
     multiprocess_mode="livesum",
 )  # fmt: skip
+REQUEST_BYTES = Gauge(
+    "ppcls_request_bytes", "Memory that requests hold, as --request-memory-mb counts it",
+    multiprocess_mode="livesum",
+)  # fmt: skip
 QUEUE = Gauge(
     "ppcls_queue_length", "Jobs waiting for the workers' compute threads",
     multiprocess_mode="livesum",

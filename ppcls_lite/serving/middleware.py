@@ -3,7 +3,6 @@
 Plain ASGI around the application, so that nothing a client sends reaches it unlimited.
 """
 
-import asyncio
 import logging
 import re
 import time
@@ -11,14 +10,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import anyio
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.serving import metrics, paddle_serving
 from ppcls_lite.serving.problems import PROBLEMS, RequestError
 from ppcls_lite.serving.service import Service
+from ppcls_lite.serving.upload import ClientLeftError, Upload
 
 LOG = logging.getLogger("ppcls_lite.serving")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -43,12 +44,16 @@ class Middleware:
         app: the application.
         service: the networks and limits.
         parts: what lives as long as the process; started in this order.
+
+    Attributes:
+        is_draining: every answer closes its connection, so that the client's next one is another.
     """
 
     def __init__(self, app: ASGIApp, service: Service, parts: Sequence[Part]) -> None:
         self._app = app
         self._service = service
         self._parts = parts
+        self.is_draining = False
 
     @property
     def ready(self) -> bool:
@@ -84,102 +89,76 @@ class Middleware:
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         notes: dict[str, Any] = {}  # what the application adds to the log line
         scope.setdefault("state", {}).update(request_id=request_id, notes=notes)
+        upload = Upload(headers, receive, self._service.config)
         begin, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()), (b"x-request-id", request_id.encode()),
-                ]  # fmt: skip
+                added = [(b"x-request-id", request_id.encode())]
+                if not upload.is_over or self.is_draining:
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", ()), *added]
+            elif not message.get("more_body") and not upload.is_over:
+                await send({**message, "more_body": True})
+                await upload.drain()
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
-            await self._guarded(scope, headers, receive, answer)
+            await self._guarded(scope, headers, upload, answer)
         except RequestError as error:
             if status == 0:
-                await error_response(scope, error)(scope, receive, answer)
+                await error_response(scope, error)(scope, upload.receive, answer)
         except ClientLeftError:
             status = 499  # as nginx logs it: the client closed the connection, nobody reads
         except Exception:  # a defect of ours; the worker goes on
             LOG.exception("request %s failed", request_id)
             if status == 0:
                 failure = RequestError("internal", "the server failed; its log knows more")
-                await error_response(scope, failure)(scope, receive, answer)
-        seconds = time.perf_counter() - begin
+                await error_response(scope, failure)(scope, upload.receive, answer)
+        self._count(scope, status, time.perf_counter() - begin)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Writes an answered request into the metrics and the log."""
         path = route_of(scope)
         metrics.REQUESTS.labels("http", path, status).inc()
         metrics.LATENCY.labels("http", path).observe(seconds)
         fields = {
-            "request_id": request_id, "method": scope["method"], "path": scope["path"],
-            "status": status, "ms": round(1000 * seconds, 2),
-            "client": (scope.get("client") or ["", 0])[0], **notes,
+            "request_id": scope["state"]["request_id"], "method": scope["method"],
+            "path": shortened(scope["path"]), "status": status, "ms": round(1000 * seconds, 2),
+            "client": (scope.get("client") or ["", 0])[0], **scope["state"]["notes"],
         }  # fmt: skip
         LOG.info("request", extra={"fields": fields})
 
-    async def _guarded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _guarded(self, scope: Scope, headers: Headers, upload: Upload, send: Send) -> None:
         if scope["path"] not in OPEN:
             self._service.check_key(headers.get("authorization", ""))
         if scope["method"] != "POST":
-            await self._app(scope, receive, send)
+            await self._app(scope, upload.receive, send)
             return
-        seconds = self._service.config.timeout
-        notes = scope["state"]["notes"]
-        with self._service.slot() as free:
+        begin = anyio.current_time()
+        with self._service.memory.room() as room:
+            body = await upload.read(room, begin)
+            scope["state"]["notes"]["bytes"] = len(body)
+            # Only now: a client that sends slowly, or never ends, keeps nobody else out.
+            with self._service.slot() as free:
 
-            async def answer(message: Message) -> None:
-                # Before the client can send its next request, which may come sooner than this
-                # one's end: as many clients as there are places are never refused.
-                if message["type"] == "http.response.body" and not message.get("more_body"):
-                    free()
-                await send(message)
+                async def answer(message: Message) -> None:
+                    # Before the client can send its next request, which may come sooner than this
+                    # one's end: as many clients as there are places are never refused.
+                    if message["type"] == "http.response.body" and not message.get("more_body"):
+                        free()
+                    await send(message)
 
-            try:
-                await asyncio.wait_for(self._work(scope, headers, receive, answer), seconds)
-            except asyncio.TimeoutError as error:
-                if "bytes" not in notes:
-                    raise RequestError(
-                        "slow_upload", f"the body was not complete after {seconds:g} seconds"
-                    ) from error
-                raise RequestError("timeout", f"no answer within {seconds:g} seconds") from error
-
-    async def _work(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        body = await read_body(headers, receive, int(self._service.config.max_body_mb * 1e6))
-        scope["state"]["notes"]["bytes"] = len(body)
-        await self._app(scope, _replay(body, receive), send)
-
-
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """Returns a request's whole body.
-
-    Raises:
-        RequestError: it is longer than `limit` bytes, or compressed.
-        ClientLeftError: the connection was closed before its end.
-    """
-    encoding = headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise RequestError("bad_encoding", f"content-encoding {encoding!r}; allowed: identity")
-    length = headers.get("content-length", "0")
-    # int() of thousands of digits is an error of its own.
-    too_long = length.isdecimal() and (len(length) > 18 or int(length) > limit)
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more and not too_long:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        too_long = size > limit
-    if too_long:
-        raise RequestError("too_large", f"the body is larger than {limit} bytes")
-    return b"".join(parts)
-
-
-class ClientLeftError(Exception):
-    """The connection was closed before the request was complete."""
+                replay = _replay(body, upload.receive)
+                del body  # `replay` gives it away
+                seconds = self._service.config.timeout
+                with anyio.move_on_at(begin + seconds) as limit:
+                    await self._app(scope, replay, answer)
+                if limit.cancelled_caught:
+                    raise RequestError("timeout", f"no answer within {seconds:g} seconds")
 
 
 def error_response(
@@ -209,14 +188,12 @@ def kind_of_status(status: int) -> str:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Returns a `receive` that gives the body again, then whatever comes."""
-    given = False
+    """Returns a `receive` that gives the body once, then whatever comes."""
+    waiting = [body]
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
 
     return replay

@@ -10,13 +10,21 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from PIL import Image
-from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ppcls_lite.deploy.hooks import visible
 from ppcls_lite.serving import kserve, metrics, paddle_serving
+from ppcls_lite.serving.json_body import InferRequest
 from ppcls_lite.serving.middleware import error_response, kind_of_status
+from ppcls_lite.serving.openapi import (
+    FAILURES,
+    PIPELINE_FAILURES,
+    UPLOAD,
+    Predictions,
+    json_body,
+)
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.service import Service
 from ppcls_lite.serving.store import Served
@@ -32,82 +40,6 @@ MODEL = "/v2/models/{name}"
 VERSION = MODEL + "/versions/{version}"
 Name = Annotated[str, Path(max_length=200)]
 Version = Annotated[str, Path(max_length=20)]
-
-
-class Failure(BaseModel):
-    """Why a request was not answered."""
-
-    error: str
-
-
-class Class(BaseModel):
-    """One class of a picture."""
-
-    class_id: int
-    prob: float
-    name: str
-
-
-class Result(BaseModel):
-    """What is on one picture."""
-
-    file: str
-    topk: list[Class] | None = None
-    result: Any = None
-    seen: str | None = None
-
-
-class Predictions(BaseModel):
-    """The answer of /predict."""
-
-    model: str
-    version: str
-    engine: str
-    milliseconds: float
-    results: list[Result]
-
-
-def json_body(kind: type[BaseModel]) -> dict[str, Any]:
-    """Describes a body that the function reads itself, for the OpenAPI document."""
-    schema = kind.model_json_schema()
-    parts = schema.pop("$defs", {})
-
-    def whole(value: Any) -> Any:
-        """Puts the schemas of parts where they are named: the document has no place for them."""
-        if isinstance(value, list):
-            return [whole(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return whole(parts[value["$ref"].rpartition("/")[2]])
-        return {key: whole(item) for key, item in value.items()}
-
-    content = {"application/json": {"schema": whole(schema)}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-BINARY = {"type": "string", "format": "binary"}
-FORM = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": {"type": "array", "minItems": 1, "items": BINARY}},
-}
-UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": FORM},
-            "application/octet-stream": {"schema": BINARY},
-        },
-    }
-}
-FAILURES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Failure, "description": "The request is wrong, refused or too much."},
-    503: {"model": Failure, "description": "No answer in time; try again."},
-}
-PIPELINE_FAILURES: dict[int | str, dict[str, Any]] = {
-    status: row | {"model": paddle_serving.PipelineReply} for status, row in FAILURES.items()
-}
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
@@ -174,13 +106,14 @@ def add_pictures(app: FastAPI, service: Service) -> None:
     )
     async def prediction(name: Name, request: Request) -> Response:
         """Paddle Serving's request: base64 pictures. `imagenet` means the first model."""
-        body = kserve.read_model(paddle_serving.PipelineRequest, await request.body())
-        request.state.notes.update(logid=body.logid, clientip=body.clientip)
+        limit = service.config.max_images
+        body = await request.body()
+        asked = await service.parse(len(body), lambda: paddle_serving.parse(body, limit))
+        request.state.notes.update(logid=asked.logid, clientip=asked.clientip)
         known = {key[0] for key, _ in service.store}
         served = service.store.find(None if name == PICTURES and name not in known else name, None)
-        pictures = paddle_serving.pictures(body, service.config.max_images)
-        answers, _ = await service.classify(served, pictures, body.topk)
-        return JSONResponse(paddle_serving.reply(answers, body.topk, served.is_ranked))
+        answers, _ = await service.classify(served, asked.pictures, asked.topk)
+        return JSONResponse(paddle_serving.reply(answers, asked.topk, served.is_ranked))
 
     @app.post(
         "/predict",
@@ -222,7 +155,13 @@ async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]
         if not body:
             raise RequestError("bad_body", "the body is empty; it must be a picture")
         return [("", body)]
-    form = await request.form(max_files=max_images, max_fields=0)
+    # In memory, which is counted: files in /tmp would fill a container's.
+    parser = MultiPartParser(request.headers, request.stream(), max_files=max_images, max_fields=0)
+    parser.spool_max_size = 2**31
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError("bad_body", error.message) from error
     files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
     if not files:
         raise RequestError("bad_body", "the form has no file with the name `file`")
@@ -280,7 +219,7 @@ def add_kserve(app: FastAPI, service: Service) -> None:
         "tags": ["kserve"],
         "response_model": kserve.InferAnswer,
         "responses": FAILURES,
-        "openapi_extra": json_body(kserve.InferRequest),
+        "openapi_extra": json_body(InferRequest),
     }
 
     @app.post(VERSION + "/infer", **options)
@@ -289,8 +228,10 @@ def add_kserve(app: FastAPI, service: Service) -> None:
         """Tensors in, probabilities out; JSON, or Triton's binary tensors behind it."""
         head_length = request.headers.get(kserve.HEADER)
         served = service.store.find(name, version)
-        inference = kserve.parse(
-            await request.body(), head_length, served.input_shape, service.config.max_images
+        shape, limit = served.input_shape, service.config.max_images
+        body = await request.body()
+        inference = await service.parse(
+            len(body), lambda: kserve.parse(body, head_length, shape, limit)
         )
         if inference.engine is not None:
             served = service.store.find(name, served.version, inference.engine)

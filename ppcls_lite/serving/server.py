@@ -8,18 +8,19 @@ import os
 import signal
 import socket
 import sys
-import tempfile
-import threading
 import time
 import types
 import warnings
-from multiprocessing import connection, parent_process
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from ppcls_lite.deploy.hooks import load_hooks
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import temporary_folder
+from ppcls_lite.program import install_hint
+from ppcls_lite.serving.port import end_with_parent, refuse_newcomers, wait_until_accepted
 from ppcls_lite.serving.settings import ServeConfig
 
 LOG = logging.getLogger("ppcls_lite.serving")
@@ -37,7 +38,7 @@ def serve(config: ServeConfig) -> int:
         UserError: something given cannot work.
     """
     try:
-        from ppcls_lite.serving import service, store
+        from ppcls_lite.serving import service, store, upload
 
         # What only the workers import.
         for module in (
@@ -50,9 +51,10 @@ def serve(config: ServeConfig) -> int:
     except ImportError as error:
         raise UserError(
             f"serving needs packages that are not installed: {error}",
-            "pip install -r requirements-serving.txt",
+            install_hint("serving"),
         ) from error
     service.read_key(config.api_key_file)
+    upload.check_limits(config)
     if config.hooks is not None:
         load_hooks(config.hooks)  # the workers load their own; a mistake shows here
     store.find_folders(Path(config.exported))
@@ -61,12 +63,20 @@ def serve(config: ServeConfig) -> int:
     workers = config.workers or cpu_cores()
     write_json_lines()
     with (
-        tempfile.TemporaryDirectory(prefix="ppcls-metrics-") as shared,
+        temporary_folder("ppcls-metrics-") as shared,
         listen(config.host, config.port, "port") as port,
     ):
         # Read by prometheus_client, and by cpu_cores(): the workers share the cores.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": shared, "PADDLE_LOCAL_SIZE": str(workers)}
-        LOG.info("http://%s:%d with %d workers", *port.getsockname()[:2], workers)
+        # Large blocks go back to the system when they are freed; glibc, left to itself, keeps them
+        # once it has seen one of up to 32 MB. The workers read it when they start.
+        os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
+        LOG.info(
+            "http://%s:%d with %d workers; each holds at most %.0f MB for requests, and about %.0f"
+            " MB for the one picture or tensor that it unpacks",
+            *port.getsockname()[:2], workers, config.request_memory / 1e6,
+            upload.scratch_mb(config),
+        )  # fmt: skip
         return Supervisor(config, port, workers).run()
 
 
@@ -87,7 +97,9 @@ class Supervisor:
         self._first = set(self._workers)
 
     def _start(self) -> BaseProcess:
-        worker = SPAWN.Process(target=work, args=(self._config, self._port), name="worker")
+        worker = SPAWN.Process(
+            target=work, args=(self._config, self._port, os.getpid()), name="worker"
+        )
         worker.start()
         return worker
 
@@ -118,6 +130,8 @@ class Supervisor:
         self._stopping = True
 
     def _end(self) -> None:
+        refuse_newcomers(self._port)
+        wait_until_accepted(self._port)
         # Closed here and by every worker, it refuses clients; open, it would keep them waiting for
         # an answer that never comes.
         self._port.close()
@@ -149,33 +163,33 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         ) from error
 
 
-def work(config: ServeConfig, port: socket.socket) -> None:
-    """Is a worker process: ends after SIGTERM, when its requests are answered."""
+def work(config: ServeConfig, port: socket.socket, parent: int) -> None:
+    """Is a worker process: ends after SIGTERM, when its requests are answered.
+
+    Args:
+        config: of the server.
+        port: listening.
+        parent: process id of the supervisor.
+    """
+    end_with_parent(parent)
     import uvicorn
 
     from ppcls_lite.serving.app import create_app
+    from ppcls_lite.serving.drain import DrainingServer
 
     write_json_lines()
     # Of pictures above 89 million pixels: --max-megapixels decides, and stderr is for the log.
     warnings.filterwarnings("ignore", module="PIL")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    app = create_app(config)
     settings = uvicorn.Config(
-        create_app(config),
+        app,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=round(config.drain_timeout),
     )
-    uvicorn.Server(settings).run(sockets=[port])
-
-
-def _end_with_parent() -> None:
-    """Drains and ends this worker when its supervisor is gone, however it went."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+    DrainingServer(settings, app).run(sockets=[port])
 
 
 class JsonLines(logging.Formatter):

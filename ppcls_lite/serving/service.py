@@ -3,11 +3,13 @@
 import asyncio
 import hmac
 import logging
+import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,8 +20,12 @@ from ppcls_lite.serving.compute import ComputeThread, decode
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.serving.store import Served, Store
+from ppcls_lite.serving.upload import Memory
 
 LOG = logging.getLogger("ppcls_lite.serving")
+LONGEST_KEY = 1024  # bytes of the file
+LARGE_BODY = 2**20  # bytes; a smaller one is parsed in a few milliseconds
+Result = TypeVar("Result")
 
 
 class Service:
@@ -40,6 +46,7 @@ class Service:
             hooks = load_hooks(config.hooks)
         self.store = Store(config, self.thread, hooks)
         self.ready = False
+        self.memory = Memory(config.request_memory)
         self._key = read_key(config.api_key_file)
         self._held = 0
         self._watcher: asyncio.Task[None] | None = None
@@ -110,6 +117,16 @@ class Service:
         finally:
             free()
 
+    async def parse(self, size: int, parser: Callable[[], Result]) -> Result:
+        """Runs a parser of `size` bytes; of a large body in the compute thread's turn.
+
+        So the event loop goes on, and no two large bodies are unpacked at a time.
+
+        Raises:
+            RequestError: by the parser.
+        """
+        return parser() if size <= LARGE_BODY else await self.thread.run(parser)
+
     async def infer(self, served: Served, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Images [N, 3, H, W] -> probabilities [N, K]; `make` runs on the compute thread."""
         return await served.infer(make)
@@ -148,15 +165,25 @@ def read_key(file: str | None) -> bytes | None:
     """Returns the key in a file, without the line's end; None without a file.
 
     Raises:
-        UserError: it is missing or empty.
+        UserError: it is missing, empty, or cannot be a header's value.
     """
     if file is None:
         return None
+    hint = f"openssl rand -hex 32 > {shlex.quote(file)}"
     path = Path(file)
-    key = path.read_bytes().strip() if path.is_file() else b""
+    try:
+        if path.is_file() and path.stat().st_size > LONGEST_KEY:
+            raise UserError(
+                f"--api-key-file {file} has {path.stat().st_size:,} bytes; allowed: {LONGEST_KEY}",
+                hint,
+            )
+        key = path.read_bytes().strip() if path.is_file() else b""
+    except OSError as error:
+        raise UserError(f"--api-key-file {file}: {error.strerror}", hint) from error
     if not key:
+        raise UserError(f"--api-key-file {file}: no such file, or no key in it", hint)
+    if not re.fullmatch(rb"[!-~]+", key):
         raise UserError(
-            f"--api-key-file {file}: no such file, or no key in it",
-            f"openssl rand -hex 32 > {file}",
+            f"--api-key-file {file}: a key is one word of letters, digits and ASCII signs", hint
         )
     return key

@@ -23,13 +23,22 @@ class ServeLimits(Settings):
     max_megapixels: Annotated[float, Meta(gt=0, le=170)] = 40.0
     """Size of a picture, million pixels; it is looked up before anything is decoded."""
     max_concurrency: Count = 64
-    """Requests a worker holds at a time; more are refused with 429 and Retry-After."""
+    """Complete requests a worker holds at a time; more are refused with 429 and Retry-After."""
+    request_memory_mb: Annotated[float, Meta(gt=0)] | None = None
+    """Megabytes a worker holds for requests, three for each of a body; null: 10 largest bodies."""
+    min_upload_kb: Annotated[float, Meta(gt=0)] = 10.0
+    """Kilobytes a second that an upload must bring after its first five seconds."""
     timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds that a request may take, its upload included."""
     drain_timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds that requests under way get after SIGTERM."""
     api_key_file: str | None = None
     """File with the key that requests must carry: `Authorization: Bearer KEY`; null lets all in."""
+
+    @property
+    def request_memory(self) -> int:
+        """Bytes that a worker may hold for requests."""
+        return int(1e6 * (self.request_memory_mb or 10 * self.max_body_mb))
 
 
 @dataclass(frozen=True)
