@@ -188,7 +188,8 @@ class _Fit:
             self._computed = list(differences(network, model, LAYOUTS[self.layout].prefix))
         plain = [e for e in wanted if not e.ours.endswith(THRESHOLD)]
         self.classifier = plain[-2:]  # weight and bias
-        body = [e for e in plain if not e.ours.startswith("classifier.")]
+        head = {*self.classifier, *(e for e in plain if e.ours.startswith("classifier."))}
+        body = [e for e in plain if e not in head]
         unfit = [*self._missing, *self._misshaped]
         fresh = {_layer(e) for e in unfit if e not in body}
         if fresh:  # what comes before the last layer has changed
