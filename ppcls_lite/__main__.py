@@ -64,6 +64,9 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
         # Extension modules turn a KeyboardInterrupt into an ImportError, SystemError and others.
         if received or isinstance(error, KeyboardInterrupt):
             status = 128 + (received[0] if received else signal.SIGINT)
+        elif isinstance(error, MemoryError):
+            print(f"{prog}: not enough memory\n  next: free -m shows what is left", file=sys.stderr)
+            status = 2
         elif isinstance(error, UserError | OSError):
             print(f"{prog}: {explain(error)}", file=sys.stderr)
             status = 2

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import paddle
 
 INPUT_NAME = "input"
+GRAPH_BYTES = 2_000_000  # of the largest network's .json, and room to spare
 
 
 class StaticGraph:
@@ -33,6 +34,11 @@ class StaticGraph:
         self._wrapper = paddle.nn.Sequential(model, tail)
         spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
         self._graph = paddle.jit.to_static(self._wrapper, input_spec=[spec], full_graph=True)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files, roughly: four a value, and as much room for the graph as ever."""
+        return 4 * sum(int(v.size) for v in self._wrapper.state_dict().values()) + GRAPH_BYTES
 
     def save(self, prefix: Path) -> None:
         """Writes `prefix.json` and `prefix.pdiparams`, in evaluation mode.

@@ -1,6 +1,7 @@
 """Data sets and the loader: what is found, in which order, and what happens when things break."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 from golden.data_images import make_image
 
+from ppcls_lite.data import loader as loader_module
 from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
 from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.data.watch import Watch
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -311,6 +314,11 @@ def test_batches_before_the_start_are_not_decoded(tmp_path: Path) -> None:
 # Broken pictures
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "PAUSES", (0.0, 0.0))
+
+
 @pytest.fixture
 def broken(tmp_path: Path) -> ImageDataset:
     """Six pictures, of which 1, 4 and 5 cannot be read."""
@@ -459,13 +467,29 @@ def assert_all_end(pids: list[int]) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_worker_ends_the_run_with_a_message(training: Any) -> None:
-    process, workers = training()
-    os.kill(workers[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert "ended unexpectedly" in output and "--workers 0" in output
-    assert_all_end(workers)
+def test_killed_workers_are_replaced_a_few_times(dataset: ImageDataset) -> None:
+    said: list[str] = []
+    loader = Loader(
+        dataset, TrainTransform(16), 1, training=True, workers=1, watch=Watch(say=said.append)
+    )
+    expected = list(Loader(dataset, TrainTransform(16), 1, training=True).epoch(0))
+    got, message = [], ""
+    try:
+        for batch in loader.epoch(0):
+            got.append(batch)
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+    except UserError as error:
+        message = str(error)
+    assert "was killed by SIGKILL; 3 were replaced before" in message and "--workers 0" in message
+    assert len(said) == 3 and "another one took its place (3 of 3 an epoch)" in said[2]
+    assert 4 <= len(got) < 13
+    for a, b in zip(expected, got, strict=False):
+        assert np.array_equal(a.images, b.images) and np.array_equal(a.indices, b.indices)
+    assert len(list(loader.epoch(0))) == 13  # afterwards it starts afresh
+    loader.close()
+    assert not multiprocessing.active_children()
 
 
 def test_ctrl_c_leaves_no_workers(training: Any) -> None:

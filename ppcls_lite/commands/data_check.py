@@ -15,7 +15,8 @@ from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
-from ppcls_lite.data.workers import dead_worker, worker_pool
+from ppcls_lite.data.watch import dead_worker
+from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError, some
 
 

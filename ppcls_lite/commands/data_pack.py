@@ -33,7 +33,8 @@ from ppcls_lite.data.packed import (
     shard_file,
 )
 from ppcls_lite.data.settings import PackDatasetConfig
-from ppcls_lite.data.workers import dead_worker, worker_pool
+from ppcls_lite.data.watch import dead_worker
+from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.program import command

@@ -73,6 +73,10 @@ class ImageDataset:
         """Returns where the bytes of a picture are."""
         return self.path(index)
 
+    def name(self, index: int) -> bytes:
+        """Returns the file of a picture and its folder's name, wherever the set lies."""
+        return b"/".join(self._paths[index].split(b"/")[-2:])
+
     def label(self, index: int) -> int:
         """Returns the class id of a picture."""
         return int(self.labels[index])
@@ -125,6 +129,10 @@ class PackedDataset(ImageDataset):
     def path(self, index: int) -> str:
         """Returns what to call a picture."""
         return self.files.path(index)
+
+    def name(self, index: int) -> bytes:
+        """Returns the file that was packed and its folder's name."""
+        return b"/".join(bytes(self.files.names[index]).split(b"/")[-2:])
 
     def source(self, index: int) -> Source:
         """Returns where the bytes of a picture are."""

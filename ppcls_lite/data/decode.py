@@ -3,12 +3,14 @@
 Training, evaluation, prediction and the server all decode here.
 """
 
+import errno
 import functools
 import importlib
 import importlib.util
 import os
 import re
 import shlex
+import stat
 import threading
 import warnings
 from io import BytesIO
@@ -66,12 +68,15 @@ def load_image(source: str | Path | bytes) -> Image.Image:
 
     Raises:
         ImageError: names the file and the cause, for everything that cannot be decoded.
+        MemoryError: there was not enough to decode it.
     """
     read_heic()
-    file = BytesIO(source) if isinstance(source, bytes) else source
     try:
+        file = BytesIO(source) if isinstance(source, bytes) else regular_file(source)
         with Image.open(file) as image:
             return upright_rgb(image)
+    except MemoryError:
+        raise  # the picture may be a good one
     # Pillow's decoders meet broken data with OSError, SyntaxError, struct.error, zlib.error,
     # IndexError, ... There is no narrower common class.
     except Exception as error:
@@ -93,7 +98,7 @@ def open_image(source: str | Path | bytes, decode: str = "exact") -> Picture:
     if unavailable():
         return load_image(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else Path(regular_file(source)).read_bytes()
         with Image.open(BytesIO(data)) as image:
             plain = image.format == "JPEG" and image.mode in ("RGB", "L")
             # A file without its end is truncated, which a decoder that stops early would not see.
@@ -103,6 +108,24 @@ def open_image(source: str | Path | bytes, decode: str = "exact") -> Picture:
     except Exception:  # whatever it is, load_image gives it words
         return load_image(source)
     return load_image(source)
+
+
+def regular_file(path: str | Path) -> str | Path:
+    """Returns the path of a file, or of a link to one.
+
+    Raises:
+        OSError: nothing is there, or a pipe, a socket or a device, which may be read without end.
+    """
+    if other := special_file(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, f"is a {other}, not a file")
+    return path
+
+
+def special_file(mode: int) -> str:
+    """Says what kind of special file this is, by `st_mode`; "" for files and folders."""
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    kinds |= {stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return kinds.get(stat.S_IFMT(mode), "")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -150,6 +173,8 @@ def loaded_rgb(image: Image.Image) -> Image.Image:
     with LOCKS[id(image) // 64 % len(LOCKS)]:
         try:
             return upright_rgb(image)
+        except MemoryError:
+            raise
         except Exception as error:  # of any class, as in load_image
             name = str(getattr(image, "filename", "") or f"<{type(image).__name__}>")
             raise ImageError(name, f"cannot be decoded: {error or type(error).__name__}") from error

@@ -9,35 +9,26 @@ only after 5 s; it hands over through /dev/shm, which holds 64 MB in a default c
 its files when the run is killed; its workers are forks with Paddle inside, 90 MB each, not 35.
 """
 
-import collections
 import contextlib
 import dataclasses
-import multiprocessing
-import signal
+import os
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
+from ppcls_lite.data.crew import Crew, Decoded
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.data.shared import SharedArray
 from ppcls_lite.data.transforms import TrainTransform
-from ppcls_lite.data.workers import (
-    GROUP_SIGNALS,
-    Sample,
-    dead_worker,
-    decode_into,
-    decode_into_slot,
-    worker_pool,
-)
+from ppcls_lite.data.watch import Watch
+from ppcls_lite.data.workers import Cause, How, Sample, decode_into
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
 
-# uint8 [N, H, W, 3] of the readable pictures, and {row: cause} of the others.
-Decoded = tuple[np.ndarray, dict[int, str]]
+# Seconds before each further try of a picture that cannot be read: a file that is being replaced,
+# or a drive that is away for a moment, comes back.
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +53,9 @@ class Loader:
 
     A broken picture stops the run (`on_error="stop"`) or is noted in `broken` (`"skip"`). Then
     in training the next readable picture of the data set takes its place, so that all ranks
-    still take the same steps; in evaluation it is left out.
+    still take the same steps; in evaluation it is left out. Before it stops, it is tried again for
+    some seconds; so is a file that cannot be opened before it is skipped, and when its folder is
+    gone, too, the run stops in any case.
 
     Args:
         dataset: the pictures.
@@ -76,6 +69,7 @@ class Loader:
         on_error: stop or skip.
         reps: how often a sample is shown in a row, each time augmented afresh; training only.
         decode: exact or fast, see `open_image`.
+        watch: how long a picture may take, what may end the waiting, and who is told.
     """
 
     def __init__(
@@ -92,6 +86,7 @@ class Loader:
         on_error: str = "stop",
         reps: int = 1,
         decode: str = "exact",
+        watch: Watch | None = None,
     ) -> None:
         self.dataset = dataset
         self.transform = transform
@@ -105,9 +100,11 @@ class Loader:
         self.reps = reps
         self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
-        self._pool: ProcessPoolExecutor | None = None
-        self._slots: SharedArray | None = None  # pixels of the batches in work
-        self._free: list[int] = []  # slots
+        self.watch = watch or Watch()
+        self._crew: Crew | None = None
+        self._reading = False  # an epoch that is not finished
+        self._patient = True  # no picture of this epoch was waited for in vain
+        self._slow: dict[int, Cause] = {}  # pictures that are not asked for again, by position
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
@@ -122,23 +119,25 @@ class Loader:
         """Yields the batches of one epoch from `start_batch` on; those before are not decoded.
 
         Raises:
-            UserError: for a broken picture (on_error "stop"), or when the workers died.
+            UserError: for a broken picture (on_error "stop"), or when too many workers died.
             RuntimeError: the workers are at another epoch of this loader, which was not finished.
         """
         tasks = self._tasks(epoch)[start_batch:]
-        with contextlib.closing(self._decode(epoch, tasks)) as decoded:
+        how = (self.transform, self.decode, self.seed, epoch)
+        self._patient = True
+        with contextlib.closing(self._decode(how, tasks)) as decoded:
             for task, (images, causes) in zip(tasks, decoded, strict=True):
                 indices = task[:, 0]
                 if causes:
-                    images, indices = self._without_broken(epoch, images, indices, causes)
+                    images, indices = self._without_broken(how, images, task, causes)
                 if len(indices):
                     yield Batch(images, self.dataset.labels[indices], indices)
 
     def close(self) -> None:
         """Ends the workers. They end with this process in any case, even when it is killed."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = self._slots = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def _tasks(self, epoch: int) -> list[np.ndarray]:
         """The batches of this rank, [steps][N, 2]: position in the data set, repetition."""
@@ -156,101 +155,105 @@ class Loader:
             del batches[-1]
         return batches
 
-    def _decode(self, epoch: int, batches: list[np.ndarray]) -> Generator[Decoded]:
-        tasks = (
-            [Sample(int(i), int(repetition), self.dataset.source(i)) for i, repetition in batch]
-            for batch in batches
-        )
-        how = (self.transform, self.decode, self.seed, epoch)
+    def _decode(self, how: How, batches: list[np.ndarray]) -> Generator[Decoded]:
+        tasks = ([self._sample(*row) for row in batch.tolist()] for batch in batches)
         if self.workers == 0:
             for task in tasks:
-                images = np.empty(self._shape(len(task)), np.uint8)
-                causes = decode_into(images, *how, task)
-                yield images[: len(task) - len(causes)], causes
+                self.watch.check_stop()
+                yield self._decode_here(task, how)
             return
-        pool, slots = self._start()
-        if len(self._free) < 2 * self.workers:
+        if self._reading:
             raise RuntimeError("the workers of a loader read one epoch at a time")
-        running: collections.deque[tuple[Future[dict[int, str]], int, int]] = collections.deque()
-
-        def finished() -> Decoded:
-            future, slot, count = running[0]
-            causes = future.result()
-            images = slots.array[slot, : count - len(causes)].copy()
-            running.popleft()
-            self._free.append(slot)
-            return images, causes
-
+        if self._crew is None or self._crew.closed:
+            self._crew = Crew(self.workers, self._shape(self.batch_size), self.watch)
+        self._reading = True
         try:
-            for task in tasks:
-                # A worker may be started here. It must not see a signal before it has left the
-                # process group; this process sees it a moment later.
-                previous = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
-                try:
-                    slot = self._free.pop()
-                    future = pool.submit(decode_into_slot, slot, *how, task)
-                    running.append((future, slot, len(task)))
-                finally:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-                if len(running) == 2 * self.workers:  # one in work and one waiting for each
-                    yield finished()
-            while running:
-                yield finished()
-        except BrokenProcessPool as error:
-            self._pool = None
-            # The pool asks the other workers to end, but one that is still starting forgets that
-            # together with the group's signals, and would be waited for without end.
-            for child in multiprocessing.active_children():
-                child.kill()
-            raise dead_worker() from error
+            yield from self._crew.decode(tasks, how)
         finally:
-            for future, slot, _ in running:
-                future.cancel()
-                self._free.append(slot)
-            wait([future for future, _, _ in running])  # until nobody writes into the slots
+            self._reading = False
+
+    def _sample(self, index: int, repetition: int = 0) -> Sample:
+        return Sample(index, repetition, self.dataset.source(index), self._slow.get(index))
+
+    def _decode_here(self, task: list[Sample], how: How) -> Decoded:
+        images = np.empty(self._shape(len(task)), np.uint8)
+        try:
+            causes = decode_into(images, *how, task)
+        except MemoryError:
+            raise UserError(
+                f"not enough memory to read these pictures: {task[0].name} and those after it",
+                "a smaller --batch-size, or a smaller --max-megapixels",
+            ) from None
+        return images[: len(task) - len(causes)], causes
+
+    def _one(self, sample: Sample, how: How) -> Decoded:
+        crew = self._crew
+        return crew.one(sample, how) if crew else self._decode_here([sample], how)
 
     def _shape(self, count: int) -> tuple[int, int, int, int]:
         return count, self.transform.crop_size, self.transform.crop_size, 3
 
-    def _start(self) -> tuple[ProcessPoolExecutor, SharedArray]:
-        if self._pool is None or self._slots is None:
-            self._slots = SharedArray((2 * self.workers, *self._shape(self.batch_size)))
-            self._free = list(range(2 * self.workers))
-            self._pool = worker_pool(self.workers, self._slots)
-        return self._pool, self._slots
-
     def _without_broken(
-        self, epoch: int, images: np.ndarray, indices: np.ndarray, causes: dict[int, str]
+        self, how: How, images: np.ndarray, task: np.ndarray, causes: dict[int, Cause]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Stops, replaces or leaves out the broken rows of a batch; see the class."""
-        for row, cause in causes.items():
-            self._note(int(indices[row]), cause)
-        if not self.training:
-            return images, np.delete(indices, list(causes))
-        rows, indices = list(images), indices.copy()
-        for row in causes:
-            indices[row], pixels = self._next_readable(epoch, int(indices[row]))
-            rows.insert(row, pixels)
-        return np.stack(rows), indices
+        rows, indices, left_out = list(images), task[:, 0].copy(), []
+        for row in sorted(causes):
+            index, cause = int(indices[row]), causes[row]
+            pixels, cause = self._again(self._sample(*task[row].tolist()), how, cause)
+            if pixels is None:
+                self._note(index, cause)
+                if not self.training:
+                    left_out.append(row)
+                    continue
+                indices[row], pixels = self._next_readable(how, index)
+            rows.insert(row - len(left_out), pixels)
+        indices = np.delete(indices, left_out)
+        return (np.stack(rows) if rows else images), indices
 
-    def _next_readable(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
+    def _again(self, sample: Sample, how: How, cause: Cause) -> tuple[np.ndarray | None, Cause]:
+        """Tries a picture again, for some seconds; returns its pixels, or why there are none."""
+        if cause.kind == "slow":
+            self._slow[sample.position] = cause
+        may_skip = self.on_error == "skip" and not (cause.kind == "gone" and self._patient)
+        if may_skip or cause.kind == "slow":
+            return None, cause
+        for pause in PAUSES:
+            if pause == PAUSES[1]:
+                self.watch.say(
+                    f"{sample.name}: {cause}; trying it again for {sum(PAUSES):g} seconds"
+                )
+            self.watch.pause(pause)
+            images, causes = self._one(sample, how)
+            if not causes:
+                return images[0], cause
+            cause = causes[0]
+        self._patient = False
+        return None, cause
+
+    def _next_readable(self, how: How, index: int) -> tuple[int, np.ndarray]:
         count = len(self.dataset)
         for candidate in ((index + step) % count for step in range(1, count)):
-            task = [Sample(candidate, 0, self.dataset.source(candidate))]
-            image = np.empty(self._shape(1), np.uint8)
-            causes = decode_into(image, self.transform, self.decode, self.seed, epoch, task)
+            images, causes = self._one(self._sample(candidate), how)
             if not causes:
-                return candidate, image[0]
+                return candidate, images[0]
             self._note(candidate, causes[0])
-        raise UserError(f"none of the {count} pictures can be read", _check_hint())
+        raise UserError(f"none of the {count} pictures can be read", check_hint())
 
-    def _note(self, index: int, cause: str) -> None:
+    def _note(self, index: int, cause: Cause) -> None:
+        file = self._sample(index).name
+        if cause.kind == "gone" and not os.path.isdir(os.path.dirname(file) or "."):
+            raise UserError(
+                f"broken picture {file}: {cause}; its folder is gone, too",
+                f"see whether the drive is there: df {os.path.dirname(file)}",
+            )
         path = self.dataset.path(index)
         if self.on_error == "stop":
-            raise UserError(f"broken picture {path}: {cause}", _check_hint())
+            raise UserError(f"broken picture {path}: {cause}", check_hint())
         self.broken[path] = cause
 
 
-def _check_hint() -> str:
+def check_hint() -> str:
+    """What to run when pictures cannot be read."""
     check = command("data check")
     return f"{check} lists every broken picture; --on-error skip goes on without them"

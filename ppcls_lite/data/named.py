@@ -80,6 +80,10 @@ class PixelDataset(ImageDataset):
         """Returns what to call a picture."""
         return f"{self._where}: picture {index}"
 
+    def name(self, index: int) -> bytes:
+        """Returns the number of a picture, which is all the name it has."""
+        return b"%d" % index
+
     def source(self, index: int) -> bytes:
         """Returns a picture as a file in Netpbm's format, which is its pixels after a header."""
         pixels = self._pixels[index]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls_lite.data.decode import ImageError
+from ppcls_lite.data.decode import ImageError, regular_file
 from ppcls_lite.errors import UserError
 
 DIGEST_BYTES = 16
@@ -59,7 +59,7 @@ def read_source(source: Source) -> bytes:
         return source
     try:
         if isinstance(source, str):
-            return Path(source).read_bytes()
+            return Path(regular_file(source)).read_bytes()
         shard = _mapped(source.shard)
     except OSError as error:
         name = source if isinstance(source, str) else source.shard

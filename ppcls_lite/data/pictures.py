@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-from ppcls_lite.data.decode import read_heic
+from ppcls_lite.data.decode import read_heic, special_file
 
 # Endings of pictures; the content decides what a file is.
 HEIF_EXTENSIONS = (".heic", ".heif")  # of phones; the package pillow-heif reads them
@@ -41,7 +41,8 @@ def scan_folder(
 
     Hidden files and litter are in neither: macOS leaves a `._name.jpg` beside a picture that is
     none. Links to folders are followed, but no folder is entered twice: a link may lead back to
-    where it lies.
+    where it lies. Pipes, sockets and devices are no pictures, whatever their names end in: reading
+    one may never end. A link to nothing is a broken picture.
     """
     pictures: list[str] = []
     others: list[str] = []
@@ -54,11 +55,27 @@ def scan_folder(
         entered.add(real)
         # Sorted: which of two ways to a folder is taken must not depend on the disk.
         folders[:] = sorted(name for name in folders if not is_litter(name))
+        special = special_names(parent) if names else frozenset()
         for name in names:
             if not is_litter(name):
-                found = pictures if name.lower().endswith(extensions) else others
+                is_picture = name.lower().endswith(extensions) and name not in special
+                found = pictures if is_picture else others
                 found.append(os.path.join(parent, name))
     return sorted(pictures), sorted(others)
+
+
+def special_names(folder: str) -> frozenset[str]:
+    """Returns the names of pipes, sockets and devices, and of links to such, in a folder."""
+    with os.scandir(folder) as entries:  # most file systems tell the kind without a look at each
+        return frozenset(e.name for e in entries if not e.is_file() and kind_of(e.path))
+
+
+def kind_of(path: str) -> str:
+    """Says which kind of special file a path or its target is; "" for files, folders, nothing."""
+    try:
+        return special_file(os.stat(path).st_mode)
+    except OSError:
+        return ""
 
 
 def image_files(folder: str) -> list[str]:
@@ -75,7 +92,9 @@ def readable_extensions() -> tuple[str, ...]:
 
 def passed_over(files: Iterable[str]) -> str:
     """Says how many files of which endings are not taken for pictures; '' when there is none."""
-    counts = Counter(os.path.splitext(file)[1].lower() or "no ending" for file in files)
+    counts = Counter(
+        kind_of(file) or os.path.splitext(file)[1].lower() or "no ending" for file in files
+    )
     if not counts:
         return ""
     kinds = ", ".join(f"{n} {ending}" for ending, n in counts.most_common())

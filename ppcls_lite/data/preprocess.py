@@ -7,6 +7,7 @@ import dataclasses
 import glob
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 
 from ppcls_lite.data.decode import how_to_fetch
 from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
-from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, image_files
+from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, kind_of, passed_over, scan_folder
 from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -35,10 +36,15 @@ def find_images(path: str) -> list[Path]:
     if hint := how_to_fetch(path):
         raise UserError(f"{path} is an address, not a file", hint)
     if os.path.isdir(path):
-        found = image_files(path)
+        found, others = scan_folder(path)
+        special = [name for name in others if kind_of(name)]
     else:
         matches = glob.glob(path, recursive=True)
-        found = sorted(name for name in matches if name.lower().endswith(IMAGE_EXTENSIONS))
+        named = sorted(name for name in matches if name.lower().endswith(IMAGE_EXTENSIONS))
+        found = [name for name in named if not kind_of(name)]
+        special = [name for name in named if kind_of(name)]
+    if special:
+        print(f"{path}: {passed_over(special)}", file=sys.stderr)
     if found:
         return [Path(name) for name in found]
     kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)

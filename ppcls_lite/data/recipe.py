@@ -7,6 +7,7 @@ from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess
 from ppcls_lite.data.settings import TrainBatches, TrainPictures
 from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.data.watch import Watch
 
 
 def train_transform(config: TrainPictures, preprocess: Preprocess) -> TrainTransform:
@@ -47,6 +48,7 @@ def train_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    watch: Watch | None = None,
 ) -> Loader:
     """Returns the shuffled, augmented training batches of this process."""
     return Loader(
@@ -61,4 +63,5 @@ def train_loader(
         on_error=config.on_error,
         reps=config.ra_reps,
         decode=config.decode,
+        watch=watch,
     )

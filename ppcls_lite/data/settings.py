@@ -74,6 +74,8 @@ class BatchSettings(Settings):
     """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a broken picture: stop and name it, or skip, count and list it."""
+    picture_timeout: NotNegative = 300.0
+    """Seconds after which a picture in a worker counts as broken (tried twice); 0 waits on."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ class WithUnlabelled(ImageDataset):
         before = len(self._labelled)
         return self._labelled.path(index) if index < before else super().path(index - before)
 
+    def name(self, index: int) -> bytes:
+        """Returns the file of a picture and its folder's name."""
+        before = len(self._labelled)
+        return self._labelled.name(index) if index < before else super().name(index - before)
+
     def source(self, index: int) -> Source:
         """Returns where the bytes of a picture are."""
         before = len(self._labelled)

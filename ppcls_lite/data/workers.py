@@ -1,4 +1,4 @@
-"""What decodes pictures: the processes, and their work on one batch."""
+"""What decodes pictures: how a process is made ready, and its work on one batch."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,13 +14,32 @@ from PIL import Image
 from ppcls_lite.data.decode import ImageError, open_image
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.data.shared import SharedArray
 from ppcls_lite.data.transforms import TrainTransform, sample_rng
-from ppcls_lite.errors import UserError
 
-GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_slots: list[SharedArray] = []  # in a worker of a `Loader`: one, where its pixels go
+
+class Cause(str):
+    """Why a picture cannot be read.
+
+    Attributes:
+        kind: "gone" when its file cannot be opened or read at all, "slow" when it took too long.
+    """
+
+    kind: str
+
+    def __new__(cls, text: str, kind: str = "") -> "Cause":
+        """Keeps both."""
+        cause = super().__new__(cls, text)
+        cause.kind = kind
+        return cause
+
+    def __reduce__(self) -> tuple[type["Cause"], tuple[str, str]]:
+        return Cause, (str(self), self.kind)
+
+
+# What is done to a picture: `decode_into`'s arguments from `transform` to `epoch`.
+How = tuple[TrainTransform | Preprocess, str, int, int]
 
 
 class Sample(NamedTuple):
@@ -29,6 +48,14 @@ class Sample(NamedTuple):
     position: int  # in the data set
     repetition: int
     source: Source
+    cause: Cause | None = None  # why it is not to be read
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        if isinstance(self.source, bytes):
+            return f"picture {self.position}"
+        return self.source if isinstance(self.source, str) else self.source.shard
 
 
 def decode_into(
@@ -38,17 +65,27 @@ def decode_into(
     seed: int,
     epoch: int,
     task: list[Sample],
-) -> dict[int, str]:
+    place: np.ndarray | None = None,
+) -> dict[int, Cause]:
     """Turns samples into pixels; what a worker does for one batch.
 
     Args:
         out: uint8 [N or more, H, W, 3]; the readable pictures are written to its first rows.
+        place: int64 [1 or more]; which picture is in work is written to its first, from 1.
 
     Returns:
         {row of the task: cause} of the unreadable ones. An exception would lose the rest.
+
+    Raises:
+        MemoryError: there was not enough; the picture may be a good one.
     """
-    causes: dict[int, str] = {}
+    causes: dict[int, Cause] = {}
     for row, sample in enumerate(task):
+        if place is not None:
+            place[0] = row + 1
+        if sample.cause is not None:
+            causes[row] = sample.cause
+            continue
         try:
             image = open_image(read_source(sample.source), mode)
             if isinstance(transform, Preprocess):
@@ -58,42 +95,31 @@ def decode_into(
                 pixels = transform(image, rng)
             out[row - len(causes)] = pixels
         except ImageError as error:
-            causes[row] = error.cause
+            reason = error.__cause__
+            gone = isinstance(reason, OSError) and reason.strerror is not None
+            causes[row] = Cause(error.cause, "gone" if gone else "")
     return causes
 
 
-def decode_into_slot(slot: int, *task: Any) -> dict[int, str]:
-    """`decode_into` one of the slots that `worker_pool` was given, in a worker."""
-    return decode_into(_slots[0].array[slot], *task)
-
-
-def worker_pool(workers: int, slots: SharedArray | None = None) -> ProcessPoolExecutor:
+def worker_pool(workers: int) -> ProcessPoolExecutor:
     """Processes for pictures, that end when this process ends, however it ends.
 
     They are started afresh rather than forked: a copy of a process with Paddle's threads, locks
     and GPU context in it can hang, and holds more memory.
-
-    Args:
-        slots: where a worker of a `Loader` puts the pixels.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start_worker, (slots, Image.MAX_IMAGE_PIXELS))
+    return ProcessPoolExecutor(workers, context, prepare_worker, (Image.MAX_IMAGE_PIXELS,))
 
 
-def dead_worker() -> UserError:
-    """What to say when `worker_pool` is broken."""
-    return UserError(
-        "a worker process that decodes pictures ended unexpectedly (its message, if any, is above)",
-        "if memory ran out (see dmesg), use fewer --workers; --workers 0 decodes without any",
-    )
+def prepare_worker(max_pixels: int | None) -> None:
+    """Makes a process ready to decode: what it allows, whom it listens to, when it ends.
 
-
-def _start_worker(slots: SharedArray | None, max_pixels: int | None) -> None:
-    Image.MAX_IMAGE_PIXELS = max_pixels  # what the main process allows
+    Args:
+        max_pixels: what the main process allows.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
     # Half of the limit is nothing to be warned of; above the limit is an error with a name.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    if slots is not None:
-        _slots.append(slots)
     # A group of its own: Ctrl-C and `timeout` signal the whole group of the main process, which
     # then still needs its workers to end in good order.
     os.setpgrp()

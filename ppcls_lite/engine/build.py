@@ -13,12 +13,14 @@ from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
-from ppcls_lite.engine.evaluate import build_evaluation
+from ppcls_lite.engine.evaluate import build_evaluation, watch_of
+from ppcls_lite.engine.leaving import SaveEvery
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent, build_mutual
-from ppcls_lite.engine.norms import unfold_norms
+from ppcls_lite.engine.norms import check_norms, unfold_norms
 from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching
 from ppcls_lite.engine.run import Run, effective_batch
+from ppcls_lite.engine.samples import fingerprint
 from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
@@ -46,12 +48,15 @@ def build_run(resolved: Resolved, world: World) -> Run:
     sets = open_sets(config, checkpoint.info if checkpoint else None)
     whole = describe_model(config, sets.train, resolved.start)
     batching = describe_batching(config, len(sets.train), world)
-    progress = Progress(config.start_epoch, seed=resolved.seed, batching=batching)
+    samples, remarks = fingerprint(sets.train), list(sets.remarks)
+    progress = Progress(config.start_epoch, seed=resolved.seed, batching=batching, samples=samples)
     if checkpoint:
-        check_goes_on(checkpoint, whole, batching)
-        progress = dataclasses.replace(checkpoint.progress, batching=batching)
+        remarks += check_goes_on(checkpoint, whole, batching, samples)
+        progress = dataclasses.replace(checkpoint.progress, batching=batching, samples=samples)
     teacher = find_teacher(resolved, whole, world)
     model, info, loaded = build_network(resolved, whole, world, sets)
+    learning = [model, *([teacher.model] if isinstance(teacher, MutualStudent) else [])]
+    check_norms(learning, config.train_crop_size, min(config.batch_size, len(sets.train)))
     model, optimizer, scaler = build_optimizers(model, resolved, world)
     parallel, kernels = training_model(model, config, world)
 
@@ -73,9 +78,15 @@ def build_run(resolved: Resolved, world: World) -> Run:
         scaler=scaler,
         ema=build_ema(model, config, checkpoint, world),
         teacher=teacher,
-        remarks=sets.remarks,
+        remarks=tuple(remarks),
         loader=train_loader(
-            sets.train, config, info.preprocess, resolved.seed, world.rank, world.size
+            sets.train,
+            config,
+            info.preprocess,
+            resolved.seed,
+            world.rank,
+            world.size,
+            watch_of(config, world, log, stop),
         ),
         evaluate=build_evaluation(model, sets.val, info, config, world, log, stop),
         progress=progress,
@@ -85,6 +96,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         folder=folder,
         resumed_from=checkpoint.path if checkpoint else None,
         description=plan.description(config),
+        save_every=SaveEvery(config.save_every),
     )
 
 

@@ -55,6 +55,7 @@ class Progress:
         loss_scale: of the mixed-precision scaler; 0 without one.
         ema_updates: updates of the moving average since its last restart; 0 without one.
         batching: how an epoch is cut into batches; `batch` has a meaning only under the same one.
+        samples: the training pictures and their labels (`samples.fingerprint`); "" if not known.
     """
 
     epoch: int = 0
@@ -65,6 +66,7 @@ class Progress:
     loss_scale: float = 0.0
     ema_updates: int = 0
     batching: str = ""
+    samples: str = ""
 
 
 @dataclass(frozen=True)

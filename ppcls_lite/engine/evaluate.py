@@ -3,6 +3,8 @@
 On a CPU the pictures go through the network's own exported graph, several times as fast as dygraph.
 """
 
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -15,12 +17,15 @@ import numpy as np
 import paddle
 
 from ppcls_lite.data.dataset import ImageDataset
-from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.loader import Loader, check_hint
+from ppcls_lite.data.settings import BatchSettings
+from ppcls_lite.data.watch import Watch
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.settings import EvaluationSettings
-from ppcls_lite.engine.signals import Stopped, StopRequest
+from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.environment import set_threads
+from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
@@ -50,6 +55,7 @@ def dygraph_forward(model: paddle.nn.Layer) -> Forward:
 def exported_forward(graph: StaticGraph) -> Forward:
     """Returns the network as it stands now, as Paddle Inference runs it."""
     with tempfile.TemporaryDirectory(prefix="ppcls-eval-") as folder:
+        reserve(Path(folder), graph.size)
         prefix = Path(folder) / "inference"
         graph.save(prefix)
         # Under FLAGS_enable_pir_api=0, which old chains set, Paddle writes the other format.
@@ -65,6 +71,33 @@ def exported_forward(graph: StaticGraph) -> Forward:
             set_threads()  # a run of Paddle Inference changes them
 
     return forward
+
+
+def reserve(folder: Path, size: int) -> None:
+    """Raises OSError unless a folder has room for so many bytes: Paddle writes what fits."""
+    probe, left = folder / "room", shutil.disk_usage(folder).free
+    try:
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        need = f"{size / 1e6:.1f} MB are needed, {left / 1e6:.1f} MB are left"
+        raise OSError(error.errno, f"{error.strerror} ({need})", str(folder)) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def exported_or(reference: Forward, graph: StaticGraph, log: RunLog) -> Forward:
+    """Returns the exported network, or `reference` where it cannot be written or read back."""
+    try:
+        return checked(exported_forward(graph), reference, log)
+    except (OSError, UserError) as error:
+        where = tempfile.gettempdir() if isinstance(error, UserError) else error.filename
+        why = error.message if isinstance(error, UserError) else error.strerror
+        log.line(
+            f"Test: the exported graph cannot be written to {where} and read back: {why};"
+            " evaluating with dygraph"
+        )
+        return reference
 
 
 def checked(fast: Forward, reference: Forward, log: RunLog) -> Forward:
@@ -117,10 +150,11 @@ class Evaluation:
 
         Raises:
             Stopped: a stop was asked for; counts so far are dropped.
+        UserError: no picture can be read, or a broken one must not be skipped.
         """
         forward = self.dygraph
         if self.graph is not None:
-            forward = checked(exported_forward(self.graph), self.dygraph, self.log)
+            forward = exported_or(self.dygraph, self.graph, self.log)
         accuracy, batches = Accuracy(self.info.num_classes), len(self.loader)
         windows: dict[str, list[float]] = {k: [] for k in ("loss", "acc1", "acc5", "time", "data")}
         begin = last = time.perf_counter()
@@ -139,10 +173,15 @@ class Evaluation:
                     left = (now - begin) / (i + 1) * (batches - i - 1)
                     self.log.line(self._line(i, left, windows, accuracy))
                 bar(i + 1, f"Test  acc1 {accuracy.top1:.4f}")
-                if self.stop and self.stop.signal and self.world.size == 1:
-                    raise Stopped(self.stop.signal)
+                if self.stop and self.world.size == 1:
+                    self.stop.check()
         world = self.world
         accuracy = accuracy.over_ranks(lambda x: sum_over_ranks(x, world), world.rank, world.size)
+        if not accuracy.count:
+            raise UserError(
+                f"none of the {len(self.loader.dataset)} validation pictures can be read",
+                check_hint(),
+            )
         self.log.line(f"Test: Total time: {timedelta(seconds=int(time.perf_counter() - begin))}")
         self.log.line(f" * Acc@1 {accuracy.top1:.3f} Acc@5 {accuracy.top5:.3f}")
         return accuracy
@@ -157,6 +196,15 @@ class Evaluation:
         meters += [f"{key}: {recent[key]:.4f}" for key in ("time", "data")]
         eta = timedelta(seconds=int(seconds_left))
         return "  ".join([f"Test:  [{i:>{len(str(batches))}}/{batches}]", f"eta: {eta}", *meters])
+
+
+def watch_of(config: BatchSettings, world: World, log: RunLog, stop: StopRequest | None) -> Watch:
+    """Returns what a loader of the run does while it waits.
+
+    Of several processes one cannot leave alone: there a stop waits for the step.
+    """
+    check = {"check_stop": stop.check} if stop and world.size == 1 else {}
+    return Watch(config.picture_timeout, say=log.line, **check)
 
 
 def build_evaluation(
@@ -188,6 +236,7 @@ def build_evaluation(
         rank=world.rank,
         world_size=world.size,
         on_error=config.on_error,
+        watch=watch_of(config, world, log, stop),
     )
     return Evaluation(
         loader=loader,

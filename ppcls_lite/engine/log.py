@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VISUALDL_FOLDER = "visualdl"
+FAILS = "cannot be written"
 
 
 class RunLog:
     """Writes to the console and, when it has a folder, to the files of the run.
 
-    Processes other than rank 0 hold a silent one.
+    Processes other than rank 0 hold a silent one. What cannot be written (a full disk, a terminal
+    that was closed) does not end the run: the others get the line, and one of them says so.
 
     Args:
         folder: run folder, or None to write no files.
@@ -30,6 +33,7 @@ class RunLog:
         self._enabled = enabled
         self._terminal: Console | None = None  # while a bar is shown beneath the lines
         self._text = self._records = self._visualdl = None
+        self._failing: set[str] = set()  # what could not be written to the last time
         if enabled and folder:
             # A path in another encoding is written as the console shows it: \udcca for a byte.
             self._text = (folder / "train.log").open(
@@ -37,18 +41,38 @@ class RunLog:
             )
             self._records = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
             if visualdl:
+                # Its thread ends at a full disk; nobody may wait for it then.
+                os.environ.setdefault("VDL_QUEUE_TIMEOUT", "1")
                 from visualdl import LogWriter  # takes a second to import: only where it is used
 
                 self._visualdl = LogWriter(logdir=str(folder / VISUALDL_FOLDER))
 
     def line(self, text: str) -> None:
         """Prints a line, and keeps it in train.log."""
-        if self._enabled and self._terminal:
-            self._terminal.print(text, soft_wrap=True, markup=False, highlight=False)
+        terminal, file = self._terminal, self._text
+        if self._enabled and terminal:
+            self._try(
+                "the console",
+                lambda: terminal.print(text, soft_wrap=True, markup=False, highlight=False),
+            )
         elif self._enabled:
-            print_or_stop(text)
-        if self._text:
-            self._text.write(text + "\n")
+            self._try("the console", lambda: print_or_stop(text))
+        if file:
+            self._try(file.name, lambda: file.write(text + "\n"))
+
+    def _try(self, name: str, write: Callable[[], object]) -> None:
+        """Writes, and says so once where it cannot be done: what is kept is written with a later
+        line, when there is room again."""
+        try:
+            write()
+            self._failing.discard(name)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            if name in self._failing:
+                return
+            self._failing.add(name)
+            self.line(f"{name} {FAILS}: {error.strerror}; the run goes on")
 
     def record(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Adds one JSON line; its numbers become VisualDL scalars named `event/key`.
@@ -60,7 +84,11 @@ class RunLog:
         """
         if self._records:
             record = {"event": event, "step": step} | values
-            self._records.write(json.dumps(record, allow_nan=False) + "\n")
+            text, records = json.dumps(record, allow_nan=False) + "\n", self._records
+            self._try(records.name, lambda: records.write(text))
+        if self._visualdl and not visualdl_lives():
+            self._visualdl = None
+            self.line(f"VisualDL's records {FAILS}; there will be none from here on")
         if self._visualdl:
             for key, value in values.items():
                 if isinstance(value, float):
@@ -91,9 +119,18 @@ class RunLog:
 
     def close(self) -> None:
         """Closes the files."""
-        for file in (self._text, self._records, self._visualdl):
+        for file in (self._text, self._records):
             if file:
-                file.close()
+                self._try(file.name, file.close)
+        if self._visualdl and visualdl_lives():
+            self._try("VisualDL's file", self._visualdl.close)
+        if self._enabled and "the console" in self._failing:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again
+
+
+def visualdl_lives() -> bool:
+    """Tells whether VisualDL's writing thread, which ends at its first error, is still there."""
+    return any(type(thread).__name__ == "_AsyncWriterThread" for thread in threading.enumerate())
 
 
 def print_or_stop(text: str) -> None:

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -11,12 +13,15 @@ from ppcls_lite.engine.log import Bar
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.metric import Accuracy
 
+# Answers of 16 batches of 256 pictures and 1,000 classes; of more classes, of fewer pictures.
+LIMIT = 16 * 256 * 1000 * 4  # bytes
+
 
 class LogMeter:
     """What happened since the last log line of an epoch.
 
-    Losses and logits stay on the device until the line is due: reading them at every step would
-    make a GPU wait.
+    Losses and logits stay on the device until the line is due, or until they fill LIMIT: reading
+    them at every step would make a GPU wait.
     """
 
     def __init__(self, run: Run) -> None:
@@ -27,6 +32,8 @@ class LogMeter:
     def _clear(self) -> None:
         self._losses: list[paddle.Tensor] = []
         self._answers: list[tuple[paddle.Tensor, np.ndarray]] = []
+        self._accuracy = Accuracy(self._run.info.num_classes)
+        self._pictures = 0
         self._reader_cost = 0.0
         self._begin = self._last
 
@@ -38,7 +45,25 @@ class LogMeter:
         """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N]."""
         self._losses.append(loss.detach())
         self._answers.append((logits.detach(), labels))
+        self._pictures += len(labels)
+        if 4 * logits.size * len(self._answers) >= LIMIT:
+            self._count()
         self._last = time.perf_counter()
+
+    def _count(self) -> None:
+        for logits, labels in self._answers:
+            if (known := labels >= 0).any():
+                self._accuracy.add(logits.astype("float32").numpy()[known], labels[known])
+        self._answers.clear()
+
+    @contextmanager
+    def shown_at_end(self, bar: Bar) -> Iterator[None]:
+        """Flushes what is left, however the inside ends: a loss that is no number is found there,
+        before the weights that gave it are saved."""
+        try:
+            yield
+        finally:
+            self.flush(bar)
 
     def flush(self, bar: Bar) -> None:
         """Prints and records its means, and starts the next one.
@@ -50,12 +75,8 @@ class LogMeter:
         if not self._losses:
             return
         loss = float(np.mean([x.item() for x in self._losses]))
-        accuracy = Accuracy(run.info.num_classes)
-        for logits, labels in self._answers:
-            if (known := labels >= 0).any():
-                accuracy.add(logits.astype("float32").numpy()[known], labels[known])
-        batches = len(self._losses)
-        pictures = sum(len(labels) for _, labels in self._answers)
+        self._count()
+        accuracy, batches, pictures = self._accuracy, len(self._losses), self._pictures
         seconds = time.perf_counter() - self._begin
         values = {
             "loss": loss,

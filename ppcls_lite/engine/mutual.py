@@ -28,13 +28,14 @@ class MutualStudent:
     Attributes:
         info: the network.
         weights: where they come from, for the plan.
+        model: its layers.
     """
 
     def __init__(self, info: ModelInfo, config: TrainConfig, seed: int) -> None:
         self.info = info
         self.weights = config.teacher_pretrained or "initialised; learns, too"
         paddle.seed(seed + 1)  # not the first one's weights, should they be the same network
-        self._model = build_model(info.name, info.num_classes)
+        self.model = build_model(info.name, info.num_classes)
         if config.teacher_pretrained:
             download = not config.dry_run
             weights = find_weights(config.teacher_pretrained, info.name, download=download)
@@ -42,35 +43,35 @@ class MutualStudent:
                 self.weights += ", not downloaded in a dry run: random"
             else:
                 rows, words = head_rows(weights.info, info.class_set("the data"), info.num_classes)
-                load_weights(self._model, weights, replace_head=True, rows=rows)
+                load_weights(self.model, weights, replace_head=True, rows=rows)
                 self.weights += words
-        self._folded = is_folded(self._model)
-        self._optimizer = build_optimizer(self._model, config)
+        self._folded = is_folded(self.model)
+        self._optimizer = build_optimizer(self.model, config)
         self._clip = config.clip_grad_norm
 
     def logits(self, pixels: np.ndarray, mix: Mix) -> paddle.Tensor:
         """Its forward pass, with gradients: uint8 [N, H, W, 3] -> logits [N, K]."""
         if self._folded:
-            estimate_norms(self._model, self.info.preprocess.normalize(pixels))
+            estimate_norms(self.model, self.info.preprocess.normalize(pixels))
             self._folded = False
-        self._model.train()
+        self.model.train()
         images = mix.images(self.info.preprocess.normalize(pixels))
-        return self._model(paddle.to_tensor(images))
+        return self.model(paddle.to_tensor(images))
 
     def step(self, scaler: paddle.amp.GradScaler, lr: float) -> None:
         """Its optimizer step, after the backward pass of both."""
         self._optimizer.set_lr(lr)
         if self._clip:
             scaler.unscale_(self._optimizer)
-            trained = [p for p in self._model.parameters() if not p.stop_gradient]
+            trained = [p for p in self.model.parameters() if not p.stop_gradient]
             paddle.nn.utils.clip_grad_norm_(trained, self._clip)
         scaler.step(self._optimizer)
         self._optimizer.clear_grad()
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns all of it as arrays."""
-        weights = {WEIGHTS + k: v.numpy() for k, v in self._model.state_dict().items()}
-        accumulators = named_state(self._optimizer, self._model)
+        weights = {WEIGHTS + k: v.numpy() for k, v in self.model.state_dict().items()}
+        accumulators = named_state(self._optimizer, self.model)
         return weights | {OPTIMIZER + key: value for key, value in accumulators.items()}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
@@ -79,9 +80,9 @@ class MutualStudent:
         for key, value in state.items():
             kind = WEIGHTS if key.startswith(WEIGHTS) else OPTIMIZER
             parts[kind][key.removeprefix(kind)] = value
-        load_weights(self._model, parts[WEIGHTS])
+        load_weights(self.model, parts[WEIGHTS])
         self._folded = False
-        load_named_state(self._optimizer, self._model, parts[OPTIMIZER])
+        load_named_state(self._optimizer, self.model, parts[OPTIMIZER])
 
 
 def build_mutual(

@@ -5,15 +5,19 @@ In training they divide by what they see, and the gain that would make up for it
 convolutions: MobileNetV3-small of ImageNet then gives 1 of 200 photographs its class, not 169.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppcls_lite.arch.count import watch_forward
 from ppcls_lite.arch.layers import evaluation_mode
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.packed import read_source
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.errors import UserError
 
 PICTURES = 64  # with 32 the same network in training gives 164 of 200 their class, with 128 173
 
@@ -75,3 +79,36 @@ def estimate_norms(model: nn.Layer, images: np.ndarray) -> None:
         model(paddle.to_tensor(images))
     for hook in hooks:
         hook.remove()
+
+
+def check_norms(models: Sequence[nn.Layer], crop_size: int, batch: int) -> None:
+    """Checks that batch norm has a variance to train with.
+
+    Of one value per channel torch refuses to train, Paddle's own layers hand the value on as it is,
+    and the formula, which our kernels follow, gives the bias. None of that is a normalisation.
+
+    Args:
+        models: what is trained.
+        crop_size: of the training pictures, pixels.
+        batch: pictures of the smallest batch of a process.
+
+    Raises:
+        UserError: a batch norm would see one value per channel.
+    """
+    if batch > 1:
+        return
+    lone: list[str] = []
+
+    def look(layer: nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
+        if output.size == output.shape[1]:
+            lone.append(layer.full_name())
+
+    for model in models:
+        norms = [x for x in model.sublayers() if isinstance(x, nn.BatchNorm2D)]
+        watch_forward(model, norms, look, crop_size)
+    if lone:
+        raise UserError(
+            f"one picture a batch at --train-crop-size {crop_size}: {len(lone)} batch norms would"
+            " see one value per channel, which has no variance",
+            "--batch-size 2, or larger pictures: --train-crop-size 64",
+        )

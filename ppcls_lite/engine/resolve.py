@@ -13,6 +13,7 @@ import numpy as np
 from ppcls_lite.engine.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.samples import what_changed
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.flags import flags
@@ -146,12 +147,17 @@ def describe_batching(config: TrainConfig, pictures: int, world: World) -> str:
     )
 
 
-def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, batching: str) -> None:
+def check_goes_on(
+    checkpoint: Checkpoint, info: ModelInfo, batching: str, samples: str
+) -> list[str]:
     """Checks that a run can go on from a checkpoint to the bits it would have reached.
+
+    Returns:
+        Lines of the plan: that the pictures are others, from the next epoch on.
 
     Raises:
         UserError: it holds another network than `info`, or it was saved inside of an epoch and the
-            rest of that would be cut into other batches.
+            rest of that would be cut into other batches, or its pictures are others.
     """
     before, now = checkpoint.info.to_dict(), info.to_dict()
     rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
@@ -167,3 +173,11 @@ def check_goes_on(checkpoint: Checkpoint, info: ModelInfo, batching: str) -> Non
             f"\n  then  {progress.batching}\n  now   {batching}",
             "keep these settings for now, or resume from a model_<epoch>.pdparams",
         )
+    changed = what_changed(progress.samples, samples, info.classes)
+    if changed and progress.batch:
+        raise UserError(
+            f"{checkpoint.path} stopped in the middle of an epoch of other training pictures: "
+            + changed,
+            "put them back, or resume from a model_<epoch>.pdparams",
+        )
+    return [f"warning   other training pictures than before: {changed}"] * bool(changed)

@@ -10,6 +10,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Evaluation
+from ppcls_lite.engine.leaving import GroupStart, SaveEvery
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.settings import TrainConfig
@@ -44,6 +45,8 @@ class Run:
         remarks: lines of the plan on the data.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
+        save_every: when to save inside of an epoch.
+        group: where to go back to when an accumulation group is left unfinished.
     """
 
     config: TrainConfig
@@ -67,6 +70,14 @@ class Run:
     teacher: Teacher | MutualStudent | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
+    save_every: SaveEvery = field(default_factory=SaveEvery)
+    group: GroupStart = field(default_factory=GroupStart)
+
+    @property
+    def models(self) -> tuple[paddle.nn.Layer, ...]:
+        """The networks that learn."""
+        peer = (self.teacher.model,) if isinstance(self.teacher, MutualStudent) else ()
+        return (self.model, *peer)
 
     @property
     def effective_batch(self) -> int:

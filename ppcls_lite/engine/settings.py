@@ -155,6 +155,8 @@ class RunSettings(Settings):
     """Number of the first epoch when starting from --pretrained; --resume knows its own."""
     seed: CountOrZero | None = None
     """Makes a run repeatable; null draws one and prints it."""
+    save_every: Annotated[str, Meta(pattern="^[1-9][0-9]*m?$")] | Count | None = None
+    """Save latest inside of an epoch, too: 500 is every 500 steps, 10m every 10 minutes."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"

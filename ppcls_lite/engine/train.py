@@ -5,6 +5,7 @@ import signal
 import time
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
+from ppcls_lite.engine.leaving import saved
 from ppcls_lite.engine.meter import LogMeter
 from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.run import Diverged, Run
@@ -30,19 +32,15 @@ def fit(run: Run) -> float:
     """Trains until `epochs` are done, evaluating and saving after each; returns the best top-1.
 
     Raises:
-        Stopped: after SIGINT or SIGTERM; `latest` holds the exact place to go on from.
+        Stopped: after a signal; `latest` holds the exact place to go on from.
+        UserError, OSError: pictures or disks failed; so does it then, unless the log says why not.
         Diverged: the loss became NaN or infinite; checkpoints are older than that.
     """
     begin = time.perf_counter()
     while run.progress.epoch < run.config.epochs:
-        try:
+        with saved(run, partial(save, run)):
             train_one_epoch(run)
-            accuracy = evaluate(run)
-        except Stopped:
-            if run.world.is_main:
-                save(run, run.folder / "latest.pdparams")
-            raise
-        finish_epoch(run, accuracy)
+            finish_epoch(run, evaluate(run))
     run.log.line(f"Training time {timedelta(seconds=int(time.perf_counter() - begin))}")
     return run.progress.best_top1
 
@@ -63,7 +61,7 @@ def train_one_epoch(run: Run) -> None:
     progress, batches = run.progress, len(run.loader)
     meter = LogMeter(run)
     run.model.train()
-    with run.log.progress(f"Epoch {progress.epoch}", batches) as bar:
+    with run.log.progress(f"Epoch {progress.epoch}", batches) as bar, meter.shown_at_end(bar):
         for batch in run.loader.epoch(progress.epoch, start_batch=progress.batch):
             meter.batch_arrived()
             loss, logits, stepped = train_batch(run, batch)
@@ -71,8 +69,10 @@ def train_one_epoch(run: Run) -> None:
             if progress.batch % run.config.print_freq == 0 or progress.batch == batches:
                 meter.flush(bar)
             if stepped and (asked := stop_asked(run)):
-                meter.flush(bar)  # a loss that is no number must not be saved as a good state
                 raise Stopped(asked)
+            if stepped and run.save_every.due(progress.step) and run.world.is_main:
+                meter.flush(bar)  # a loss that is no number must not be saved as a good state
+                save(run, run.folder / "latest.pdparams")
 
 
 def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, bool]:
@@ -85,6 +85,8 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     first = progress.batch - progress.batch % config.gradient_accumulation_steps
     group = min(config.gradient_accumulation_steps, len(run.loader) - first)
     is_step = progress.batch + 1 == first + group
+    if progress.batch == first:
+        run.group.begin(first, group, *run.models)
     # Dropout's draws follow from the position in the run, so a resumed run repeats them.
     rng_key = (progress.seed, progress.epoch, progress.batch, run.world.rank)
     paddle.seed(int(np.random.SeedSequence(rng_key).generate_state(1)[0]))
