@@ -1,6 +1,8 @@
 """No way out of a training loses what it did: each fault, then a resume to the undisturbed bits."""
 
+import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,13 +11,28 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY_FLAGS, no_process_is_left, run_tool, same_weights, start, wait_for
+from conftest import (
+    ROOT,
+    TINY_FLAGS,
+    no_process_is_left,
+    picture,
+    run_tool,
+    same_weights,
+    start,
+    wait_for,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import check_goes_on, decode_workers, needs_namespaces, progress_of, until
 
+from ppcls_lite.data import crew
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.watch import Watch
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.leaving import GroupStart, SaveEvery
+from ppcls_lite.errors import UserError
 
 
 @pytest.fixture
@@ -42,17 +59,48 @@ def test_a_killed_decode_worker_is_replaced(straight, pictures, tmp_path):
     assert same_weights(straight[0] / "model_3.pdparams", tmp_path / "model_3.pdparams")
 
 
-def test_a_worker_without_memory_does_not_call_pictures_broken(straight, pictures, tmp_path):
-    process = start(pictures, tmp_path, "--epochs=4", "--on-error=skip")
-    wait_for(process, "[Epoch 1, iter: 1]")
-    for worker in decode_workers(process):
-        used = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
-        limits = (used // 2, used // 2)
-        subprocess.run(["prlimit", f"--pid={worker}", f"--as={limits[0]}:{limits[1]}"], check=True)
-    text = end_of(process)
-    assert process.returncode == 0 and "skipped broken" not in text, text
-    assert "another one took its place" in text or "trying it again" in text, text
-    assert same_weights(straight[0] / "model_3.pdparams", tmp_path / "model_3.pdparams")
+@pytest.mark.parametrize("for_good", [True, False])
+def test_a_worker_without_memory_does_not_call_pictures_broken(tmp_path, monkeypatch, for_good):
+    """The fifth picture takes 75 MB; the first worker may take 8 MB more."""
+    for number in range(6):
+        image = picture(number % 3, number)
+        image = image.resize((5000, 5000)) if number == 4 else image
+        image.save(tmp_path / f"{number}.png")
+    paths = [str(tmp_path / f"{number}.png") for number in range(6)]
+    dataset, said = ImageDataset(paths, [0] * 6, ["x"]), []
+    loader = Loader(
+        dataset, Preprocess(20, 16), 1, training=False, workers=1, on_error="skip",
+        watch=Watch(say=said.append),
+    )  # fmt: skip
+
+    def limit():
+        for child in multiprocessing.active_children():
+            pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[0])
+            most = pages * os.sysconf("SC_PAGESIZE") + 2**23
+            resource.prlimit(child.pid, resource.RLIMIT_AS, (most, most))
+
+    got, answers, before = [], [], crew.Worker.listen
+
+    def listen(worker, seconds):
+        heard = before(worker, seconds)
+        if heard:
+            answers.append(heard)
+            if len(answers) == 1:
+                limit()
+        return heard
+
+    monkeypatch.setattr(crew.Worker, "listen", listen)
+    if for_good:
+        monkeypatch.setattr(crew, "REPLACED", 0)
+        with pytest.raises(UserError, match="ran out of memory; 0 were replaced") as error:
+            list(loader.epoch(0))
+        assert "fewer --workers" in error.value.hint
+    else:
+        got += [batch.indices.tolist() for batch in loader.epoch(0)]
+        assert got == [[0], [1], [2], [3], [4], [5]]
+        assert len(said) == 1 and "ran out of memory; another one took its place" in said[0]
+    assert loader.broken == {}
+    loader.close()
 
 
 @pytest.mark.parametrize("for_good", [True, False])

@@ -7,8 +7,8 @@ import pytest
 from conftest import TINY_FLAGS, run_tool, start, train, wait_for
 
 from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.engine.meter import LogMeter
 from ppcls_lite.engine.samples import fingerprint, what_changed
-from ppcls_lite.engine.window import Window
 
 
 @pytest.fixture
@@ -108,13 +108,13 @@ def test_one_value_per_channel_is_refused(pictures, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_window_keeps_a_bounded_number_of_answers(monkeypatch):
+def test_a_log_line_keeps_a_bounded_number_of_answers(monkeypatch):
     """Of 21,841 classes 100 batches would take 2.2 GB; the means are the same."""
     from types import SimpleNamespace
 
     import paddle
 
-    from ppcls_lite.engine import window as window_module
+    from ppcls_lite.engine import meter as meter_module
 
     lines, held = [], []
     run = SimpleNamespace(
@@ -126,12 +126,12 @@ def test_a_window_keeps_a_bounded_number_of_answers(monkeypatch):
     draws = np.random.RandomState(0)
     batches = [(draws.randn(8, 50).astype("float32"), draws.randint(0, 50, 8)) for _ in range(9)]
     for limit in (10**9, 4 * 8 * 50 * 3):
-        monkeypatch.setattr(window_module, "LIMIT", limit)
-        window = Window(run)
+        monkeypatch.setattr(meter_module, "LIMIT", limit)
+        meter = LogMeter(run)
         for logits, labels in batches:
-            window.add(paddle.to_tensor(1.0), paddle.to_tensor(logits), labels)
-            held.append(len(window._answers))
-        window.flush(lambda *a: None)
+            meter.add(paddle.to_tensor(1.0), paddle.to_tensor(logits), labels)
+            held.append(len(meter._answers))
+        meter.flush(lambda *a: None)
     assert max(held[:9]) == 9 and max(held[9:]) == 2
     best = [logits.argmax(1) == labels for logits, labels in batches]
     for values in lines:
