@@ -15,6 +15,7 @@ from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.data.unlabelled import WithUnlabelled
+from ppcls_lite.data.watch import Watch
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.find import find_weights
 
@@ -32,7 +33,8 @@ def run(config: ShowAugmentConfig) -> int:
     if config.unlabelled_path:
         data = WithUnlabelled(data, config.unlabelled_path)
     seed = secrets.randbelow(2**31) if config.seed is None else config.seed
-    loader = train_loader(data, config, preprocess, seed)
+    watch = Watch(config.picture_timeout)
+    loader = train_loader(data, config, preprocess, seed, watch=watch)
     batch = next(loader.epoch(config.start_epoch))
     loader.close()
     images, targets, mix = prepare(

@@ -14,12 +14,12 @@ from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation, watch_of
-from ppcls_lite.engine.leaving import SaveEvery
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent, build_mutual
 from ppcls_lite.engine.norms import check_norms, unfold_norms
 from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching
 from ppcls_lite.engine.run import Run, effective_batch
+from ppcls_lite.engine.safe_points import SaveEvery
 from ppcls_lite.engine.samples import fingerprint
 from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig

@@ -10,9 +10,9 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Evaluation
-from ppcls_lite.engine.leaving import GroupStart, SaveEvery
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent
+from ppcls_lite.engine.safe_points import GroupStart, SaveEvery
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.teacher import Teacher

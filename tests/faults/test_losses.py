@@ -31,7 +31,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.watch import Watch
 from ppcls_lite.engine.checkpoint import Progress
-from ppcls_lite.engine.leaving import GroupStart, SaveEvery
+from ppcls_lite.engine.safe_points import GroupStart, SaveEvery
 from ppcls_lite.errors import UserError
 
 
