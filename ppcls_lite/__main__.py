@@ -13,9 +13,18 @@ import sys
 import types
 from pathlib import Path
 
+from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
+
+if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little more than this file
+    print(
+        f"{sys.executable} is Python {platform.python_version()}; 3.10 to 3.12 is needed"
+        f"\n  next: {environment_hint()}",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def quoted(word: str) -> str:
     return "$'" + "".join(plain) + "'"
 
 
-def _file_words(name: str) -> list[str]:
+def _file_words(name: str) -> "list[str]":
     """The command's own file, or that of its subject and the action."""
     subject, *action = name.split()
     for wanted, more in ((name, []), (subject, action)):
@@ -98,11 +98,15 @@ def _file_words(name: str) -> list[str]:
 
 
 def environment_hint() -> str:
-    """Returns what to type when this interpreter lacks the packages this project needs."""
+    """Returns what to type when this interpreter lacks the packages this project needs; also read
+    by Pythons too old for it."""
     activate = CHECKOUT / ".venv/bin/activate"
     if activate.is_file():
-        return shlex.join([".", os.path.relpath(activate)]) + ", then the same command again"
-    return shlex.join(["pip", "install", "-r", os.path.relpath(CHECKOUT / "requirements.txt")])
+        return f". {quoted(os.path.relpath(str(activate)))}, then the same command again"
+    install = f"pip install -r {quoted(os.path.relpath(str(CHECKOUT / 'requirements.txt')))}"
+    if (3, 10) <= sys.version_info < (3, 13):  # what pyproject.toml allows
+        return install
+    return f"python3.11 -m venv .venv && . .venv/bin/activate && {install}"
 
 
 def install_hint(extra: str) -> str:

@@ -1,5 +1,6 @@
 """Flags and YAML: what users type, what they get, what they are told."""
 
+import ast
 import os
 import re
 import subprocess
@@ -434,6 +435,25 @@ def test_suggested_commands_have_the_form_of_the_one_that_runs(
     assert command("predict", "--img-path", Path("my cat.jpg")) == (
         f"{predict_line} --img-path 'my cat.jpg'"
     )
+
+
+@pytest.mark.parametrize("version", [(3, 6, 15), (3, 9, 18)])
+def test_an_older_python_gives_one_line(version):
+    """What runs before the check is said to be older is in its syntax; the rest it cannot read."""
+    code = (
+        "import sys, runpy\n"
+        f"sys.version_info = {version}\n"
+        "sys.argv = ['train.py', '--help']\n"
+        "runpy.run_path('train.py', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "; 3.10 to 3.12 is needed\n  next: " in done.stderr and done.stderr.count("\n") == 2
+    package = [f"ppcls_lite/{name}.py" for name in ("__init__", "version", "__main__", "program")]
+    for name in ("train.py", "tools/_bootstrap.py", *package):
+        ast.parse((ROOT / name).read_text(), feature_version=version[:2])
 
 
 def test_an_interpreter_without_the_packages_gives_one_line():

@@ -379,6 +379,17 @@ def test_folders_and_missing_files(tmp_path):
             read_weights(path)
 
 
+def test_a_folder_leads_to_the_weights_in_it(tmp_path):
+    with pytest.raises(UserError) as caught:
+        read_weights(tmp_path)
+    assert caught.value.hint == f"ls {tmp_path}"
+    for name in ("latest.pdparams", "best.pdparams", "best.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="is a folder, no weights file") as caught:
+        read_weights(tmp_path)
+    assert caught.value.hint == f"--pretrained {tmp_path}/best.pdparams"
+
+
 def samples():
     """Every golden file, and one each of the formats written here."""
     arrays = OrderedDict((k, np.array(v)) for k, v in tensors().items())

@@ -14,6 +14,7 @@ import safetensors
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
+from ppcls_lite.program import quoted
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused, Unread, decode, shaped
@@ -154,8 +155,12 @@ def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _read(file: FileContent) -> tuple[str, Any]:
     """Returns the format and the content."""
     path = file.path
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.suffix in WEIGHTS_SUFFIXES)
+        hint = f"--pretrained {quoted(str(inside[0]))}" if inside else f"ls {quoted(str(path))}"
+        raise UserError(f"{path} is a folder, no weights file", hint)
     if not path.is_file():
-        raise UserError(f"no weights file {path}", f"ls {path.parent}")
+        raise UserError(f"no weights file {path}", f"ls {quoted(str(path.parent))}")
     try:
         data = file.data
     except OSError as error:
