@@ -13,7 +13,8 @@ PICTURE = lite_data/val/sneaker/00009.png
 DATA    ?= lite_data
 WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
-SPREAD  ?= -n 2 --dist loadfile --no-loadscope-reorder# two files at a time, in order; 2 GB each
+# Two files of tests at a time, in the order of tests/conftest.py; 2 GB each.
+SPREAD  ?= -n 2 --dist loadfile --no-loadscope-reorder
 BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppcls_lite.environment import load_paddle
 from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +78,7 @@ def environment(variables):
 @cache
 def warm(*more):
     """The environment and the socket of a process that forks with paddle loaded: warm.py."""
+    load_paddle()  # sets variables; later they would differ from what this process was started with
     socket = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
     started = environment(os.environ | dict(more))
     process = REAL_POPEN(
