@@ -127,6 +127,20 @@ class Preprocess:
         """RGB images of any sizes -> float32 [N, 3, H, W]."""
         return self.normalize(np.stack([self.pixels(image) for image in images]))
 
+    def in_words(self) -> list[str]:
+        """The steps and their roundings, for who writes them anew: docs/pixels.md has the code."""
+        short, crop = self.resize_size, self.crop_size
+        smooth = "" if self.interpolation == "nearest" else " with antialiasing"
+        return [
+            "upright by the EXIF orientation, RGB, 8 bits a channel, transparency dropped",
+            f"resize: short side {short}, long side int({short} * long / short),"
+            f" {self.interpolation}{smooth} as Pillow's Image.resize, to 8 bits",
+            f"crop {crop} x {crop} from left round((width - {crop}) / 2) and top"
+            f" round((height - {crop}) / 2), halves to the even number; a smaller picture is padded"
+            f" with zeros, ({crop} - side) // 2 of them before it",
+            "float32, R, G, B: (value / 255 - mean) / std, [N, 3, H, W]",
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON/YAML values."""
         fields = dataclasses.asdict(self)

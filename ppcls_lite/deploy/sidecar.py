@@ -74,6 +74,7 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
         "model": network | {"source": sidecar.source},
         "input": sidecar.input,
         "preprocess": preprocess,
+        "pixels": sidecar.info.preprocess.in_words(),
         "outputs": sidecar.outputs,
         "files": sidecar.files,
         "verification": sidecar.verification,
