@@ -461,7 +461,8 @@ def test_a_damaged_npz_is_one_message(scores, damage):
 
 def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     (tmp_path / "val").mkdir()
-    labels = {f"ILSVRC2012_val_{n:08d}.JPEG": n * 333 for n in range(4)}
+    shown = {1: 65, 2: 970, 3: 230, 777: 999}  # the first three as ImageNet has them
+    labels = {f"ILSVRC2012_val_{n:08d}.JPEG": class_id for n, class_id in shown.items()}
     for name in labels:
         (tmp_path / "val" / name).write_text(name)
     lines = [f"{name} {label}\n" for name, label in labels.items()]
@@ -476,6 +477,17 @@ def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     (tmp_path / "val/stray.JPEG").touch()
     with pytest.raises(UserError, match="does not list 1 files"):
         accelerator_valprep.run(config)
+
+
+def test_valprep_does_not_take_the_devkits_ids(tmp_path):
+    (tmp_path / "val").mkdir()
+    for number in (1, 2, 3):
+        (tmp_path / "val" / f"ILSVRC2012_val_{number:08d}.JPEG").touch()
+    lines = [f"ILSVRC2012_val_{n:08d}.JPEG {i}\n" for n, i in ((1, 490), (2, 361), (3, 171))]
+    (tmp_path / "val_label.txt").write_text("".join(lines))
+    with pytest.raises(UserError, match="by ILSVRC2012_ID, the devkit's order"):
+        accelerator_valprep.run(ValprepConfig(data_path=str(tmp_path)))
+    assert len(list((tmp_path / "val").iterdir())) == 3
 
 
 def test_imagenets_folders_are_in_the_order_of_its_classes():
