@@ -302,6 +302,19 @@ def test_what_cannot_be_run_is_named(folder, path, engine, message, hint):
     assert re.search(hint, caught.value.hint)
 
 
+@pytest.mark.parametrize("meant", ["", "/*"])
+def test_files_that_are_no_pictures_are_counted_in_one_line(folder, tmp_path, capsys, meant):
+    shutil.copy(folder / "pictures" / "a.png", tmp_path / "a.png")
+    for name in ("notes.txt", "more.txt", "drawing.psd", ".hidden.txt"):
+        (tmp_path / name).touch()
+    config = PredictConfig(pretrained=str(folder / "best.pdparams"), img_path=f"{tmp_path}{meant}")
+    assert run(config) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert lines == [
+        f"predict: {tmp_path}{meant}: passed over, not taken for pictures: 2 .txt, 1 .psd"
+    ]
+
+
 def test_text_output_has_the_line_of_document_002(folder, capsys):
     picture = folder / "pictures" / "a.png"
     config = PredictConfig(pretrained=str(folder / "best.pdparams"), img_path=str(picture), topk=3)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ppcls_lite.data.decode import how_to_fetch
 from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
-from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, image_files
+from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, scan_folder
 from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,17 +30,27 @@ def find_images(path: str) -> list[Path]:
     Raises:
         UserError: when there is none.
     """
+    return find_images_and_others(path)[0]
+
+
+def find_images_and_others(path: str) -> tuple[list[Path], list[str]]:
+    """Lists what `find_images` does, and the files that were passed over, hidden ones not counted.
+
+    Raises:
+        UserError: when there is no picture.
+    """
     if os.path.isfile(path):
-        return [Path(path)]
+        return [Path(path)], []
     if hint := how_to_fetch(path):
         raise UserError(f"{path} is an address, not a file", hint)
     if os.path.isdir(path):
-        found = image_files(path)
+        found, others = scan_folder(path)
     else:
         matches = glob.glob(path, recursive=True)
         found = sorted(name for name in matches if name.lower().endswith(IMAGE_EXTENSIONS))
+        others = sorted(name for name in {*matches} - {*found} if os.path.isfile(name))
     if found:
-        return [Path(name) for name in found]
+        return [Path(name) for name in found], others
     kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)
     if os.path.isdir(path):
         raise UserError(f"{path}: the folder holds no picture", kinds)
