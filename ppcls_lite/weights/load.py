@@ -29,6 +29,16 @@ class LoadReport:
     layout: str | None = None
     choice: str = ""
 
+    def fresh_layers(self) -> str:
+        """Says which layers of the head start at their initial values; "" where none does."""
+        layers = {name.rpartition(".")[0] for name in self.reinitialised}
+        if not layers:
+            return ""
+        which = (
+            "the last layer starts" if len(layers) == 1 else "the hidden and the last layer start"
+        )
+        return f"{which} fresh: {', '.join(self.reinitialised)}"
+
 
 def load_weights(
     model: paddle.nn.Layer,
