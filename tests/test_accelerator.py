@@ -3,6 +3,7 @@
 The whole chain, as people type it, is in test_accelerator_chain.py.
 """
 
+import dataclasses
 import json
 import shutil
 
@@ -440,6 +441,14 @@ def test_npz_that_do_not_fit_the_list_are_refused(scores):
     np.savez(scores / "out/output_000001.npz", output_1=np.zeros((1, 10)))
     with pytest.raises(UserError, match="holds no array output_0"):
         accelerator_eval_imagenet.run(npz_config(scores))
+
+
+def test_a_list_of_other_pictures_with_the_same_names_is_not_believed(scores):
+    known = scores / "wnid.json"
+    known.write_text(json.dumps({next(iter(imagenet_synsets())): 7}))
+    config = dataclasses.replace(npz_config(scores), classes=str(known))
+    with pytest.raises(UserError, match=r"two readings of .*: class 0 by the list .*, class 7 by"):
+        accelerator_eval_imagenet.run(config)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "npy", "scalar", "no zip"])
