@@ -213,6 +213,6 @@ def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
     if device == "gpu" and not available:
         raise UserError(
             "Paddle sees no GPU; allowed: --device cpu or auto",
-            "pip install paddlepaddle-gpu on a machine with an NVIDIA driver",
+            "pip install paddlepaddle-gpu  # on a machine with an NVIDIA driver",
         )
     return device != "cpu" and available

@@ -289,7 +289,7 @@ def test_bare_weights_of_1000_classes_name_imagenets(tmp_path):
         ("absent", "auto", "absent is not a model", ""),
         ("absent.onnx", "auto", "no file or folder", "ls "),
         ("best.json", "auto", "no weights best.pdiparams", "--pretrained .*best.pdparams"),
-        ("pictures", "auto", "holds no model", "export writes them"),
+        ("pictures", "auto", "holds no model", "export --pretrained WEIGHTS --save-.*pictures"),
         (".", "auto", "holds no model", "--pretrained .*best.pdparams"),
         ("export", "dygraph", "no model for engine dygraph", ""),
         ("best.pdparams", "onnxruntime", "engine onnxruntime cannot run", "--engine dygraph"),

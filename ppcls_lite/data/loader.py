@@ -252,5 +252,5 @@ class Loader:
 
 
 def _check_hint() -> str:
-    check = command("data check")
-    return f"{check} lists every broken picture; --on-error skip goes on without them"
+    check = command("data check", "--data-path", "DATA")
+    return f"{check}  # lists every broken picture; --on-error skip goes on without them"

@@ -14,6 +14,7 @@ import safetensors
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
+from ppcls_lite.program import list_command
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused, Unread, decode, shaped
@@ -155,7 +156,7 @@ def _read(file: FileContent) -> tuple[str, Any]:
     """Returns the format and the content."""
     path = file.path
     if not path.is_file():
-        raise UserError(f"no weights file {path}", f"ls {path.parent}")
+        raise UserError(f"no weights file {path}", list_command(path))
     try:
         data = file.data
     except OSError as error:
