@@ -16,6 +16,26 @@ from ppcls_lite.arch.count import (
 )
 from ppcls_lite.arch.zoo import list_models, model_spec
 
+SQLAI = """\
+## Not offered: sqlai's MobileNetV3
+
+VastModelZOO's newest page lists both sizes from a second torch source,
+`xiaolai-sqlai/mobilenetv3` (MIT). Under the name it is another network: 2,950,524 and
+5,178,732 parameters, which these differences from the papers' tables add up to:
+
+- Every block has a shortcut. Where the channels change it is a 1 x 1 convolution, at stride 2
+  a depthwise 3 x 3 and then, where they change, a 1 x 1 with bias; batch norm after each.
+- The block's activation comes after the sum, so that no block ends linearly.
+- Squeeze-excite squeezes to a quarter, at least 8, without biases, with batch norm inside.
+- The first block has its expanding convolution, too, where there is nothing to expand.
+- The hidden layer is 1280 wide in both sizes, without bias, with batch norm.
+- The last block but one of the large network expands to 672, not 960.
+
+Three of these are forms of the block and of the head that no other source has. Block, fused
+kernels, pruning, 8 bits, export checks and the names of torch's tensors would each need a
+second form for two networks, and no weights of it could be read here to hold them against.
+"""
+
 
 class Size(NamedTuple):
     """What is counted of one model."""
@@ -226,6 +246,8 @@ def page() -> str:
         "reach them. `python tools/list_models.py --explain NAME` draws a network block by block.",
         "",
         *models(sizes),
+        "",
+        *SQLAI.splitlines(),
         "",
         "## The documents' numbers, recomputed",
         "",

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from ppcls_lite.config import Settings
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.flags import Flag, flags, is_annotated
+from ppcls_lite.program import help_command
 from ppcls_lite.yaml_files import read_yaml, to_yaml, yaml_value
 
 C = TypeVar("C", bound=Settings)
@@ -27,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose complaints are `UserError`s."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message, f"{self.prog} --help")
+        raise UserError(message, help_command(self.prog))
 
 
 def fill_parser(
@@ -173,7 +174,7 @@ def parse(
         if flag.positional and flag.name not in namespace and rest and rest[0][:1] != "-":
             setattr(namespace, flag.name, rest.pop(0))
     if rest:
-        raise UserError(_unknown(rest[0], parser, others()), f"{prog} --help")
+        raise UserError(_unknown(rest[0], parser, others()), help_command(prog))
     given = vars(namespace)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}

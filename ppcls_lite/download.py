@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
+from ppcls_lite.program import quoted
 
 PAUSES = (1.0, 3.0, 9.0)  # seconds before the second, third and fourth attempt
 TIMEOUTS = (10.0, 30.0)  # seconds to connect, and to wait for more bytes
@@ -70,7 +71,8 @@ def fetch_file(
             f"{remote} cannot be kept in {folder}: {error.strerror or error}", folder_hint
         ) from None
     if wrong:
-        raise UserError(f"{target} is not the file of {remote}: {wrong}", f"rm {target}")
+        hint = f"rm {quoted(str(target))}"
+        raise UserError(f"{target} is not the file of {remote}: {wrong}", hint)
     return content
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,12 +98,45 @@ def _file_words(name: str) -> "list[str]":
     raise KeyError(name)
 
 
+def export_command(folder: object, *weights: str) -> str:
+    """Returns the command line that writes an export folder.
+
+    Args:
+        folder: to write.
+        weights: the flags that name them; a placeholder without.
+    """
+    named = weights or ("--pretrained", "WEIGHTS")
+    return command("export", *named, "--save-inference-dir", folder)
+
+
+def help_command(prog: str) -> str:
+    """Returns the command line that explains a command, by its name in messages (`train.py`)."""
+    file, *action = prog.split()
+    if file not in NAMES:
+        return f"{prog} --help"
+    return " ".join(["python", quoted(os.path.relpath(CHECKOUT / file)), *action, "--help"])
+
+
+def list_command(path: Path) -> str:
+    """Returns the command line that shows what lies where a file was looked for, or next to it."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return f"ls {quoted(os.path.relpath(folder))}"
+
+
+def python_path() -> str:
+    """Returns what a shell line begins with so that `python -m ppcls_lite` runs in any folder."""
+    found = subprocess.run(
+        [sys.executable, "-c", "import ppcls_lite"], cwd="/", stderr=subprocess.DEVNULL
+    )
+    return f"PYTHONPATH={quoted(str(CHECKOUT))} " if found.returncode else ""
+
+
 def environment_hint() -> str:
     """Returns what to type when this interpreter lacks the packages this project needs; also read
     by Pythons too old for it."""
     activate = CHECKOUT / ".venv/bin/activate"
     if activate.is_file():
-        return f". {quoted(os.path.relpath(str(activate)))}, then the same command again"
+        return f". {quoted(os.path.relpath(str(activate)))}  # then the same command again"
     install = f"pip install -r {quoted(os.path.relpath(str(CHECKOUT / 'requirements.txt')))}"
     if (3, 10) <= sys.version_info < (3, 13):  # what pyproject.toml allows
         return install

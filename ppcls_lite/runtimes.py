@@ -129,9 +129,12 @@ class PaddleInferenceRuntime:
             raise unreadable(path, "Paddle Inference", error) from error
         self.input_name: str = predictor.get_input_names()[0]
         self.output_name: str = predictor.get_output_names()[0]
-        # Known of a .json only, and then only where no axis is left open.
-        shape = predictor.get_input_handle(self.input_name).shape()
-        self.batch: int | None = shape[0] if len(shape) == 4 else None
+        if path.suffix == ".pdmodel":  # its predictor does not tell
+            program = paddle.base.core.ProgramDesc(path.read_bytes())
+            shape = program.block(0).find_var(self.input_name.encode()).shape()
+        else:  # known only where no axis is left open
+            shape = predictor.get_input_handle(self.input_name).shape()
+        self.batch: int | None = shape[0] if len(shape) == 4 and shape[0] > 0 else None
         # A clone of a .json reads the file again (Paddle 3.3), by then perhaps another one.
         most = 1 if on_gpu or path.suffix == ".json" else cpu_cores()
         self._predictors = Pool(predictor, predictor.clone, most)
@@ -210,6 +213,6 @@ def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
     if device == "gpu" and not available:
         raise UserError(
             "Paddle sees no GPU; allowed: --device cpu or auto",
-            "pip install paddlepaddle-gpu on a machine with an NVIDIA driver",
+            "pip install paddlepaddle-gpu  # on a machine with an NVIDIA driver",
         )
     return device != "cpu" and available

@@ -9,6 +9,7 @@ import yaml
 from ppcls_lite.config import Settings
 from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.flags import Flag, flags
+from ppcls_lite.program import CHECKOUT, list_command
 from ppcls_lite.safe_yaml import PlainLoader, read_text
 
 
@@ -38,12 +39,13 @@ def read_yaml(
     Raises:
         UserError: no such file, broken YAML, an unknown or repeated key, a wrong value.
     """
+    recipes = list_command(CHECKOUT / "configs/any.yaml")
     try:
-        loader = _Loader(read_text(Path(path), "ls configs"))
+        loader = _Loader(read_text(Path(path), recipes))
         loader.name = path  # in its complaints
         root = loader.get_single_node()
     except yaml.YAMLError as error:
-        raise UserError(f"cannot read {path}: {shortened(error)}", "ls configs") from None
+        raise UserError(f"cannot read {path}: {shortened(error)}", recipes) from None
     if root is None:
         return [], []
     if not isinstance(root, yaml.MappingNode):

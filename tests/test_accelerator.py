@@ -3,6 +3,7 @@
 The whole chain, as people type it, is in test_accelerator_chain.py.
 """
 
+import dataclasses
 import json
 import shutil
 
@@ -442,6 +443,14 @@ def test_npz_that_do_not_fit_the_list_are_refused(scores):
         accelerator_eval_imagenet.run(npz_config(scores))
 
 
+def test_a_list_of_other_pictures_with_the_same_names_is_not_believed(scores):
+    known = scores / "wnid.json"
+    known.write_text(json.dumps({next(iter(imagenet_synsets())): 7}))
+    config = dataclasses.replace(npz_config(scores), classes=str(known))
+    with pytest.raises(UserError, match=r"two readings of .*: class 0 by the list .*, class 7 by"):
+        accelerator_eval_imagenet.run(config)
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "npy", "scalar", "no zip"])
 def test_a_damaged_npz_is_one_message(scores, damage):
     file = scores / "out/output_000001.npz"
@@ -461,7 +470,8 @@ def test_a_damaged_npz_is_one_message(scores, damage):
 
 def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     (tmp_path / "val").mkdir()
-    labels = {f"ILSVRC2012_val_{n:08d}.JPEG": n * 333 for n in range(4)}
+    shown = {1: 65, 2: 970, 3: 230, 777: 999}  # the first three as ImageNet has them
+    labels = {f"ILSVRC2012_val_{n:08d}.JPEG": class_id for n, class_id in shown.items()}
     for name in labels:
         (tmp_path / "val" / name).write_text(name)
     lines = [f"{name} {label}\n" for name, label in labels.items()]
@@ -476,6 +486,17 @@ def test_valprep_makes_imagenets_folders(tmp_path, capsys):
     (tmp_path / "val/stray.JPEG").touch()
     with pytest.raises(UserError, match="does not list 1 files"):
         accelerator_valprep.run(config)
+
+
+def test_valprep_does_not_take_the_devkits_ids(tmp_path):
+    (tmp_path / "val").mkdir()
+    for number in (1, 2, 3):
+        (tmp_path / "val" / f"ILSVRC2012_val_{number:08d}.JPEG").touch()
+    lines = [f"ILSVRC2012_val_{n:08d}.JPEG {i}\n" for n, i in ((1, 490), (2, 361), (3, 171))]
+    (tmp_path / "val_label.txt").write_text("".join(lines))
+    with pytest.raises(UserError, match="by ILSVRC2012_ID, the devkit's order"):
+        accelerator_valprep.run(ValprepConfig(data_path=str(tmp_path)))
+    assert len(list((tmp_path / "val").iterdir())) == 3
 
 
 def test_imagenets_folders_are_in_the_order_of_its_classes():

@@ -70,6 +70,30 @@ def test_text_and_npz_tell_the_same_accuracy(chain, pictures):
     assert again.read_text() == text
 
 
+def test_the_script_evaluates_any_other_val_set(chain, pictures, tmp_path):
+    """Fewer pictures than the run before, a class missing, other names; a relative path."""
+    for folder, numbers in (("green", (500, 502)), ("red", (501, 503, 505))):
+        (tmp_path / "other" / folder).mkdir(parents=True)
+        for number in numbers:
+            source = pictures / "val" / folder / f"{number}.png"
+            (tmp_path / "other" / folder / f"new {number}.png").write_bytes(source.read_bytes())
+    bundle = chain / "classification/mobilenetv3"
+    own = json.loads((bundle / "bundle.json").read_text())
+    env = os.environ | {"PPCLS": f"{sys.executable} -m ppcls_lite", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", bundle / "run.sh", "sim", "other"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (bundle / "output/result.txt/vacl_cls_result.txt").read_text()
+    firsts = re.findall(r"/(\w+)/new \d+\.png: Relay top-0 id: \d, .*class name: (\w+)\n", text)
+    assert len(firsts) == 5
+    by_hand = round(100 * np.mean([folder == name for folder, name in firsts]), 3)
+    lines = re.findall(r"top1_rate: ([\d.]+) top5_rate", done.stdout)
+    assert [float(line) for line in lines] == [by_hand, by_hand]
+    assert json.loads((bundle / "bundle.json").read_text()) == own
+
+
 def test_half_precision_answers_as_the_float_file_and_int8_nearly(chain, pictures):
     bundle = chain / "classification/mobilenetv3"
     network = OnnxRuntime(bundle / "onnx/mobilenet_v3_small.onnx")

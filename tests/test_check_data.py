@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,11 @@ from ppcls_lite.errors import UserError
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A clean data set: two pictures per class and split, one empty class in both."""
+    """A clean data set: two pictures per class and split."""
     seed = 0
     for split in ("train", "val"):
-        (tmp_path / split / "cat").mkdir(parents=True)
         for name in ("ant", "bee"):
-            (tmp_path / split / name).mkdir()
+            (tmp_path / split / name).mkdir(parents=True)
             for i in range(2):
                 seed += 1
                 image = make_image(20 + 10 * seed, 30, seed)
@@ -30,17 +30,87 @@ def root(tmp_path: Path) -> Path:
 def test_a_clean_data_set_is_ok(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(CheckDataConfig(str(root), workers=0)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines[:5]] == [
+    assert [line.split() for line in lines[:4]] == [
         ["class", "train", "val"],
         ["0", "ant", "2", "2"],
         ["1", "bee", "2", "2"],
-        ["2", "cat", "0", "0"],
         ["total", "4", "4"],
     ]
     assert f"train: smallest 30 x 30 {root}/train/ant/0.png" in lines
     assert f"val: largest 100 x 30 {root}/val/bee/1.png" in lines
-    assert "train: classes without pictures (1): cat" in lines
-    assert lines[-1] == "OK"
+    assert lines[-1] == "OK" and not any("warning" in line for line in lines)
+
+
+def no_class(root: Path) -> None:
+    (root / "train/cat").mkdir()
+
+
+def no_class_in_val(root: Path) -> None:
+    for name in ("train", "val"):
+        (root / name / "cat").mkdir()
+    for number in range(2):
+        make_image(50, 30 + number, 70 + number).save(root / f"train/cat/{number}.png")
+
+
+def one_picture(root: Path) -> None:
+    (root / "train/bee/1.png").unlink()
+
+
+def one_class(root: Path) -> None:
+    for name in ("train", "val"):
+        shutil.rmtree(root / name / "bee")
+
+
+def passed_over(root: Path) -> None:
+    (root / "train/ant/phone.cr2").touch()
+    (root / "train/ant/.hidden.cr2").touch()
+
+
+def beside_the_classes(root: Path) -> None:
+    make_image(50, 30, 70).save(root / "val/lost.png")
+
+
+def twice(root: Path) -> None:
+    shutil.copy(root / "train/bee/1.png", root / "train/bee/copy.png")
+
+
+# What is not as it should be, though a training can live with it, and what is said of it.
+WARNINGS = {
+    no_class: "train has no picture of class cat",
+    no_class_in_val: "val has no picture of class cat",
+    one_picture: "train has a single picture of class bee",
+    one_class: "train has a single class, ant: every answer is right",
+    passed_over: "train: ROOT/train: passed over, not taken for pictures: 1 .cr2",
+    beside_the_classes: "val: ROOT/val: 1 pictures lie beside the class folders and are of no"
+    " class: ROOT/val/lost.png",
+    twice: "train: 1 pictures are there twice: ROOT/train/bee/copy.png is ROOT/train/bee/1.png"
+    " once more",
+}
+
+
+@pytest.mark.parametrize("spoil", WARNINGS, ids=lambda spoil: spoil.__name__)
+def test_what_is_not_well_is_said_instead_of_ok(
+    root: Path, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(root)
+    assert run(CheckDataConfig(str(root), workers=0)) == 0
+    output = capsys.readouterr().out.replace(str(root), "ROOT")
+    assert f"  {WARNINGS[spoil]}\n" in output and "warning" in output and "OK" not in output
+    assert "problem" not in output
+    assert run(CheckDataConfig(str(root), workers=0, json=True)) == 0
+    report = json.loads(capsys.readouterr().out.replace(str(root), "ROOT"))
+    assert WARNINGS[spoil] in report["warnings"] and report["problems"] == []
+
+
+def test_a_picture_in_two_classes_is_a_problem(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(root / "train/bee/1.png", root / "train/ant/copy.png")
+    assert run(CheckDataConfig(str(root), workers=0)) == 1
+    output = capsys.readouterr().out.replace(str(root), "ROOT")
+    both = "ROOT/train/ant/copy.png and ROOT/train/bee/1.png"
+    assert f"1 problem:\n  train: the same picture is in two classes: {both}\n" in output
+    assert "OK" not in output
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,6 +1,7 @@
 """The same picture gives the same answer, however it is stored and however it is handed over."""
 
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -359,6 +360,43 @@ def test_a_file_with_a_fixed_batch_takes_any_number_of_pictures(exported, tmp_pa
             answer = fixed.probabilities(images[:count])
             # another batch size, another engine: another order of the sums
             np.testing.assert_allclose(answer, expected[:count], atol=1e-5)
+
+
+# Exported by somebody else, with the batch size in the graph: Paddle writes .pdmodel without PIR.
+FIXED = """
+import sys, paddle
+class Net(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 4, 3, stride=8)
+        self.pool = paddle.nn.AdaptiveAvgPool2D(1)
+        self.last = paddle.nn.Linear(4, 5)
+    def forward(self, x):
+        return self.last(paddle.reshape(self.pool(self.conv(x)), [self.size, 4]))
+paddle.seed(0)
+net = Net()
+net.eval()
+for size in (1, 4, -1):
+    net.size = size
+    spec = paddle.static.InputSpec([size, 3, 224, 224], "float32", name="x")
+    paddle.jit.save(net, f"{sys.argv[1]}/fixed{size}/inference", input_spec=[spec])
+"""
+
+
+def test_a_pdmodel_with_a_fixed_batch_takes_any_number_of_pictures(tmp_path):
+    env = os.environ | {"FLAGS_enable_pir_api": "0"}
+    (tmp_path / "export.py").write_text(FIXED)  # Paddle reads the source of what it exports
+    subprocess.run([sys.executable, tmp_path / "export.py", tmp_path], env=env, check=True)
+    images = np.random.RandomState(0).rand(7, 3, 224, 224).astype(np.float32)
+    whole = Predictor(tmp_path / "fixed-1/inference.pdmodel", "paddle_inference")
+    assert whole._run.batch is None
+    expected = whole.raw(images)
+    assert expected.shape == (7, 5) and len(np.unique(expected)) == 35
+    for size in (1, 4):
+        fixed = Predictor(tmp_path / f"fixed{size}/inference.pdmodel", "paddle_inference")
+        assert fixed._run.batch == size
+        for count in (1, 4, 7):
+            np.testing.assert_allclose(fixed.raw(images[:count]), expected[:count], atol=1e-5)
 
 
 def test_threads_may_share_one_image_that_pillow_has_not_decoded_yet(predictor):

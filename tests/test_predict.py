@@ -289,7 +289,7 @@ def test_bare_weights_of_1000_classes_name_imagenets(tmp_path):
         ("absent", "auto", "absent is not a model", ""),
         ("absent.onnx", "auto", "no file or folder", "ls "),
         ("best.json", "auto", "no weights best.pdiparams", "--pretrained .*best.pdparams"),
-        ("pictures", "auto", "holds no model", "export writes them"),
+        ("pictures", "auto", "holds no model", "export --pretrained WEIGHTS --save-.*pictures"),
         (".", "auto", "holds no model", "--pretrained .*best.pdparams"),
         ("export", "dygraph", "no model for engine dygraph", ""),
         ("best.pdparams", "onnxruntime", "engine onnxruntime cannot run", "--engine dygraph"),
@@ -300,6 +300,19 @@ def test_what_cannot_be_run_is_named(folder, path, engine, message, hint):
     with pytest.raises(UserError, match=message) as caught:
         find_model(folder / path, engine)
     assert re.search(hint, caught.value.hint)
+
+
+@pytest.mark.parametrize("meant", ["", "/*"])
+def test_files_that_are_no_pictures_are_counted_in_one_line(folder, tmp_path, capsys, meant):
+    shutil.copy(folder / "pictures" / "a.png", tmp_path / "a.png")
+    for name in ("notes.txt", "more.txt", "drawing.psd", ".hidden.txt"):
+        (tmp_path / name).touch()
+    config = PredictConfig(pretrained=str(folder / "best.pdparams"), img_path=f"{tmp_path}{meant}")
+    assert run(config) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert lines == [
+        f"predict: {tmp_path}{meant}: passed over, not taken for pictures: 2 .txt, 1 .psd"
+    ]
 
 
 def test_text_output_has_the_line_of_document_002(folder, capsys):

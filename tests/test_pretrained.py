@@ -22,6 +22,7 @@ from ppcls_lite.weights.formats import read_weights
 from ppcls_lite.weights.mapping import from_ours
 from ppcls_lite.weights.published import cache_folder
 from ppcls_lite.weights.tags import WeightTag
+from ppcls_lite.weights.writing import write_weights
 
 SMALL, TF = "MobileNetV3_small_x0_35", "tf_mobilenetv3_small_minimal_100"
 HALF = Preprocess(interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -123,6 +124,19 @@ def test_fine_tuning_goes_on_with_what_the_weights_were_fed(published, pictures,
     said(capsys, "train", f"--resume={out}/latest.pdparams", "--epochs=2")
     again = json.loads((out / "latest.json").read_text())
     assert again["preprocess"] == state["preprocess"] and again["progress"]["epoch"] == 2
+
+
+def test_the_plan_says_that_the_hidden_layer_starts_fresh_too(pictures, tmp_path, capsys):
+    state = {name: tensor.numpy() for name, tensor in create_model(SMALL).state_dict().items()}
+    headless = {name: array for name, array in state.items() if "classifier" not in name}
+    write_weights(tmp_path / "headless.safetensors", headless)
+    flags = [flag for flag in TINY_FLAGS if not flag.startswith("--width")]
+    flags += [f"--data-path={pictures}", "--dry-run", f"--output-dir={tmp_path}/run"]
+    weights = f"--pretrained={tmp_path}/headless.safetensors"
+    text = said(capsys, "train", *flags, f"--model={SMALL}", weights).out
+    (line,) = [line for line in text.splitlines() if line.startswith("weights")]
+    assert "; the hidden and the last layer start fresh: classifier.0.weight, classifier" in line
+    assert "rows" not in line and "as it is" not in line
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import yaml
 from conftest import ROOT, picture, run_tool
+from matplotlib.figure import Figure
 from PIL import Image
 from small_checkpoint import checkpoint
 
@@ -21,7 +22,7 @@ from ppcls_lite.int8.qdq import float_graph, insert_qdq, layer_names
 from ppcls_lite.quantize.gates import join_hard_swish
 from ppcls_lite.quantize.recipe import Recipe, logits, prepare, quantize, score
 from ppcls_lite.quantize.scaling import plant_outliers
-from ppcls_lite.quantize.sensitivity import noise_by_role, sensitivity, with_worst
+from ppcls_lite.quantize.sensitivity import Damage, noise_by_role, plot, sensitivity, with_worst
 from ppcls_lite.quantize.targets import TARGETS, for_compiler
 
 TAG = "mobilenet_v3_small.clothing10"
@@ -276,3 +277,22 @@ def test_sensitivity_writes_its_ranking_and_a_plot(trained, tmp_path):
     ranking = json.loads((tmp_path / "sensitivity.json").read_text())
     assert ranking["layers"][0]["layer"] in done.stdout.splitlines()[1]
     assert Image.open(tmp_path / "sensitivity.png").size[0] == 1100
+
+
+def test_the_legend_of_the_plot_has_the_colours_of_the_bars(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    kinds = ["depthwise", "first", "hswish", "last", "other", "pointwise", "pool", "se"]
+    rows = [Damage(f"{kind}.0", kind, 0.1, 1.0, 1.0, 1.0, 2.0, 2.0) for kind in kinds]
+    plot(rows, "title", tmp_path / "plot.png")
+    left = drawn[0].axes[0]
+    bars = {
+        name.get_text().partition(".")[0]: bar.get_facecolor()
+        for name, bar in zip(left.get_yticklabels(), left.patches, strict=True)
+    }
+    (legend,) = drawn[0].legends
+    drawn_in_it = {
+        text.get_text(): patch.get_facecolor()
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert drawn_in_it == bars and len(set(bars.values())) == len(kinds)

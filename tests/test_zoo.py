@@ -20,6 +20,7 @@ from ppcls_lite import create_model
 from ppcls_lite.arch.count import count_macs, count_parameters, count_parameters_with_bn_stats
 from ppcls_lite.arch.explain import explain
 from ppcls_lite.arch.layers import InvertedResidual
+from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL
 from ppcls_lite.arch.zoo import list_models
 from ppcls_lite.commands.list_models import run as list_models_command
 from ppcls_lite.errors import UserError
@@ -264,3 +265,34 @@ def test_every_family_sees_small_pictures_four_times_as_large(name):
     model = create_model(name, 10, small_input=True)
     features = model.features if hasattr(model, "features") else model.layers
     assert features(paddle.zeros([2, 3, 32, 32])).shape[2:] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("table", "replaced", "last", "stated"),
+    [(SMALL, {}, 576, "2,950,524"), (LARGE, {13: 672}, 960, "5,178,732")],
+    ids=["small", "large"],
+)
+def test_the_differences_told_of_sqlai_add_up_to_its_parameters(table, replaced, last, stated):
+    """VastModelZOO's numbers: nothing is missing in the list of docs/zoo.md."""
+    total = norm(16) + 16 * 3 * 9
+    channels = 16
+    for i, row in enumerate(table.blocks):
+        wide, out = replaced.get(i, row.expanded), row.out
+        total += channels * wide + norm(wide) + wide * row.kernel**2 + norm(wide)
+        total += wide * out + norm(out)
+        if row.se:
+            squeezed = max(wide // 4, 8)
+            total += 2 * wide * squeezed + norm(squeezed)
+        if row.stride == 2:
+            total += channels * 9 + norm(channels)
+        if out != channels:
+            bias = out * (row.stride == 2)
+            total += channels * out + bias + norm(out)
+        channels = out
+    total += channels * last + norm(last) + last * 1280 + norm(1280) + 1280 * 1000 + 1000
+    assert f"{total:,}" == stated and stated in (ROOT / "docs/zoo.md").read_text()
+
+
+def norm(channels):
+    """What batch norm learns."""
+    return 2 * channels

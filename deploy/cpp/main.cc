@@ -82,13 +82,14 @@ Options parse(int argc, char** argv) {
       case 'h': options.help = true; break;
       default:
         throw UserError(std::string(argv[optind - 1]) + ": unknown, or its value is missing",
-                        "classify --help");
+                        std::string(argv[0]) + " --help");
     }
   }
   if (optind < argc)
-    throw UserError(std::string(argv[optind]) + ": no flag comes before it", "classify --help");
+    throw UserError(std::string(argv[optind]) + ": no flag comes before it",
+                    std::string(argv[0]) + " --help");
   if (!options.help && (options.pretrained.empty() || options.img_path.empty()))
-    throw UserError("--pretrained and --img-path are needed", "classify --help");
+    throw UserError("--pretrained and --img-path are needed", std::string(argv[0]) + " --help");
   return options;
 }
 
@@ -139,7 +140,8 @@ std::pair<std::string, fs::path> choose(const Options& options) {
   }
   if (!is_known) throw UserError("engine '" + options.engine + "' is not one of auto" + known);
   throw UserError("nothing here can run " + given.string(),
-                  "python tools/export_model.py writes what can be run");
+                  "python tools/export_model.py --pretrained WEIGHTS --save-inference-dir FOLDER"
+                  "  # writes what can be run");
 }
 
 std::vector<float> softmax(std::vector<float> logits) {

@@ -24,7 +24,9 @@ Preprocess preprocess_of(const YAML::Node& node) {
 
 Sidecar read_sidecar(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "inference.yml";
-  const std::string hint = "python tools/export_model.py writes it beside the model files";
+  const std::string hint =
+      "python tools/export_model.py --pretrained WEIGHTS --save-inference-dir FOLDER"
+      "  # writes it beside the model files";
   if (!std::filesystem::is_regular_file(path)) throw UserError("no file " + path.string(), hint);
   try {
     const YAML::Node content = YAML::LoadFile(path.string());

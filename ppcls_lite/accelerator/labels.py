@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names
+from ppcls_lite.data.devkit import names_of_ids
 from ppcls_lite.data.imagenet import imagenet_synsets, wnids_of
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import readable
@@ -18,6 +19,9 @@ def read_two_fields(file: Path) -> dict[str, int] | None:
 
     Returns:
         Class id by file name without its suffix, with the folders the list gives.
+
+    Raises:
+        UserError: they are the ids of ImageNet's devkit.
     """
     ids = {}
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -27,6 +31,11 @@ def read_two_fields(file: Path) -> dict[str, int] | None:
         if not name or not number.isdecimal():
             return None
         ids[name.strip().partition(".")[0]] = int(number)
+    if names_of_ids(str(file), str(file.parent), list(ids), list(ids.values())) is not None:
+        raise UserError(
+            f"{file} has the devkit's ids, which are in an order of their own",
+            "list ids that count the sorted wnids from 0",
+        )
     return ids
 
 
@@ -72,6 +81,12 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
     known = ClassSet(str(file), tuple(names.get(i, "") for i in range(max(names) + 1)), len(names))
     match = match_names(known, data).complete(hint)
     return ids | dict(zip(folders, match.ids, strict=True))
+
+
+def known_folders(classes: str | None) -> dict[str, int]:
+    """Returns what a `wnid.json`, or the bundle's in the current folder, says; {} without one."""
+    file = Path(classes) if classes else WNID_FILE
+    return _read_ids(file) if file.is_file() else {}
 
 
 def _read_ids(file: Path) -> dict[str, int]:

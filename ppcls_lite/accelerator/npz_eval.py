@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.accelerator.labels import folder_ids, read_two_fields
+from ppcls_lite.accelerator.labels import folder_ids, known_folders, read_two_fields
 from ppcls_lite.accelerator.profile import (
     OUTPUT,
     RESULT_NAME,
@@ -81,8 +81,26 @@ def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | No
     stems = [path.name.partition(".")[0] for path in pictures]
     keys = [(stem, f"{p.parent.name}/{stem}") for p, stem in zip(pictures, stems, strict=True)]
     if ids and all(any(name in ids for name in names) for names in keys):
-        return [next(ids[name] for name in names if name in ids) for names in keys]
+        listed = [next(ids[name] for name in names if name in ids) for names in keys]
+        _check_folders(pictures, listed, label_file, classes)
+        return listed
     # Another data set than the list's, or a list of names: then the folders tell.
     folders = [path.parent.name for path in pictures]
     known = folder_ids(classes, sorted(set(folders)))
     return [known[folder] for folder in folders]
+
+
+def _check_folders(
+    pictures: Sequence[Path], listed: Sequence[int], label_file: Path, classes: str | None
+) -> None:
+    """Raises UserError where a list of another data set happens to have a picture's name."""
+    told = known_folders(classes)
+    for path, label in zip(pictures, listed, strict=True):
+        folder = path.parent.name
+        if told.get(folder, label) != label:
+            raise UserError(
+                f"two readings of {path}: class {label} by the list {label_file}, class"
+                f" {told[folder]} by its folder {folder}",
+                "--label labels/label.txt of the bundle lets the folders tell; else give the list"
+                " of these pictures",
+            )

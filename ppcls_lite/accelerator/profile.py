@@ -13,6 +13,7 @@ import numpy as np
 
 from ppcls_lite.accelerator.simulator import NOTE, SimulatedModel
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
 
 INPUT, OUTPUT = "input_0", "output_0"  # arrays in the npz files
 RESULT_NAME, RESULT_PATTERN = "output_{:06d}.npz", "output_*.npz"
@@ -37,6 +38,12 @@ class Load:
     devices: str
 
 
+def _write(datalist: Path | str) -> str:
+    """The command line that writes npz files and their list."""
+    argv = ("--dataset_path", "VAL", "--target_path", "input_npz", "--text_path", datalist)
+    return command("accelerator image2npz", *argv)
+
+
 def read_datalist(file: Path) -> list[Path]:
     """Returns the npz files of a list, one a line.
 
@@ -44,10 +51,10 @@ def read_datalist(file: Path) -> list[Path]:
         UserError: the list or a file of it is missing, or it is empty.
     """
     if not file.is_file():
-        raise UserError(f"no data list {file}", "image2npz.py writes one")
+        raise UserError(f"no data list {file}", _write(file))
     paths = [Path(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not paths:
-        raise UserError(f"{file} is empty", "image2npz.py writes it")
+        raise UserError(f"{file} is empty", _write(file))
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"{file}: {len(missing)} files are not there, the first is {missing[0]}")
@@ -60,7 +67,7 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         UserError: it holds something else.
     """
-    return read_array(path, INPUT, "image2npz.py writes it")
+    return read_array(path, INPUT, _write("npz.txt"))
 
 
 def read_array(path: Path, name: str, hint: str = "") -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ppcls_lite.data.imagenet import imagenet_synsets
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import command
 
 TEXT_NAME = "vacl_cls_result.txt"  # what sample_cls.py writes into its --save_dir
 TOPK = 5
@@ -58,7 +59,11 @@ def result_file(path: Path) -> Path:
     """
     file = path / TEXT_NAME if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"no result text {file}", "sample_cls.py --save_dir DIR writes one")
+        raise UserError(
+            f"no result text {file}",
+            command("accelerator run", "--file_path", "VAL", "--save_dir", file.parent)
+            + "  # writes one",
+        )
     return file
 
 

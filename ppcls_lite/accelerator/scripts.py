@@ -16,17 +16,21 @@ TEMPLATE = r"""#!/bin/sh
 #   sh run.sh card1 VAL    first era: vamc build, sample_cls.py, vamp 1
 #   sh run.sh card2 VAL    second era: vamc compile, classification.py, vamp 2
 #
-# VAL holds one folder per class. ZOO is the vendor's classification/ folder with common/ in it.
+# VAL holds one folder per class, which tell what is right: any set of the network's classes will
+# do, or of some of them. What an earlier run left of another set is removed.
+# ZOO is the vendor's classification/ folder with common/ in it.
 # `card1` and `card2` were never run: there was no card.
 set -e
-cd "$(dirname "$0")"
 WAY=${1:?sim, card1 or card2}
-VAL=${2:?folder with class folders}
+VAL=$(cd "${2:?folder with class folders}" && pwd)
+cd "$(dirname "$0")"
 ZOO=${ZOO:-../classification}
 PPCLS=${PPCLS:-python -m ppcls_lite}
 SDK=vdsp_params/sdk1.0/@params@
 VAMP=vdsp_params/vamp/@params@
 BUILD_IN=vdsp_params/build_in/@params@
+
+rm -rf output/result.txt input_npz output_npz
 
 case $WAY in
 sim)
@@ -40,7 +44,7 @@ sim)
     $PPCLS accelerator profile -m @first@ --vdsp_params $VAMP @VAMP_1@ \
         --datalist npz_datalist.txt --path_output output_npz
     $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
-        --label labels/val_label.txt
+        --label labels/label.txt
     ;;
 card1)
     vamc build build/v1_int8.yaml
@@ -55,7 +59,7 @@ card1)
     vamp -m @first@ --vdsp_params $VAMP @VAMP_1@ \
         --datalist npz_datalist.txt --path_output output_npz
     $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
-        --label labels/val_label.txt
+        --label labels/label.txt
     ;;
 card2)
     vamc compile build/v2_int8.yaml
@@ -69,7 +73,7 @@ card2)
     vamp -m @second@ --vdsp_params $BUILD_IN @VAMP_2@ -s [3,@size@,@size@] \
         --datalist npz_datalist.txt --path_output output_npz
     $PPCLS accelerator eval_imagenet --result_path output_npz --datalist npz_datalist.txt \
-        --label labels/val_label.txt
+        --label labels/label.txt
     ;;
 *)
     echo "$WAY: expected sim, card1 or card2" >&2

@@ -166,7 +166,7 @@ class SimulatedModel:
         if not file.is_file():
             raise UserError(
                 f"no file {file}: the stand-in has not built {prefix}",
-                command("accelerator build", "BUILD.yaml") + " writes it",
+                command("accelerator build", "BUILD.yaml") + "  # writes it",
             )
         description = json.loads(self.prefix.with_name(self.prefix.name + ".json").read_bytes())
         self.shape: list[int] = next(iter(description["input"].values()))

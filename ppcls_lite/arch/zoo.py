@@ -141,7 +141,7 @@ def model_spec(name: str) -> Spec:
             return spec
     raise UserError(
         f"unknown model {name!r}{nearest(name, list_models())}",
-        f"{_LIST_COMMAND} prints the {len(ZOO)} names",
+        f"{_LIST_COMMAND}  # prints the {len(ZOO)} names",
     )
 
 
@@ -202,7 +202,7 @@ def _check_override(model: str, key: str, value: Any) -> None:
         raise UserError(
             f"{model} has no override {key!r}{nearest(key, OVERRIDES)}; "
             f"allowed: {', '.join(OVERRIDES)}",
-            f"{_LIST_COMMAND} prints the models, each with its own width",
+            f"{_LIST_COMMAND}  # prints the models, each with its own width",
         )
     allowed, is_allowed = OVERRIDES[key]
     if not is_allowed(value):

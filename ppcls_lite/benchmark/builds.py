@@ -148,7 +148,7 @@ def other_builds(config: BenchmarkConfig) -> tuple[list[Build], dict[str, Any]]:
         if not path or not (root / PEER).is_file():
             raise UserError(
                 f"{name}: {root} is no checkout of this project, or one from before {PEER}",
-                "git worktree add ../other HEAD~1, then --versus build:../other",
+                "git worktree add ../other HEAD~1  # then --versus build:../other",
             )
         found.append(Build(name, root, interpreter(python or sys.executable)))
     return found, {"builds": [build.check() for build in (OURS, *found)]} if found else {}

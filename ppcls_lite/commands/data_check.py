@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppcls_lite.data.classes import NONE, match_classes
+from ppcls_lite.data.classes import NONE, match_classes, warnings
 from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.folders import check_root
@@ -30,7 +30,11 @@ class Inspection(NamedTuple):
 
 
 def run(config: CheckDataConfig) -> int:
-    """Prints the report; returns 0 when the data is clean, 1 when there are problems."""
+    """Prints the report; returns 1 when there are problems.
+
+    A training stops at a problem, or learns something wrong from it; with a warning it can live. OK
+    is said when there is neither.
+    """
     report = check(config.data_path, config.workers)
     if config.json:
         print(json.dumps(report))
@@ -40,13 +44,13 @@ def run(config: CheckDataConfig) -> int:
 
 
 def check(data_path: str, workers: int) -> dict[str, Any]:
-    """The report as plain values: per split the counts, and all `problems` in words.
+    """The report as plain values: per split the counts; all `problems` and `warnings` in words.
 
     Raises:
         UserError: there is no such folder.
     """
     check_root(data_path)
-    report: dict[str, Any] = {"data_path": data_path, "splits": {}, "problems": []}
+    report: dict[str, Any] = {"data_path": data_path, "splits": {}, "problems": [], "warnings": []}
     problems: list[str] = report["problems"]
     datasets: dict[str, ImageDataset] = {}
     files: dict[str, dict[str, str]] = {}  # split -> digest -> path
@@ -64,7 +68,10 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         summary["other_files"] = sorted(dataset.passed_over)
         summary["notes"] = list(dataset.notes)
         problems += [f"broken picture {b['file']}: {b['cause']}" for b in summary["broken"]]
-        files[split] = {x.digest: dataset.path(i) for i, x in enumerate(inspections) if x.digest}
+        report["warnings"] += [*_few(split, dataset), *(f"{split}: {x}" for x in dataset.left_out)]
+        files[split], twice, contradictions = _copies(split, dataset, inspections)
+        report["warnings"] += twice
+        problems += contradictions
     if len(datasets) == 2:
         for digest, path in files["val"].items():
             if digest in files["train"]:
@@ -90,6 +97,38 @@ def _matched(train: ImageDataset, val: ImageDataset) -> tuple[ImageDataset, list
     if alone:
         problems.append(f"val has pictures of classes of which train has none: {some(alone)}")
     return val, problems
+
+
+def _few(split: str, dataset: ImageDataset) -> list[str]:
+    """Names classes of a split that have too few pictures to learn from, or to measure with."""
+    classes = dataset.class_set(split)
+    # A single picture is little to learn from, but enough to be measured with.
+    lines = warnings(classes, (0, 1) if split == "train" else (0,))
+    if len(dataset.classes) == 1:
+        lines.append(f"{split} has a single class, {dataset.classes[0]}: every answer is right")
+    return lines
+
+
+def _copies(
+    split: str, dataset: ImageDataset, inspections: Sequence[Inspection]
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Returns the first path of each content; what is there twice; and what is in two classes."""
+    first: dict[str, int] = {}
+    twice, contradictions = [], []
+    for i, x in enumerate(inspections):
+        other = first.setdefault(x.digest, i) if x.digest else i
+        if other == i:
+            continue
+        if dataset.label(i) == dataset.label(other):
+            twice.append(f"{dataset.path(i)} is {dataset.path(other)} once more")
+        else:
+            contradictions.append(
+                f"{split}: the same picture is in two classes: {dataset.path(other)} and"
+                f" {dataset.path(i)}"
+            )
+    paths = {digest: dataset.path(i) for digest, i in first.items()}
+    more = [f"{split}: {len(twice)} pictures are there twice: {some(twice, 3)}"] if twice else []
+    return paths, more, contradictions
 
 
 def inspect(source: Source) -> Inspection:
@@ -169,13 +208,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             if name in summary:
                 size = summary[name]
                 yield f"{split}: {name} {size['width']} x {size['height']} {size['file']}"
-        if empty := [c["name"] for c in summary["classes"] if not c["pictures"]]:
-            yield f"{split}: classes without pictures ({len(empty)}): {some(empty)}"
-        if single := [c["name"] for c in summary["classes"] if c["pictures"] == 1]:
-            yield f"{split}: classes with one picture ({len(single)}): {some(single)}"
         yield from (f"{split}: {note}" for note in summary["notes"])
-        if summary["other_files"]:
-            yield f"{split}: files not taken for pictures: {some(summary['other_files'])}"
-    problems = report["problems"]
-    yield f"{len(problems)} problems:" if problems else "OK"
-    yield from (f"  {problem}" for problem in problems)
+    for kind in ("problems", "warnings"):
+        if found := report[kind]:
+            yield f"{len(found)} {kind if len(found) > 1 else kind[:-1]}:"
+            yield from (f"  {line}" for line in found)
+    if not report["problems"] and not report["warnings"]:
+        yield "OK"

@@ -92,7 +92,7 @@ def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
                 packed_picture, short_side=config.short_side, quality=config.quality
             )
             pictures = mapper(shrink, [dataset.source(int(i)) for i in mine])
-            entries = write_shard(shard, number, mine, dataset, pictures)
+            entries = write_shard(shard, number, mine, dataset, pictures, config.data_path)
             print(f"{shard}: {len(mine)} pictures, {entries['size'].sum() / 1e6:.1f} MB")
     parts = [np.load(_part(folder, split, number)) for number in range(shards)]
     entries = np.empty(len(dataset), ENTRY)
@@ -136,6 +136,7 @@ def write_shard(
     indices: np.ndarray,
     dataset: ImageDataset,
     pictures: Iterable[tuple[bytes, str]],
+    data_path: str,
 ) -> np.ndarray:
     """Writes one tar file, which is there as a whole or not at all; returns its `ENTRY`s."""
     entries = np.empty(len(indices), ENTRY)
@@ -148,7 +149,8 @@ def write_shard(
             except ImageError as error:
                 raise UserError(
                     f"broken picture {dataset.path(index)}: {error.cause}",
-                    f"{command('data check')} lists every broken picture; remove them, then again",
+                    command("data check", "--data-path", data_path)
+                    + "  # lists every broken picture; remove them, then again",
                 ) from None
             label = dataset.label(index)
             offset = tar.offset + tarfile.BLOCKSIZE

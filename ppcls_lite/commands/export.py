@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.export import OPSET, export_model
 from ppcls_lite.deploy.settings import ExportConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar
 from ppcls_lite.deploy.triton import write_triton_model
@@ -50,7 +50,7 @@ def run(config: ExportConfig) -> int:
         print(
             f"      paddle2onnx --model_dir {shlex.quote(str(folder))}"
             " --model_filename inference.pdmodel --params_filename inference.pdiparams"
-            " --save_file model.onnx --opset_version 10"
+            f" --save_file model.onnx --opset_version {config.opset_version or OPSET}"
             " --optimize_tool None"
         )
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from ppcls_lite.accelerator.bundle import Request, write_bundle
 from ppcls_lite.accelerator.lint import lint_bundle
 from ppcls_lite.accelerator.settings import ExportAcceleratorConfig
+from ppcls_lite.program import python_path, quoted
 
 
 def run(config: ExportAcceleratorConfig) -> int:
@@ -49,7 +50,6 @@ def run(config: ExportAcceleratorConfig) -> int:
     for finding in findings:
         print(finding)
     print(f"wrote {folder} ({len(bundle['files']) + 1} files)")
-    print(
-        f"next: sh {shlex.quote(str(folder / 'run.sh'))} sim VAL    with VAL/CLASS/*.jpg, no card"
-    )
+    script = quoted(str(folder / "run.sh"))
+    print(f"next: {python_path()}sh {script} sim VAL  # with VAL/CLASS/*.jpg, no card")
     return int(any(finding.level == "error" for finding in findings))

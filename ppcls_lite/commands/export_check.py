@@ -16,7 +16,7 @@ from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import CompareConfig
 from ppcls_lite.deploy.verify import TURNS, agreement, engines_of, latencies, limit_of
 from ppcls_lite.errors import UserError
-from ppcls_lite.program import command
+from ppcls_lite.program import command, export_command
 from ppcls_lite.weights.find import Weights, find_weights
 
 MODEL_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
@@ -49,7 +49,7 @@ def run(config: CompareConfig) -> int:
     if not files:
         raise UserError(
             f"--exported {folder} holds none of {', '.join(MODEL_FILES)}",
-            command("export", "--pretrained", weights.path, "--save-inference-dir", folder),
+            export_command(folder, *weights.flags),
         )
     pictures = find_images(config.img_path)
     runs = [(weights, "dygraph"), *((f, engine) for f in files for engine in engines_of(f.path))]
@@ -57,7 +57,11 @@ def run(config: CompareConfig) -> int:
     rows, expected = [], answers(predictors[0], pictures)
     known = weights.info.class_set(str(weights.path))
     for (found, _), predictor in zip(runs, predictors, strict=True):
-        ids = same_classes(known, predictor.info.class_set(str(found.path)))
+        ids = same_classes(
+            known,
+            predictor.info.class_set(str(found.path)),
+            export_command("FOLDER", *weights.flags),
+        )
         probs = expected if predictor is predictors[0] else answers(predictor, pictures)[:, ids]
         compared = agreement(probs, expected, limit_of(weights.info))
         best = int(probs[0].argmax())
@@ -83,13 +87,12 @@ def answers(predictor: Predictor, pictures: list[Path]) -> np.ndarray:
     return np.concatenate([answer(predictor, picture) for picture in pictures])
 
 
-def same_classes(known: ClassSet, exported: ClassSet) -> list[int]:
+def same_classes(known: ClassSet, exported: ClassSet, hint: str) -> list[int]:
     """Returns for each class of the checkpoint its place in the answers of an exported file, [K].
 
     Raises:
-        UserError: they do not have the same classes.
+        UserError: they do not have the same classes (with `hint`).
     """
-    hint = command("export", "--pretrained", known.who, "--save-inference-dir", "FOLDER")
     return list(match_classes(exported, known).complete(hint).ids)
 
 
@@ -139,6 +142,6 @@ def table(
     return [
         *lines,
         f"\nnext: {command('predict', '--pretrained', folder, '--img-path', 'YOUR_PICTURES')}",
-        f"      {command('train', '--pretrained', weights.path, *again)}",
+        f"      {command('train', *weights.flags, *again)}",
         f"      {command('list_models')}",
     ]

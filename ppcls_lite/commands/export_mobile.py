@@ -19,7 +19,7 @@ from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar, write_side
 from ppcls_lite.deploy.verify import agreement, check_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256
-from ppcls_lite.program import command
+from ppcls_lite.program import export_command
 
 LIMIT = 1e-4  # of a probability
 
@@ -68,7 +68,7 @@ def open_export(export: Path, sources: Sequence[str]) -> Sidecar:
     Raises:
         UserError: one is missing, or is not the one that was exported.
     """
-    hint = command("export", "--pretrained", "WEIGHTS", "--save-inference-dir", export)
+    hint = export_command(export)
     for name in (SIDECAR, "inference.onnx", *sources):
         if not (export / name).is_file():
             raise UserError(f"no file {export / name}", hint)

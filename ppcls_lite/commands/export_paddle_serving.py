@@ -5,7 +5,7 @@ from pathlib import Path
 from ppcls_lite.deploy.paddle_serving import convert
 from ppcls_lite.deploy.settings import PaddleServingConvertConfig
 from ppcls_lite.errors import UserError
-from ppcls_lite.program import command
+from ppcls_lite.program import export_command
 
 
 def run(config: PaddleServingConvertConfig) -> int:
@@ -17,7 +17,7 @@ def run(config: PaddleServingConvertConfig) -> int:
         if not file.is_file():
             raise UserError(
                 f"no file {file}",
-                command("export", "--pretrained", "WEIGHTS", "--save-inference-dir", folder),
+                export_command(folder),
             )
     if files[0].suffix != ".pdmodel":
         raise UserError(

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from ppcls_lite.commands import predict_shards
-from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.data.pictures import passed_over
+from ppcls_lite.data.preprocess import find_images_and_others
 from ppcls_lite.deploy.classify import Result, classify, open_predictor
 from ppcls_lite.deploy.overlay import save_overlay
 from ppcls_lite.deploy.settings import PredictConfig
@@ -20,7 +21,9 @@ def run(config: PredictConfig) -> int:
         1 when a picture could not be read, else 0.
     """
     config.require("pretrained", "img_path")
-    files = find_images(config.img_path)
+    files, others = find_images_and_others(config.img_path)
+    if others:
+        print(f"predict: {config.img_path}: {passed_over(others)}", file=sys.stderr)
     if config.shards is not None:
         return predict_shards.run(config, files)
     predictor = open_predictor(config)

@@ -128,11 +128,15 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> i
     if config.json:
         print(json.dumps(measured))
     if measured["agreement"] < config.min_agreement:
+        network = () if config.model is None else ("--model", config.model)
+        sensitivity = command(
+            "quantize sensitivity", "--pretrained", config.pretrained, *network,
+            "--data-path", config.data_path,
+        )  # fmt: skip
         print(
             f"quantize: fewer than {config.min_agreement:.1%} keep their class; the files were left"
             f" in place with these numbers in {SIDECAR}, do not deploy them\n"
-            f"  next: {command('quantize sensitivity')} names the layers; then --float-layers"
-            " worst:10, or --table",
+            f"  next: {sensitivity}  # names the layers; then --float-layers worst:10, or --table",
             file=sys.stderr,
         )
         return 1

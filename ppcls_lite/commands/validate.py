@@ -47,7 +47,7 @@ def run(config: ValidateConfig) -> int:
         network = network_of(info)
         choice = load_weights(network, weights).choice
     # What fine-tunes it to classes that it does not know.
-    tune = command("train", "--pretrained", weights.path, "--data-path", config.data_path)
+    tune = command("train", *weights.flags, "--data-path", config.data_path)
     data, match = open_val(config).matched(info.class_set("the network"), "val", tune)
     log.line(
         f"{weights.path}{choice}: {info.name}, {info.num_classes} classes;"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.program import command
+from ppcls_lite.program import command, list_command
 from ppcls_lite.weights.description import save_weights
 from ppcls_lite.weights.find import find_weights
 from ppcls_lite.weights.settings import AverageConfig
@@ -50,7 +50,7 @@ def found(names: Iterable[str]) -> list[Path]:
     first: dict[tuple[int, int], Path] = {}
     for path in paths:
         if not path.is_file():
-            raise UserError(f"{path}: no such file", "ls output/*.pdparams")
+            raise UserError(f"{path}: no such file", list_command(path))
         status = path.stat()
         other = first.setdefault((status.st_dev, status.st_ino), path)
         if other != path or paths.count(path) > 1:

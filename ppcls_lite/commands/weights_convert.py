@@ -27,10 +27,14 @@ def run(config: ConvertConfig) -> int:
     path = weights.path
     says_what_it_is = weights.tag is not None or weights.description is not None
     if config.model is None and not says_what_it_is and weights.file.network is None:
-        raise UserError(f"{path}: of which network?", f"--model NAME; {command('list_models')}")
+        raise UserError(
+            f"{path}: of which network?", f"{command('list_models')}  # then --model NAME"
+        )
     info = weights.info
     model = network_of(info)
-    ours, layout = to_ours(weights.arrays, model, label=str(path), network=weights.file.network)
+    ours, layout = to_ours(
+        weights.arrays, model, label=str(path), network=weights.file.network, flags=weights.flags
+    )
     described = config.to == "ours" and out.suffix in DESCRIBED
     if described:
         save_weights(out, ours, info)

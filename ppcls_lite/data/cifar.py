@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import quoted
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused
 
@@ -138,7 +139,9 @@ def _read_files(form: Form, root: Path, split: str) -> tuple[str, dict[str, byte
                 if content and member.size <= LARGEST:
                     files[name] = content.read()
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{archive} is damaged: {error}", f"rm {archive}, and again") from None
+        raise UserError(
+            f"{archive} is damaged: {error}", f"rm {quoted(str(archive))}  # and again"
+        ) from None
     return str(archive), files
 
 

@@ -20,8 +20,14 @@ from ppcls_lite.data.folders import (
 from ppcls_lite.data.listed import classes_of_list
 from ppcls_lite.data.lists import locate, read_list
 from ppcls_lite.data.packed import PackedFiles, Source
-from ppcls_lite.data.pictures import passed_over, readable_extensions, scan_folder
-from ppcls_lite.errors import UserError
+from ppcls_lite.data.pictures import (
+    IMAGE_EXTENSIONS,
+    is_litter,
+    passed_over,
+    readable_extensions,
+    scan_folder,
+)
+from ppcls_lite.errors import UserError, some
 from ppcls_lite.files import readable
 
 # What to do where val has a class that train lacks.
@@ -41,9 +47,11 @@ class ImageDataset:
 
     Attributes:
         passed_over: files in the class folders that are not taken for pictures.
+        outside: pictures beside the class folders, which are of no class.
     """
 
     passed_over: Sequence[str] = ()
+    outside: Sequence[str] = ()
 
     def __init__(
         self,
@@ -84,8 +92,20 @@ class ImageDataset:
     @property
     def remarks(self) -> list[str]:
         """Sentences on how the data was read and what was left out, for the plan."""
-        left_out = passed_over(self.passed_over)
-        return [*self.notes, *([f"{self.place}: {left_out}"] if left_out else [])]
+        return [*self.notes, *self.left_out]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Sentences on the files that are not among the pictures."""
+        lines = []
+        if said := passed_over(self.passed_over):
+            lines.append(f"{self.place}: {said}")
+        if self.outside:
+            lines.append(
+                f"{self.place}: {len(self.outside)} pictures lie beside the class folders and are"
+                f" of no class: {some(self.outside, 3)}"
+            )
+        return lines
 
     def class_set(self, who: str) -> ClassSet:
         """Returns the classes and how many pictures each has; `who` is what to call them."""
@@ -201,7 +221,19 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
     classes = [readable(name) for name in classes]
     data = ImageDataset(paths, labels, classes, place=folders[0], notes=notes)
     data.passed_over = others
+    data.outside = [path for folder in folders for path in _pictures_beside(folder)]
     return data
+
+
+def _pictures_beside(folder: str) -> list[str]:
+    """The pictures that lie in a folder of class folders itself."""
+    return sorted(
+        os.path.join(folder, entry.name)
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(IMAGE_EXTENSIONS)
+        and not is_litter(entry.name)
+        and entry.is_file()
+    )
 
 
 def _open_list(data_path: str, found: Split, other: str, notes: Sequence[str]) -> ImageDataset:

@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ppcls_lite.data.devkit import ground_truth_beside
+from ppcls_lite.data.lists import join_command
 from ppcls_lite.data.packed import description_file
 from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
 from ppcls_lite.errors import UserError, nearest, some
@@ -242,7 +244,14 @@ def _no_classes(message: str, folder: str) -> UserError:
     pictures = [e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGE_EXTENSIONS)]
     if not pictures:
         return UserError(message, FOLDERS)
-    beside = quoted(os.path.join(os.path.dirname(folder), f"{name}_label.txt"))
+    place = os.path.dirname(folder)
+    if truth := ground_truth_beside(place):
+        target = os.path.join(place, f"{name}_list.txt")
+        return UserError(
+            f"{message}, but pictures; {truth} has ids without their names",
+            join_command(folder, truth, target),
+        )
+    beside = quoted(os.path.join(place, f"{name}_label.txt"))
     return UserError(
         f"{message}, but pictures, and nothing says what they show",
         f"write {beside} with lines 'FILE ID', as {min(pictures)} 0, or put {KAGGLE_LIST} there",

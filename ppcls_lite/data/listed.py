@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ppcls_lite.data.devkit import names_of_ids
 from ppcls_lite.data.lists import read_list, read_text
 from ppcls_lite.errors import UserError
 
@@ -43,10 +44,12 @@ def classes_of_list(
         other: the list of the other split, which must count alike; "" without one.
 
     Raises:
-        UserError: labels.txt has another form or too few names.
+        UserError: labels.txt has another form or too few names, or the ids are the devkit's.
     """
-    given = read_names(data_path)
     ids = [label for label in labels if isinstance(label, int)]
+    given = read_names(data_path)
+    if given is None and ids:
+        given = names_of_ids(file, data_path, paths, ids)  # the devkit's, in an order of its own
     if not ids:
         names = sorted({str(label) for label in labels})
         if given and set(names) <= set(given[0]):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ppcls_lite.data.pictures import HEIF_EXTENSIONS, IMAGE_EXTENSIONS
 from ppcls_lite.errors import UserError, some
+from ppcls_lite.program import quoted
 
 MAX_CLASSES = 1_000_000  # a larger "label" is a column of something else
 ENCODINGS = {
@@ -91,12 +92,20 @@ def read_list(file: str, hint: str) -> PictureList:
         paths.append(path)
         labels.append(label)
     comments = {i for i, path in enumerate(paths) if path.startswith("#")}
+    if paths and not any(paths):
+        raise UserError(
+            f"{file} has ids without pictures, as ImageNet's devkit lists them; allowed are lines"
+            " 'path label'",
+            f"{join_command('VAL', file, f'{file}.new')} && mv {quoted(f'{file}.new')}"
+            f" {quoted(file)}  # where VAL holds the pictures in the order of the ids",
+        )
     words = [i for i, label in enumerate(labels) if not label.isdecimal() and i not in comments]
     wrong = [i for i in words if not paths[i] or _is_numeric(labels[i])]
     named = not wrong and 2 * len(words) > len(labels) - len(comments)
     if not named:
         large = {i for i, x in enumerate(labels) if x.isdecimal() and not _is_id(x)}
-        wrong = sorted({*words, *large} - comments)
+        nameless = {i for i, path in enumerate(paths) if not path}
+        wrong = sorted({*words, *large, *nameless} - comments)
     if wrong:
         bad = [f"{file}:{lines[i]}: {f'{paths[i]} {labels[i]}'.strip()!r}" for i in wrong]
         raise UserError(
@@ -111,6 +120,11 @@ def read_list(file: str, hint: str) -> PictureList:
         [labels[i] for i in kept] if named else [int(labels[i]) for i in kept],
         frozenset(position for position, i in enumerate(kept) if i in comments),
     )
+
+
+def join_command(folder: str, file: str, target: str) -> str:
+    """Returns the shell line that puts the pictures of a folder beside ids without pictures."""
+    return f"ls {quoted(folder)} | paste -d ' ' - {quoted(file)} > {quoted(target)}"
 
 
 def _is_id(digits: str) -> bool:

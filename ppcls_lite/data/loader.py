@@ -255,5 +255,5 @@ class Loader:
 
 def check_hint() -> str:
     """What to run when pictures cannot be read."""
-    check = command("data check")
-    return f"{check} lists every broken picture; --on-error skip goes on without them"
+    check = command("data check", "--data-path", "DATA")
+    return f"{check}  # lists every broken picture; --on-error skip goes on without them"

@@ -28,25 +28,36 @@ LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would
 def find_images(path: str) -> list[Path]:
     """Lists the pictures meant by a file, a folder (searched recursively) or a glob, sorted.
 
+    A line counts the pipes, sockets and devices among them.
+
     Raises:
         UserError: when there is none.
     """
+    found, others = find_images_and_others(path)
+    if special := [name for name in others if kind_of(name)]:
+        print(f"{path}: {passed_over(special)}", file=sys.stderr)
+    return found
+
+
+def find_images_and_others(path: str) -> tuple[list[Path], list[str]]:
+    """Lists what `find_images` does, and the files that were passed over, hidden ones not counted.
+
+    Raises:
+        UserError: when there is no picture.
+    """
     if os.path.isfile(path):
-        return [Path(path)]
+        return [Path(path)], []
     if hint := how_to_fetch(path):
         raise UserError(f"{path} is an address, not a file", hint)
     if os.path.isdir(path):
         found, others = scan_folder(path)
-        special = [name for name in others if kind_of(name)]
     else:
         matches = glob.glob(path, recursive=True)
         named = sorted(name for name in matches if name.lower().endswith(IMAGE_EXTENSIONS))
         found = [name for name in named if not kind_of(name)]
-        special = [name for name in named if kind_of(name)]
-    if special:
-        print(f"{path}: {passed_over(special)}", file=sys.stderr)
+        others = sorted(n for n in {*matches} - {*found} if os.path.isfile(n) or kind_of(n))
     if found:
-        return [Path(name) for name in found]
+        return [Path(name) for name in found], others
     kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)
     if os.path.isdir(path):
         raise UserError(f"{path}: the folder holds no picture", kinds)
@@ -132,6 +143,20 @@ class Preprocess:
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
         """RGB images of any sizes -> float32 [N, 3, H, W]."""
         return self.normalize(np.stack([self.pixels(image) for image in images]))
+
+    def in_words(self) -> list[str]:
+        """The steps and their roundings, for who writes them anew: docs/pixels.md has the code."""
+        short, crop = self.resize_size, self.crop_size
+        smooth = "" if self.interpolation == "nearest" else " with antialiasing"
+        return [
+            "upright by the EXIF orientation, RGB, 8 bits a channel, transparency dropped",
+            f"resize: short side {short}, long side int({short} * long / short),"
+            f" {self.interpolation}{smooth} as Pillow's Image.resize, to 8 bits",
+            f"crop {crop} x {crop} from left round((width - {crop}) / 2) and top"
+            f" round((height - {crop}) / 2), halves to the even number; a smaller picture is padded"
+            f" with zeros, ({crop} - side) // 2 of them before it",
+            "float32, R, G, B: (value / 255 - mean) / std, [N, 3, H, W]",
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON/YAML values."""

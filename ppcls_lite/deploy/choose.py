@@ -9,7 +9,7 @@ from typing import get_args
 from ppcls_lite.config import Engine
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.program import command, quoted
+from ppcls_lite.program import export_command, list_command, quoted
 from ppcls_lite.runtimes import is_installed
 from ppcls_lite.weights.formats import WEIGHTS_SUFFIXES
 
@@ -65,7 +65,7 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
             + ", ".join(ENGINES_OF_SUFFIX)
         )
     if not path.is_file():
-        raise UserError(f"no file or folder {path}", f"ls {quoted(str(path.parent))}")
+        raise UserError(f"no file or folder {path}", list_command(path))
     fitting = ENGINES_OF_SUFFIX[path.suffix]
     if engine not in ("auto", *fitting):
         raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")
@@ -98,9 +98,7 @@ def _file_of_folder(folder: Path, engine: str, measured: Mapping[tuple[str, Path
     wanted = "model" if engine == "auto" else f"model for engine {engine}"
     raise UserError(
         f"the folder {folder} holds no {wanted} (looked for {', '.join(names)})",
-        f"--pretrained {quoted(str(checkpoints[0]))}"
-        if checkpoints
-        else f"{command('export')} writes them",
+        f"--pretrained {quoted(str(checkpoints[0]))}" if checkpoints else export_command(folder),
     )
 
 

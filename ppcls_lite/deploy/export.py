@@ -140,7 +140,7 @@ def _check_request(folder: Path, formats: Sequence[str]) -> None:
     if "onnx" in formats and importlib.util.find_spec("paddle2onnx") is None:
         raise UserError(
             "format onnx needs the Python package paddle2onnx",
-            "pip install paddle2onnx, or --format pdmodel,json",
+            "pip install paddle2onnx  # or --format pdmodel,json",
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder", "give another folder")

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import install_hint
 from ppcls_lite.runtimes import import_engine
 
 PADDLE_LITE_RUNNER = Path(__file__).with_name("paddle_lite_runner.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its
 # makers, with the machine's id. This is the compiled function that it calls.
 MNN_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
-INSTALL = "pip install -r requirements-mobile.txt"
+INSTALL = install_hint("mobile")
 INSTALL_PNNX = "pip install --no-deps pnnx"  # its dependencies are torch, which is not needed
 
 

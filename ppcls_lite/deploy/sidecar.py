@@ -14,7 +14,7 @@ import yaml
 from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.files import file_sha256
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.program import command
+from ppcls_lite.program import export_command
 from ppcls_lite.safe_yaml import load_yaml
 
 SIDECAR = "inference.yml"
@@ -57,8 +57,8 @@ class Sidecar:
         if path.is_file() and file_sha256(path) != self.files.get(path.name, {}).get("sha256"):
             raise UserError(
                 f"{path} is not the file that {SIDECAR} beside it describes (SHA-256 differs)",
-                f"run {command('export')} again; a file made in another way needs a folder"
-                " of its own",
+                f"{export_command(path.parent)}  # again; a file made in another way needs a"
+                " folder of its own",
             )
 
 
@@ -74,6 +74,7 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
         "model": network | {"source": sidecar.source},
         "input": sidecar.input,
         "preprocess": preprocess,
+        "pixels": sidecar.info.preprocess.in_words(),
         "outputs": sidecar.outputs,
         "files": sidecar.files,
         "verification": sidecar.verification,
@@ -94,13 +95,13 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     content = load_yaml(path)
-    again = f"export the model again: {command('export')}"
+    again = export_command(folder)
     try:
         if content["version"] != VERSION:
             raise UserError(
                 f"{path} has version {shortened(content['version'])}; this program reads version"
                 f" {VERSION}",
-                "export the model again with this program",
+                f"{again}  # with this program",
             )
         return _from_yaml(content)
     except (KeyError, TypeError, ValueError) as error:

@@ -165,6 +165,8 @@ def build_network(
         if sets and resolved.start:
             rows, words = head_rows(resolved.start, sets.classes, info.num_classes)
         report = load_weights(model, resolved.weights, replace_head=True, rows=rows)
+        if report.reinitialised:
+            words = ""  # of rows of a layer that is not there
         if sets:
             words += unfold_norms(model, sets.train, info.preprocess)
         report = dataclasses.replace(report, choice=report.choice + words)

@@ -32,6 +32,7 @@ from ppcls_lite.files import (
     write_atomically,
 )
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import quoted
 from ppcls_lite.weights.description import described_info, other_version, read_description
 from ppcls_lite.weights.formats import read_weights
 
@@ -182,7 +183,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if state is None:
         raise UserError(
             f"{path} has no {path.stem}.json beside it, so the run cannot be gone on with",
-            f"--pretrained {path} starts a new run from these weights",
+            f"--pretrained {quoted(str(path))}  # starts a new run from these weights",
         )
     if not optimizer.path.is_file() or optimizer.digest() != state["sha256"]["pdopt"]:
         raise UserError(f"{optimizer.path} is missing or damaged", "resume from another checkpoint")

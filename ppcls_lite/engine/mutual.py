@@ -43,8 +43,9 @@ class MutualStudent:
                 self.weights += ", not downloaded in a dry run: random"
             else:
                 rows, words = head_rows(weights.info, info.class_set("the data"), info.num_classes)
-                load_weights(self.model, weights, replace_head=True, rows=rows)
-                self.weights += words
+                report = load_weights(self.model, weights, replace_head=True, rows=rows)
+                fresh = report.fresh_layers()
+                self.weights += f"; {fresh}" if fresh else words
         self._folded = is_folded(self.model)
         self._optimizer = build_optimizer(self.model, config)
         self._clip = config.clip_grad_norm

@@ -137,9 +137,7 @@ def weights_line(run: Run) -> str:
     if report.layout != "ours":
         source += f" ({report.layout} layout)"
     source += report.choice
-    if report.reinitialised:
-        return f"{source}; the last layer starts fresh: {', '.join(report.reinitialised)}"
-    return source
+    return "; ".join(filter(None, (source, report.fresh_layers())))
 
 
 def dry_run(run: Run) -> list[str]:

@@ -18,6 +18,7 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import quoted
 from ppcls_lite.weights.find import Weights, find_weights
 
 # What a resumed run takes from its command line alone, never from the checkpoint.
@@ -101,7 +102,7 @@ def settings_of_run(config: TrainConfig, found: Checkpoint) -> dict[str, Any]:
     }
     if "expanded" in found.info.overrides and not config.given("expanded"):
         kept["expanded"] = tuple(found.info.overrides["expanded"])  # pruning chose it
-    another_run = f"--pretrained {found.path} starts a new run from its weights"
+    another_run = f"--pretrained {quoted(str(found.path))}  # starts a new run from its weights"
     if config.given("fpgm_ratio") and config.fpgm_ratio != found.config.get("fpgm_ratio", 0.0):
         raise UserError(
             f"--fpgm-ratio {config.fpgm_ratio:g}: filters are pruned before the first step only",
@@ -164,7 +165,7 @@ def check_goes_on(
     if rows:
         raise UserError(
             "\n".join([f"{checkpoint.path} was trained with other settings:", *rows]),
-            f"--pretrained {checkpoint.path} starts a new run from its weights",
+            f"--pretrained {quoted(str(checkpoint.path))}  # starts a new run from its weights",
         )
     progress = checkpoint.progress
     if progress.batch and progress.batching != batching:

@@ -14,7 +14,7 @@ from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.pictures import choose_pictures, pictures_of
 from ppcls_lite.int8.qdq import float_graph
-from ppcls_lite.program import command
+from ppcls_lite.program import export_command
 from ppcls_lite.quantize.recipe import logits
 from ppcls_lite.quantize.scaling import plant_outliers
 from ppcls_lite.quantize.settings import Int8Settings
@@ -74,7 +74,7 @@ def open_job(
     if weights.info.quant_skip is not None:
         raise UserError(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
-            command("export", "--pretrained", settings.pretrained),
+            export_command(weights.path.parent / "inference", *weights.flags),
         )
     with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
         sidecar = export_model(

@@ -148,6 +148,7 @@ def lines(rows: Sequence[Damage], count: int) -> list[str]:
 def plot(rows: Sequence[Damage], title: str, picture: Path) -> None:
     """Draws the noise of the most damaged layers, coloured by role, and their imbalance."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     shown = list(rows[:MOST_BARS])[::-1]
     kinds = sorted({row.role for row in rows})
@@ -163,7 +164,8 @@ def plot(rows: Sequence[Damage], title: str, picture: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.grid(axis="x", alpha=0.3)
-    handles = [left.barh([], [], color=colours[kind]) for kind in kinds]
-    right.legend(handles, kinds, loc="lower right")
+    # Not empty bars: a legend takes their first bar's colour, or the default one, which is blue.
+    handles = [Patch(color=colours[kind], label=kind) for kind in kinds]
+    figure.legend(handles=handles, loc="outside right upper")  # it would cover bars
     figure.suptitle(title)
     figure.savefig(picture, dpi=100)

@@ -16,7 +16,7 @@ from ppcls_lite.deploy.choose import ENGINES, find_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.errors import UserError, nearest, some
-from ppcls_lite.program import command
+from ppcls_lite.program import export_command
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import Batcher, ComputeThread
 from ppcls_lite.serving.problems import RequestError
@@ -212,7 +212,7 @@ def find_folders(root: Path) -> dict[Key, Path]:
         UserError: it holds none.
     """
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}", f"{command('export')} writes one")
+        raise UserError(f"there is no folder {root}", export_command(root))
     if _is_export(root):
         sidecar = read_sidecar(root)
         name = sidecar.info.name if sidecar else root.resolve().name
@@ -229,7 +229,7 @@ def find_folders(root: Path) -> dict[Key, Path]:
         raise UserError(
             f"{root} is no export folder and holds none (looked for {SIDECAR} in it, in NAME/ and"
             " in NAME/VERSION/)",
-            f"{command('export')} writes one",
+            export_command(root),
         )
     return found
 

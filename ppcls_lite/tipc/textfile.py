@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import CHECKOUT, command, list_command
 
 # Names of the lines, from the first. "##" separates, "= x =" is a heading.
 TRAIN = (
@@ -120,7 +121,9 @@ def parse(path: Path) -> TextFile:
     try:
         rows = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}", "ls test_tipc/configs/*") from None
+        raise UserError(
+            f"{path}: {error}", list_command(CHECKOUT / "test_tipc/configs/any.txt")
+        ) from None
     first = rows[0] if rows else ""
     form = next((each for each in FORMS if _starts(first, each[0])), None)
     if form is None:
@@ -133,7 +136,7 @@ def parse(path: Path) -> TextFile:
         if row.strip("=") != name.strip("= ") if is_fixed(name) else not colon:
             raise UserError(
                 f"{path}:{number}: {row!r} is not the line {name.strip('= ')}",
-                "lines count by their number: python -m ppcls_lite.tipc configs writes them afresh",
+                command("tipc", "configs") + "  # writes them afresh; lines count by number",
             )
         if ":" in value:
             raise UserError(f"{path}:{number}: a second colon", "shell scripts end a value there")

@@ -9,6 +9,7 @@ import numpy as np
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent, file_sha256, replacing, staged, write_atomically
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import quoted
 from ppcls_lite.weights.writing import write_weights
 
 DESCRIBED = (".pdparams", ".safetensors")  # may have a JSON beside them
@@ -61,7 +62,7 @@ def other_version(path: Path, error: Exception) -> UserError:
     """Returns the complaint about a JSON whose keys or values are not those of this version."""
     return UserError(
         f"{path.with_suffix('.json')} is not of this version ({type(error).__name__}: {error})",
-        f"--pretrained {path} --model NAME, without the .json beside it",
+        f"--pretrained {quoted(str(path))} --model NAME  # without the .json beside it",
     )
 
 

@@ -44,6 +44,14 @@ class Weights:
         return tag_of_file(self.path)
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that name them on a command line, with their network where they do not say."""
+        named = ("--pretrained", str(self.path))
+        if self._model is None or self.tag is not None or self.description is not None:
+            return named
+        return (*named, "--model", self._model)
+
+    @property
     def sha256(self) -> str:
         """SHA-256 of the file, 64 hexadecimal digits."""
         return self._content.digest()

@@ -14,7 +14,7 @@ import safetensors
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
-from ppcls_lite.program import quoted
+from ppcls_lite.program import list_command, quoted
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused, Unread, decode, shaped
@@ -160,7 +160,7 @@ def _read(file: FileContent) -> tuple[str, Any]:
         hint = f"--pretrained {quoted(str(inside[0]))}" if inside else f"ls {quoted(str(path))}"
         raise UserError(f"{path} is a folder, no weights file", hint)
     if not path.is_file():
-        raise UserError(f"no weights file {path}", f"ls {quoted(str(path.parent))}")
+        raise UserError(f"no weights file {path}", list_command(path))
     try:
         data = file.data
     except OSError as error:

@@ -29,6 +29,16 @@ class LoadReport:
     layout: str | None = None
     choice: str = ""
 
+    def fresh_layers(self) -> str:
+        """Says which layers of the head start at their initial values; "" where none does."""
+        layers = {name.rpartition(".")[0] for name in self.reinitialised}
+        if not layers:
+            return ""
+        which = (
+            "the last layer starts" if len(layers) == 1 else "the hidden and the last layer start"
+        )
+        return f"{which} fresh: {', '.join(self.reinitialised)}"
+
 
 def load_weights(
     model: paddle.nn.Layer,
@@ -56,13 +66,16 @@ def load_weights(
     """
     if isinstance(source, Mapping):
         arrays, label, choice, network = source, "the weights", "", None
+        flags: Sequence[str] = ()
     else:
         weights = find_weights(source)
         arrays, label, choice = weights.arrays, str(weights.path), weights.file.choice()
-        network = weights.file.network
+        network, flags = weights.file.network, weights.flags
     if rows is not None:
         arrays = with_rows(arrays, model, rows, network)
-    ours, layout = to_ours(arrays, model, replace_head=replace_head, label=label, network=network)
+    ours, layout = to_ours(
+        arrays, model, replace_head=replace_head, label=label, network=network, flags=flags
+    )
     if layout == "d-li14":
         raise UserError(
             f"{label} ({layout} layout) would not compute what they were trained for: their network"

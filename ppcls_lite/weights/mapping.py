@@ -29,6 +29,7 @@ def to_ours(
     replace_head: bool = False,
     label: str = "the weights",
     network: Network | None = None,
+    flags: Sequence[str] = (),
 ) -> tuple[dict[str, np.ndarray], str]:
     """Arrays of any layout under our names and in our shapes.
 
@@ -38,6 +39,7 @@ def to_ours(
             names, or is not there at all, leave it out of what is returned instead of refusing.
         label: what to call the arrays in a message.
         network: what a TFLite file computes with the arrays; the model has to compute the same.
+        flags: those that name the arrays on a command line, for a hint.
 
     Returns:
         the arrays in our order, and the key of LAYOUTS they were in.
@@ -49,7 +51,7 @@ def to_ours(
     if fit.differs or (fit.replaced and not replace_head):
         form = f" ({fit.layout} layout)" if fit.layout != "ours" else ""
         table = [f"{label}{form} and the model differ:", *fit.table()]
-        raise UserError("\n".join(table), _hint(fit, arrays, network, label))
+        raise UserError("\n".join(table), _hint(fit, arrays, network, flags))
     kept = {e.ours: e.to_ours(fit.arrays[e.theirs]) for e in fit.wanted if e not in fit.replaced}
     if LAYOUTS[fit.layout].folded:
         kept = _unfolded(kept, model)
@@ -234,18 +236,26 @@ def _part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _hint(fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, label: str) -> str:
+def _hint(
+    fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, flags: Sequence[str]
+) -> str:
     if fit.is_of_other_classes:
         return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
     if not fit.differs:
-        return command("train", "--pretrained", label, "--data-path", "DATA")
+        return command("train", *(flags or ("--pretrained", "WEIGHTS")), "--data-path", "DATA")
     fitting = fitting_models(arrays, network)
     if fitting:
-        return f"--model {' or '.join(fitting)}"
+        return _one_of(fitting)
     fitting = fitting_models(arrays, network, same_padding=True) if network else []
     if fitting:
-        return f"--model {' or '.join(fitting)} --same-padding"
-    return f"check --model; {command('list_models')} names them all"
+        return _one_of(fitting, " --same-padding")
+    return f"{command('list_models')}  # names all that --model may be"
+
+
+def _one_of(names: Sequence[str], more: str = "") -> str:
+    """The flag with the first of several, and which others there are."""
+    others = f"  # or {' or '.join(names[1:])}" if names[1:] else ""
+    return f"--model {names[0]}{more}{others}"
 
 
 def _unfolded(kept: Mapping[str, np.ndarray], model: nn.Layer) -> dict[str, np.ndarray]:
