@@ -19,6 +19,7 @@ from PIL import Image
 
 from ppcls_lite.data.jpeg import SPARE, Picture, PlainJpeg, unavailable
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import install_hint
 
 END_OF_JPEG = b"\xff\xd9"  # marker EOI (ITU-T T.81, table B.1)
 # EXIF tag 0x0112 -> what brings the stored pixels upright (EXIF 2.32, table 6).
@@ -242,7 +243,7 @@ def _unknown_format(source: str | Path | bytes, size: int) -> str:
             head = file.read(12)
     brand = head[8:] if head[4:8] == b"ftyp" else b""
     if brand in HEIC_BRANDS and not read_heic():
-        return "is a HEIC picture, which needs a package: pip install -r requirements-heif.txt"
+        return f"is a HEIC picture, which needs a package: {install_hint('heif')}"
     if brand in (b"avif", b"avis"):
         return "is an AVIF picture, which Pillow reads since 11.3: pip install --upgrade pillow"
     return f"is not a picture of a known format ({size} bytes)"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ppcls_lite.data.decode import read_heic
+from ppcls_lite.program import install_hint
 
 # Endings of pictures; the content decides what a file is.
 HEIF_EXTENSIONS = (".heic", ".heif")  # of phones; the package pillow-heif reads them
@@ -80,5 +81,5 @@ def passed_over(files: Iterable[str]) -> str:
         return ""
     kinds = ", ".join(f"{n} {ending}" for ending, n in counts.most_common())
     heif = any(ending in counts for ending in HEIF_EXTENSIONS)
-    hint = "; pip install -r requirements-heif.txt to read .heic" if heif else ""
+    hint = f"; {install_hint('heif')} to read .heic" if heif else ""
     return f"passed over, not taken for pictures: {kinds}{hint}"

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import install_hint
 from ppcls_lite.runtimes import import_engine
 
 PADDLE_LITE_RUNNER = Path(__file__).with_name("paddle_lite_runner.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its
 # makers, with the machine's id. This is the compiled function that it calls.
 MNN_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
-INSTALL = "pip install -r requirements-mobile.txt"
 INSTALL_PNNX = "pip install --no-deps pnnx"  # its dependencies are torch, which is not needed
 
 
@@ -49,7 +49,7 @@ def convert_mnn(export: Path, folder: Path, size: int) -> None:
     Raises:
         UserError: MNN is missing or cannot convert the network.
     """
-    _need("MNN", INSTALL)
+    _need("MNN", install_hint("mobile"))
     source, file = export / "inference.onnx", folder / "inference.mnn"
     argv = [sys.executable, "-c", MNN_CONVERT, "-f", "ONNX", "--modelFile", str(source)]
     _run("MNN", [*argv, "--MNNModel", str(file), "--bizCode", "ppcls_lite"], source, [file])
@@ -85,7 +85,7 @@ def convert_ncnn(export: Path, folder: Path, size: int) -> None:
     Raises:
         UserError: pnnx is missing or cannot convert the network.
     """
-    _need("ncnn", INSTALL)
+    _need("ncnn", install_hint("mobile"))
     _need("pnnx", INSTALL_PNNX)
     spec = importlib.util.find_spec("pnnx")  # not imported: its Python part wants torch
     program = Path(spec.origin if spec and spec.origin else "pnnx").with_name("pnnx")
