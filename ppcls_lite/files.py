@@ -121,17 +121,22 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[str]:
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[str]:
     """A folder that goes at the end; what a killed process left under this prefix goes first.
 
     Each is locked by its owner for as long as it lives: a lock that can be had is an orphan's.
+
+    Args:
+        prefix: of its name.
+        parent: where it lies; None is the system's place for temporary files.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{OWNER}"):
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    for left in place.glob(f"{prefix}*/{OWNER}"):
         # in use, another user's, or gone meanwhile
         with suppress(Timeout, OSError), FileLock(left, blocking=False):
             shutil.rmtree(left.parent, ignore_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix=prefix) as folder,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder,
         FileLock(Path(folder) / OWNER),
     ):
         yield folder

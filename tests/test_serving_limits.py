@@ -171,6 +171,19 @@ def test_bad_uploads_are_told_why(server, headers, status):
     assert answer.status_code == status and answer.json()["error"]
 
 
+def test_long_values_are_cut_in_messages_and_in_the_log(server):
+    long = "x" * 5000
+    for answer in (
+        server.post(f"/predict?model={long}", CAT.read_bytes()),
+        server.post("/predict", b"", headers={"content-encoding": long}),
+        server.post("/imagenet/prediction", json.dumps({"key": [long], "value": ["*"]})),
+        server.post("/v2/models/mobilenet_v3_small/infer", json.dumps(tensor(name=long))),
+        server.get(f"/{long}"),
+    ):
+        assert 400 <= answer.status_code < 500 and len(answer.text) < 900, answer.text
+    assert long not in server.log.read_text()
+
+
 def test_a_body_without_a_length_is_limited_too(server):
     parts = (bytes(100_000) for _ in range(20))  # chunked
     assert server.post("/predict", parts).status_code == 413

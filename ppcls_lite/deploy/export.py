@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.files import check_utf8, file_sha256, reserve
+from ppcls_lite.files import check_utf8, file_sha256, reserve, temporary_folder
 from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import load_network
@@ -84,7 +83,7 @@ def export_model(
     size = image_size or info.preprocess.crop_size
     info = replace(info, preprocess=scaled(info.preprocess, size))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+    with temporary_folder(".export-", folder) as temporary:
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
             network, _ = load_network(weights, info)

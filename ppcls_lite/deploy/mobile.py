@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.program import install_hint
 from ppcls_lite.runtimes import import_engine
 
@@ -89,7 +89,7 @@ def convert_ncnn(export: Path, folder: Path, size: int) -> None:
     _need("pnnx", INSTALL_PNNX)
     spec = importlib.util.find_spec("pnnx")  # not imported: its Python part wants torch
     program = Path(spec.origin if spec and spec.origin else "pnnx").with_name("pnnx")
-    with tempfile.TemporaryDirectory(prefix="ppcls-mobile-") as temporary:
+    with temporary_folder("ppcls-mobile-") as temporary:
         copy = Path(temporary) / "inference.onnx"  # it writes nine files beside what it reads
         shutil.copyfile(export / copy.name, copy)
         wanted = [copy.with_name(name) for name in FORMATS["ncnn"].files]
@@ -139,7 +139,7 @@ def answers_paddle_lite(folder: Path, export: Path, images: np.ndarray) -> np.nd
     python = Path(_paddle_lite_opt()).with_name("python")
     if not python.is_file():
         return None
-    with tempfile.TemporaryDirectory(prefix="ppcls-mobile-") as temporary:
+    with temporary_folder("ppcls-mobile-") as temporary:
         work = Path(temporary)
         convert_paddle_lite(export, work, images.shape[2], "x86")
         np.save(work / "images.npy", images)
