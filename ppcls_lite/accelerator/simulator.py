@@ -177,6 +177,8 @@ class SimulatedModel:
             if len(self.shape) != 4 or any(type(size) is not int for size in self.shape):
                 raise ValueError(f"input {shortened(self.shape)}")
             self._softmax = field(description, bool, "softmax")
+        if description.get("sha256", "") not in ("", file_sha256(file)):
+            raise UserError(f"{file} is not the file that {beside} describes", hint)
         if self.shape[-1] != preprocess.crop:
             raise UserError(
                 f"{self.prefix} takes {self.shape[-1]} pixels, the parameter file crops"

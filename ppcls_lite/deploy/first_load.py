@@ -11,8 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.runtimes import FILE_RUNTIMES
 from ppcls_lite.untrusted import reading
@@ -53,7 +56,28 @@ def check_form(file: Path) -> None:
             raise WireError("no network in it")
 
 
-def try_in_child(file: Path, engine: str, device: str) -> None:
+def check_whole(
+    sidecar: Sidecar | None, files: Sequence[Path], engine: str, device: str = "cpu"
+) -> None:
+    """Returns when a network file can be loaded: vouched for by a sidecar, or tried in a child.
+
+    Args:
+        sidecar: of its folder.
+        files: the network, and its weights where they are a file of their own.
+        engine: what is to load it.
+        device: where.
+
+    Raises:
+        UserError: a file is not the one that the sidecar describes, or cannot be loaded.
+    """
+    listed = [file for file in files if sidecar is not None and file.name in sidecar.files]
+    for file in listed:
+        sidecar.check_file(file)  # type: ignore[union-attr]  # without one nothing is listed
+    if listed != list(files):
+        try_in_child(files[0], engine, device, files[1:])
+
+
+def try_in_child(file: Path, engine: str, device: str, params: Sequence[Path] = ()) -> None:
     """Has a child process load a network file.
 
     Raises:
@@ -65,7 +89,10 @@ def try_in_child(file: Path, engine: str, device: str) -> None:
     search_path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "ppcls_lite.deploy.first_load", str(file), engine, device],
+            [
+                *(sys.executable, "-m", "ppcls_lite.deploy.first_load"),
+                *map(str, (file, engine, device, *params)),
+            ],
             env=os.environ | {"PYTHONPATH": search_path},
             capture_output=True,
             check=False,
@@ -83,7 +110,9 @@ def try_in_child(file: Path, engine: str, device: str) -> None:
 
 if __name__ == "__main__":
     try:
-        FILE_RUNTIMES[sys.argv[2]](Path(sys.argv[1]), sys.argv[3])
+        with_params = sys.argv[4:] and sys.argv[2] == "paddle_inference"
+        more: dict[str, Any] = {"params": Path(sys.argv[4])} if with_params else {}
+        FILE_RUNTIMES[sys.argv[2]](Path(sys.argv[1]), sys.argv[3], **more)
     except Exception as error:
         print(error.message if isinstance(error, UserError) else f"{sys.argv[1]}: {error}")
         sys.exit(1)
