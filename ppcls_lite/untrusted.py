@@ -13,7 +13,7 @@ import numpy as np
 
 from ppcls_lite.errors import UserError, shortened
 
-LARGEST_JSON = 2**26  # bytes; a bundle.json with the hashes of 100,000 files has 10 MB
+LARGEST_JSON = 2**24  # bytes; a bundle.json with the hashes of 100,000 files has 10 MB
 LARGEST_TEXT = 2**28  # bytes; ImageNet's list of 1.28 million pictures has 40 MB
 LARGEST_ARRAY = 2**29  # bytes of an array in an .npz; a picture of 170 million pixels has 510 MB
 LOCAL_HEADER = 2**16  # bytes of an array's own head, and more than any has
