@@ -4,6 +4,7 @@
 # make lint   formatting, lint, types
 # make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
 # make int8   the tables of docs/int8.md: DATA=pictures WEIGHTS=best.pdparams or a tag
+# make campaign-serving  a server under everything at once: MINUTES=30 SEED=0
 # make tipc   test chains, CPU subset: docs/tipc.md
 
 VENV   ?= .venv
@@ -11,6 +12,8 @@ PYTHON ?= $(VENV)/bin/python
 OUT    ?= output/lite
 PICTURE = lite_data/val/sneaker/00009.png
 DATA    ?= lite_data
+MINUTES ?= 30
+SEED    ?= 0
 WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
 # Two files of tests at a time, in the order of tests/conftest.py; 2 GB each.
@@ -19,7 +22,7 @@ BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: run test check lint bench int8 tipc clean
+.PHONY: run test check lint bench int8 tipc campaign-serving clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -61,6 +64,9 @@ int8: $(VENV)/.run
 
 tipc: $(VENV)/.dev
 	$(PYTHON) -m ppcls_lite.tipc cpu
+
+campaign-serving: $(VENV)/.dev
+	$(PYTHON) tests/faults/campaign_serving.py --minutes $(MINUTES) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache

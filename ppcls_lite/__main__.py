@@ -25,6 +25,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little mo
 
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.files import told_of_room
 
 
 def main() -> None:
@@ -134,7 +135,10 @@ def explain(error: UserError | OSError) -> str:
     """Returns what went wrong, with the file's name where it is known."""
     if isinstance(error, UserError) or not error.strerror:
         return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if error.filename:
+        error = told_of_room(error, Path(os.fsdecode(error.filename)))
+    what = str(error.strerror)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def drop_unwritable_output() -> None:

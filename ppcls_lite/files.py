@@ -1,5 +1,6 @@
 """Files that are whole or not there, and how to tell two of them apart."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -25,8 +26,40 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)  # its bytes count among those that are left
+        raise told_of_room(error, path, len(data)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def told_of_room(error: OSError, path: Path, size: int = 0) -> OSError:
+    """Returns an error that says what is left, and what was needed, where a disk is full.
+
+    Args:
+        error: any; one of another kind is returned as it is.
+        path: what was to be written.
+        size: bytes of it; 0 when nobody knows.
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) or " left)" in str(error.strerror):
+        return error
+    folder = next(p for p in (path, *path.absolute().parents) if p.is_dir())
+    left = f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are left"
+    need = f"{size / 1e6:.1f} MB are needed, {left}" if size else left
+    return OSError(error.errno, f"{error.strerror} ({need})", str(path))
+
+
+def reserve(folder: Path, size: int) -> None:
+    """Raises OSError unless a folder has room for so many bytes: Paddle writes what fits."""
+    probe = folder / ".room"
+    try:
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        probe.unlink(missing_ok=True)
+        raise told_of_room(error, folder, size) from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def staged(path: Path) -> Path:
@@ -88,17 +121,22 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[str]:
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[str]:
     """A folder that goes at the end; what a killed process left under this prefix goes first.
 
     Each is locked by its owner for as long as it lives: a lock that can be had is an orphan's.
+
+    Args:
+        prefix: of its name.
+        parent: where it lies; None is the system's place for temporary files.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/{OWNER}"):
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    for left in place.glob(f"{prefix}*/{OWNER}"):
         # in use, another user's, or gone meanwhile
         with suppress(Timeout, OSError), FileLock(left, blocking=False):
             shutil.rmtree(left.parent, ignore_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix=prefix) as folder,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder,
         FileLock(Path(folder) / OWNER),
     ):
         yield folder

@@ -11,13 +11,15 @@ import yaml
 from ppcls_lite.errors import UserError, shortened
 
 LARGEST = 2**24  # bytes of a file; a sidecar with the names of 21,841 classes has 0.6 MB
+MOST = 200_000  # values in all; each takes some 700 bytes while it is read, however short it is
 DEEPEST = 32  # levels of lists and mappings in each other; our own files have five
 
 
 class PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader that refuses aliases and deep nesting."""
+    """PyYAML's safe loader that refuses aliases, deep nesting and countless values."""
 
     _depth = 0
+    _count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Reads one value; see PyYAML's Composer."""
@@ -27,6 +29,10 @@ class PlainLoader(yaml.SafeLoader):
                 None, None, f"found the alias *{event.anchor}; write the value itself",
                 event.start_mark,
             )  # fmt: skip
+        self._count += 1
+        if self._count > MOST:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST:,} values", mark)
         self._depth += 1
         if self._depth > DEEPEST:
             mark = self.peek_event().start_mark

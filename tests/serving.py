@@ -77,3 +77,31 @@ def serving(folder: Path, log: Path, *flags: str, workers: int = 1) -> Iterator[
         if left:
             os.killpg(process.pid, signal.SIGKILL)
     assert not left, "processes were left behind"
+
+
+def memory(pid: int, name: str = "VmRSS") -> int:
+    """Bytes of a process: VmRSS is what it has, VmHWM the most it ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(name + ":"))
+    return 1024 * int(line.split()[1])
+
+
+def established(pid: int) -> int:
+    """How many TCP connections a process holds."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {row[9] for row in rows if row[3] == "01"}
+    held = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held += os.readlink(link).removeprefix("socket:[").removesuffix("]") in inodes
+    return held
+
+
+def kill_held(pid: int) -> int:
+    """Kills a worker; returns how many connections it held, stopped, at that moment."""
+    os.kill(pid, signal.SIGSTOP)
+    while "T" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]:
+        time.sleep(0.01)
+    held = established(pid)
+    os.kill(pid, signal.SIGKILL)
+    return held

@@ -18,7 +18,8 @@ from small_checkpoint import CLASSES, SPEC, checkpoint
 
 from ppcls_lite.accelerator.build_config import parse_build
 from ppcls_lite.accelerator.calibration import choose_pictures
-from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
+from ppcls_lite.accelerator.lint import lint_yaml
+from ppcls_lite.accelerator.lint_bundle import lint_bundle
 from ppcls_lite.accelerator.pixels import half_bits, half_value, resize_bilinear
 from ppcls_lite.accelerator.results import result_lines
 from ppcls_lite.accelerator.settings import (

@@ -134,7 +134,8 @@ def tensor(**changes) -> dict:
         (tensor(data=[1.0]), "holds 1 numbers"),
         (tensor(data=["1"] * 12288), "not a number"),
         (tensor(data=[True] * 12288), "not a number"),
-        (tensor(data=[[1.0], [1.0, 2.0]]), "not regular"),
+        (tensor(data=[[1.0] * 12287, [1.0]]), "not regular"),
+        (tensor(data=[[1.0], [1.0, 2.0]]), "holds 3 numbers"),
         (tensor(data=[1e39] * 12288), "not finite"),
         (tensor(data=[3e38] * 12288), "overflows"),
         (tensor(data=None), "either data or binary_data_size"),
@@ -168,6 +169,19 @@ def test_a_wrong_length_of_the_json_part_is_told(server, length):
 def test_bad_uploads_are_told_why(server, headers, status):
     answer = server.post("/predict", b"--y\r\n\r\n", headers=headers)
     assert answer.status_code == status and answer.json()["error"]
+
+
+def test_long_values_are_cut_in_messages_and_in_the_log(server):
+    long = "x" * 5000
+    for answer in (
+        server.post(f"/predict?model={long}", CAT.read_bytes()),
+        server.post("/predict", b"", headers={"content-encoding": long}),
+        server.post("/imagenet/prediction", json.dumps({"key": [long], "value": ["*"]})),
+        server.post("/v2/models/mobilenet_v3_small/infer", json.dumps(tensor(name=long))),
+        server.get(f"/{long}"),
+    ):
+        assert 400 <= answer.status_code < 500 and len(answer.text) < 900, answer.text
+    assert long not in server.log.read_text()
 
 
 def test_a_body_without_a_length_is_limited_too(server):

@@ -193,12 +193,15 @@ def calibration_preprocess(config: BuildConfig) -> CardPreprocess:
         raise UserError(f"Resize {size}, CenterCrop {crop}: only squares are simulated")
     factor = 255 if steps["Normalize"].get("div255") is False else 1
     mean, std = ([x / factor for x in steps["Normalize"][key]] for key in ("mean", "std"))
-    return CardPreprocess(
-        resize=sides.pop(),
-        squash=isinstance(size, list),
-        crop=crops.pop(),
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
-        half=False,
-        bgr=steps.get("CvtColor", {}).get("code") == "COLOR_RGB2BGR",
-    )
+    try:
+        return CardPreprocess(
+            resize=sides.pop(),
+            squash=isinstance(size, list),
+            crop=crops.pop(),
+            mean=(mean[0], mean[1], mean[2]),
+            std=(std[0], std[1], std[2]),
+            half=False,
+            bgr=steps.get("CvtColor", {}).get("code") == "COLOR_RGB2BGR",
+        )
+    except ValueError as error:
+        raise UserError(f"the calibration steps of {config.name}: {error}") from None

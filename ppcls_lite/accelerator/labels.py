@@ -1,15 +1,16 @@
 """Class names, folders and ids, in the label files of the accelerator's documents."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names
 from ppcls_lite.data.devkit import names_of_ids
 from ppcls_lite.data.imagenet import imagenet_synsets, wnids_of
-from ppcls_lite.errors import UserError
+from ppcls_lite.data.lists import MAX_CLASSES
+from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.files import readable
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.untrusted import read_json, read_lines, reading
 
 WNID_FILE = Path("labels/wnid.json")  # of a bundle
 
@@ -24,12 +25,14 @@ def read_two_fields(file: Path) -> dict[str, int] | None:
         UserError: they are the ids of ImageNet's devkit.
     """
     ids = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(file, "label list"):
         name, _, number = line.strip().rpartition(" ")
         if not line.strip():
             continue
-        if not name or not number.isdecimal():
+        if not name or not (number.isascii() and number.isdecimal()):
             return None
+        if len(number) > 7:
+            raise UserError(f"{file}: class id {shortened(number)}; allowed: below {MAX_CLASSES}")
         ids[name.strip().partition(".")[0]] = int(number)
     if names_of_ids(str(file), str(file.parent), list(ids), list(ids.values())) is not None:
         raise UserError(
@@ -45,9 +48,7 @@ def read_names(file: Path) -> list[str]:
     Raises:
         UserError: there is no such file.
     """
-    if not file.is_file():
-        raise UserError(f"no label file {file}", "a bundle has it as labels/label.txt")
-    return file.read_text(encoding="utf-8").splitlines()
+    return read_lines(file, "label file", "a bundle has it as labels/label.txt")
 
 
 def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
@@ -90,11 +91,15 @@ def known_folders(classes: str | None) -> dict[str, int]:
 
 
 def _read_ids(file: Path) -> dict[str, int]:
-    try:
-        ids = json.loads(file.read_text(encoding="utf-8"))
-        return {str(name): int(number) for name, number in ids.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file} is no JSON object of folder names and ids ({error})") from None
+    what = "JSON object of folder names and ids"
+    ids = read_json(file, what)
+    with reading(file, what):
+        for name, number in ids.items():
+            if type(number) is not int or not 0 <= number < MAX_CLASSES:
+                raise ValueError(f"{shortened(name, 80)}: {shortened(repr(number), 80)}")
+    if not ids:
+        raise UserError(f"{file} names no class")
+    return ids
 
 
 def label_names(info: ModelInfo) -> list[str]:

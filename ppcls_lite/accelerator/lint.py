@@ -1,6 +1,5 @@
 """Checks a build YAML, or a whole bundle, and names the line of what will go wrong on the card."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from ppcls_lite.accelerator.build_config import (
 )
 from ppcls_lite.accelerator.build_keys import KEYS_1, KEYS_2, OPS
 from ppcls_lite.accelerator.finding import Finding
-from ppcls_lite.accelerator.vdsp import read_vdsp
 from ppcls_lite.accelerator.yaml_lines import Document, KeyPath, read_document
 from ppcls_lite.data.pictures import image_files
-from ppcls_lite.errors import UserError, nearest, some
+from ppcls_lite.deploy.first_load import check_form
+from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.int8.calibrate import ALIASES, MODES
 from ppcls_lite.int8.qdq import ends_in_softmax
+from ppcls_lite.untrusted import reading
 
 # What must be there: key paths of both eras.
 REQUIRED: dict[int, tuple[KeyPath, ...]] = {
@@ -49,13 +49,14 @@ def lint_yaml(path: Path, root: Path) -> list[Finding]:
         UserError: the file cannot be read as YAML.
     """
     document = read_document(path)
-    findings = [*_check_keys(document), *_check_values(document)]
-    if any(finding.level == "error" for finding in findings):
+    with reading(path, "build YAML", "compare it with a bundle's build/"):
+        findings = [*_check_keys(document), *_check_values(document)]
+        if any(finding.level == "error" for finding in findings):
+            return findings
+        config = parse_build(document)
+        findings += _check_graph(document, config, root)
+        findings += _check_dataset(document, config, root)
         return findings
-    config = parse_build(document)
-    findings += _check_graph(document, config, root)
-    findings += _check_dataset(document, config, root)
-    return findings
 
 
 def _finding(document: Document, level: str, keys: KeyPath, message: str) -> Finding:
@@ -78,12 +79,14 @@ def _unknown(
         where = (*keys, key)
         if key not in known:
             close = nearest(str(key), known)
-            message = f"unknown key {key!r}{close}; the compiler ignores it silently"
+            name = shortened(repr(key))
+            message = f"unknown key {name}{close}; the compiler ignores it silently"
             yield _finding(document, "error", where, message)
         elif known[key] and isinstance(value, dict):
             yield from _unknown(document, value, known[key], where)
         elif known[key] and value is not None:
-            yield _finding(document, "error", where, f"{key} needs keys below it, not {value!r}")
+            given = shortened(repr(value))
+            yield _finding(document, "error", where, f"{key} needs keys below it, not {given}")
 
 
 def _check_values(document: Document) -> Iterator[Finding]:
@@ -92,9 +95,11 @@ def _check_values(document: Document) -> Iterator[Finding]:
     mode = (*calibration, "quant_mode" if era == 1 else "calibrate_mode")
     word = get(*mode)
     if word is not None and word not in MODES:
-        hint = f"; the compiler calls it {ALIASES[word]}" if word in ALIASES else ""
+        alias = ALIASES.get(str(word))
+        hint = f"; the compiler calls it {alias}" if alias else ""
         allowed = ", ".join(MODES)
-        yield _finding(document, "error", mode, f"{word!r} is none of {allowed}{hint}")
+        given = shortened(repr(word))
+        yield _finding(document, "error", mode, f"{given} is none of {allowed}{hint}")
     channels = (*calibration, "per_channel" if era == 1 else "quantize_per_channel")
     if get(*channels) is False:
         message = "one scale for all channels of a layer: no published file has it, the stand-in"
@@ -134,12 +139,13 @@ def _check_ops(document: Document, key: str) -> Iterator[Finding]:
         keys = ("dataset", key, number)
         kind = op.get("type") if isinstance(op, dict) else op
         if kind not in OPS:
-            message = f"unknown step {kind!r}{nearest(str(kind), OPS)}"
+            message = f"unknown step {shortened(repr(kind))}{nearest(str(kind), OPS)}"
             yield _finding(document, "error", keys, message)
             continue
         for name in op:
             if name not in ("type", *OPS[kind]):
-                message = f"unknown key {name!r} of {kind}{nearest(name, OPS[kind])}"
+                close = nearest(str(name), OPS[kind])
+                message = f"unknown key {shortened(repr(name))} of {kind}{close}"
                 yield _finding(document, "error", (*keys, name), message)
 
 
@@ -157,17 +163,20 @@ def _check_graph(document: Document, config: BuildConfig, root: Path) -> Iterato
         yield _finding(document, "error", checkpoint, "the stand-in reads .onnx only")
         return
     try:
-        model = onnx.load(str(file))
+        check_form(file)
+        model = onnx.load(str(file), load_external_data=False)
         value = model.graph.input[0]
-    except (DecodeError, IndexError) as error:
-        yield _finding(document, "error", checkpoint, f"{file.name} is no ONNX file ({error})")
+    except (DecodeError, IndexError, UserError) as error:
+        message = f"{file.name} is no ONNX file ({shortened(error)})"
+        yield _finding(document, "error", checkpoint, message)
         return
     (name,) = config.inputs
     if name != value.name:
         message = f"input {name!r}, but {file.name} calls it {value.name!r}"
         yield _finding(document, "error", (*inputs, name), message)
     sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
-    if any(has not in (0, wants) for has, wants in zip(sizes, config.shape, strict=True)):
+    pairs = zip(sizes, config.shape, strict=True) if len(sizes) == 4 else [(-1, 0)]
+    if any(has not in (0, wants) for has, wants in pairs):
         message = f"shape {config.shape}, but {file.name} has {sizes}"
         yield _finding(document, "error", (*inputs, name), message)
     if config.softmax and ends_in_softmax(model):
@@ -196,8 +205,8 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
         try:
             with Image.open(path) as image:
                 width, height = image.size
-        except OSError as error:
-            yield _finding(document, "error", ("dataset", "path"), str(error))
+        except Exception as error:  # Pillow's readers raise whatever broken bytes lead to
+            yield _finding(document, "error", ("dataset", "path"), shortened(error))
             continue
         if spec.squash and width != height:
             message = (
@@ -222,72 +231,3 @@ def calibration_pictures(config: BuildConfig, root: Path) -> list[Path]:
     if len(found) <= config.count:
         return found
     return [found[i * len(found) // config.count] for i in range(config.count)]
-
-
-def lint_bundle(folder: Path) -> list[Finding]:
-    """Checks a bundle: its YAMLs, parameter files, labels and calibration pictures.
-
-    Raises:
-        UserError: the folder is no bundle.
-    """
-    description = folder / "bundle.json"
-    if not description.is_file():
-        raise UserError(f"{folder} has no bundle.json", "give a build YAML, or a bundle's folder")
-    bundle = json.loads(description.read_text(encoding="utf-8"))
-    findings = []
-    for path in sorted((folder / "build").glob("*.yaml")):
-        findings += lint_yaml(path, folder)
-    findings += _check_vdsp(folder, bundle)
-    findings += _check_labels(folder, bundle)
-    return findings
-
-
-def _check_vdsp(folder: Path, bundle: dict[str, Any]) -> Iterator[Finding]:
-    spec = bundle["preprocess"]
-    for path in sorted((folder / "vdsp_params").rglob("*.json")):
-        try:
-            params = read_vdsp(path)
-        except UserError as error:
-            yield Finding("error", path, 0, error.message)
-            continue
-        if (params.resize, params.crop) != (spec["resize_size"], spec["crop_size"]):
-            message = (
-                f"resize {params.resize}, crop {params.crop}; the network was evaluated with"
-                f" {spec['resize_size']} and {spec['crop_size']}"
-            )
-            yield Finding("error", path, _line_of(path, "short_edge", "ResizeWidth"), message)
-        if params.squash:
-            message = (
-                "ResizeWidth and ResizeHeight squash a picture that is no square, the network was"
-                " evaluated with the short side resized: this form knows no other resize"
-            )
-            yield Finding("note", path, _line_of(path, "ResizeWidth"), message)
-
-
-def _line_of(path: Path, *words: str) -> int:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return next((n for n, line in enumerate(lines, 1) if any(w in line for w in words)), 0)
-
-
-def _check_labels(folder: Path, bundle: dict[str, Any]) -> Iterator[Finding]:
-    names_file = folder / "labels/label.txt"
-    names = names_file.read_text(encoding="utf-8").splitlines() if names_file.is_file() else []
-    classes = bundle["num_classes"]
-    if len(names) != classes:
-        message = f"{len(names)} names, the network has {classes} classes"
-        yield Finding("error", names_file, 0, message)
-    for number, name in enumerate(names, 1):
-        if "/" in name or ":" in name:
-            message = f"{name!r}: the original evaluator splits lines at / and : and loses it"
-            yield Finding("warning", names_file, number, message)
-    list_file = folder / "calibration_list.txt"
-    if list_file.is_file():
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-        present = {int(line.rpartition(" ")[2]) for line in lines if line.strip()}
-        missing = [names[i] if i < len(names) else str(i) for i in {*range(classes)} - present]
-        if missing:
-            message = f"{len(missing)} classes have no calibration picture: {some(missing)}"
-            yield Finding("warning", list_file, 0, message)
-        for number, line in enumerate(lines, 1):
-            if not (folder / line.rpartition(" ")[0]).is_file():
-                yield Finding("error", list_file, number, "the picture is not there")

@@ -56,8 +56,9 @@ def _first(names: Sequence[str]) -> str:
 
 def _scores(path: Path) -> np.ndarray:
     array = read_array(path, OUTPUT)
-    if array.ndim != 2:
-        raise UserError(f"{path}: {OUTPUT} has shape {list(array.shape)}; expected [1, K]")
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
+        shape = f"{array.dtype} {list(array.shape)}"
+        raise UserError(f"{path}: {OUTPUT} is {shape}; expected numbers [1, K]")
     return array[0].astype(np.float32)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ppcls_lite.errors import UserError
 
+LARGEST_SIDE = 8192  # pixels
 COEFFICIENT_BITS = 11  # OpenCV's fixed-point weights of 8-bit bilinear resizing
 
 
@@ -86,6 +87,18 @@ class CardPreprocess:
     std: tuple[float, float, float]
     half: bool = True
     bgr: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no picture can go through."""
+        sizes = (self.resize, self.crop)
+        if any(type(size) is not int for size in sizes) or not 1 <= self.crop <= self.resize:
+            raise ValueError(
+                f"resize {self.resize!r}, crop {self.crop!r}; allowed: 1 <= crop <= resize"
+            )
+        if self.resize > LARGEST_SIDE:
+            raise ValueError(f"resize {self.resize}; allowed: up to {LARGEST_SIDE}")
+        if not np.isfinite([*self.mean, *self.std]).all() or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean}, std {self.std}; std must be above 0")
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """uint8 [3, H, W] -> uint8 [3, crop, crop]."""

@@ -2,8 +2,6 @@
 
 import itertools
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +12,7 @@ import numpy as np
 from ppcls_lite.accelerator.simulator import NOTE, SimulatedModel
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
+from ppcls_lite.untrusted import read_lines, read_npz, reading
 
 INPUT, OUTPUT = "input_0", "output_0"  # arrays in the npz files
 RESULT_NAME, RESULT_PATTERN = "output_{:06d}.npz", "output_*.npz"
@@ -52,10 +51,11 @@ def read_datalist(file: Path) -> list[Path]:
     """
     if not file.is_file():
         raise UserError(f"no data list {file}", _write(file))
-    paths = [Path(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    paths = [Path(line) for line in read_lines(file, "data list") if line.strip()]
     if not paths:
         raise UserError(f"{file} is empty", _write(file))
-    missing = [path for path in paths if not path.is_file()]
+    with reading(file, "data list"):
+        missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"{file}: {len(missing)} files are not there, the first is {missing[0]}")
     return paths
@@ -76,14 +76,7 @@ def read_array(path: Path, name: str, hint: str = "") -> np.ndarray:
     Raises:
         UserError: the file is missing, damaged, or has no such array.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
-    # An empty file, one that was cut short, one with other bytes inside; the next two are no npz.
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, IndexError) as error:
-        raise UserError(f"{path} cannot be read as npz ({error})", hint) from None
-    except (KeyError, TypeError):
-        raise UserError(f"{path} holds no array {name}", hint) from None
+    return read_npz(path, name, hint)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ppcls_lite.data.imagenet import imagenet_synsets
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import command
+from ppcls_lite.untrusted import read_lines
 
 TEXT_NAME = "vacl_cls_result.txt"  # what sample_cls.py writes into its --save_dir
 TOPK = 5
@@ -80,6 +81,8 @@ def read_results(file: Path) -> dict[str, list[int]]:
         where = f"{file}:{number}"
         if match is None:
             raise UserError(f"{where}: no result line: {line[:120]!r}")
+        if len(match["rank"]) > 7 or len(match["id"]) > 7:
+            raise UserError(f"{where}: a number of more than 7 digits: {line[:120]!r}")
         rank = int(match["rank"])
         if rank == 0:
             path = match["path"]
@@ -102,7 +105,7 @@ def read_results(file: Path) -> dict[str, list[int]]:
 
 
 def _text_lines(file: Path) -> list[str]:
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in read_lines(file, "result text") if line.strip()]
     if not lines:
         raise UserError(f"{file} is empty")
     return lines

@@ -22,7 +22,7 @@ from ppcls_lite.accelerator.lint import calibration_pictures, lint_yaml
 from ppcls_lite.accelerator.pixels import CardPreprocess
 from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.data.decode import load_image
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.int8.biases import fit_biases
 from ppcls_lite.int8.calibrate import Activations, Threshold, calibrate
@@ -39,6 +39,7 @@ from ppcls_lite.int8.qdq import (
 )
 from ppcls_lite.program import command
 from ppcls_lite.runtimes import OnnxRuntime
+from ppcls_lite.untrusted import field, read_json, reading
 
 ENDING = "-sim"
 CARD_ENDING = "-vacc"
@@ -168,15 +169,22 @@ class SimulatedModel:
                 f"no file {file}: the stand-in has not built {prefix}",
                 command("accelerator build", "BUILD.yaml") + "  # writes it",
             )
-        description = json.loads(self.prefix.with_name(self.prefix.name + ".json").read_bytes())
-        self.shape: list[int] = next(iter(description["input"].values()))
+        beside = self.prefix.with_name(self.prefix.name + ".json")
+        what, hint = "description of a built network", "build it again"
+        description = read_json(beside, what, hint)
+        with reading(beside, what, hint):
+            (self.shape,) = field(description, dict, "input").values()
+            if len(self.shape) != 4 or any(type(size) is not int for size in self.shape):
+                raise ValueError(f"input {shortened(self.shape)}")
+            self._softmax = field(description, bool, "softmax")
+        if description.get("sha256", "") not in ("", file_sha256(file)):
+            raise UserError(f"{file} is not the file that {beside} describes", hint)
         if self.shape[-1] != preprocess.crop:
             raise UserError(
                 f"{self.prefix} takes {self.shape[-1]} pixels, the parameter file crops"
                 f" {preprocess.crop}",
                 "take the parameter file of the same bundle",
             )
-        self._softmax = description["softmax"]
         self._preprocess = preprocess
         self._run = OnnxRuntime(file, "cpu", EXACT)
 

@@ -1,6 +1,5 @@
 """The ONNX file that the accelerator's compiler reads: one picture at a time, logits, old opset."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.runtimes import OnnxRuntime
 from ppcls_lite.weights.find import Weights
 
@@ -31,7 +31,7 @@ def write_onnx(
     Raises:
         UserError: the weights do not fit, or the file disagrees with the trained network.
     """
-    with tempfile.TemporaryDirectory(prefix="ppcls-accelerator-") as temporary:
+    with temporary_folder("ppcls-accelerator-") as temporary:
         sidecar = export_model(
             weights,
             Path(temporary),

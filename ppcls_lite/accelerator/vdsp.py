@@ -5,7 +5,6 @@ vamp/      a list of typed properties    for vamp 1
 build_in/  OpType and OpConfig           for vamp 2 and classification.py
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from ppcls_lite.accelerator.pixels import (
     half_value,
 )
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, shortened
+from ppcls_lite.untrusted import read_json, reading
 
 FORMS = ("sdk1.0", "vamp", "build_in")
 # Numbers of the flat form and their names in the others.
@@ -107,18 +107,12 @@ def read_vdsp(path: Path) -> CardPreprocess:
     Raises:
         UserError: it is damaged, has an unknown key, or asks for what the stand-in cannot do.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    what, hint = "vision-processor parameter file", "a bundle has three of them in vdsp_params/"
+    content = read_json(path, what, hint)
+    with reading(path, what, hint):
         if "OpType" in content:
             return _from_config(path, content)
         return _from_flat(path, _flat_of_list(content) if "config" in content else content)
-    except FileNotFoundError:
-        raise UserError(f"no file {path}", "a bundle has three of them in vdsp_params/") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no vision-processor parameter file ({type(error).__name__}: {error})",
-            "compare it with a bundle's vdsp_params/",
-        ) from error
 
 
 def _flat_of_list(content: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +169,7 @@ def _three(values: Any) -> tuple[float, float, float]:
 def _same_keys(path: Path, found: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in found:
         if key not in known:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(key, known)}")
+            raise UserError(f"{path}: unknown key {shortened(repr(key))}{nearest(key, known)}")
     for key in known:
         if key not in found:
             raise UserError(f"{path}: {key} is missing")
@@ -184,6 +178,6 @@ def _same_keys(path: Path, found: dict[str, Any], known: tuple[str, ...]) -> Non
 def _supported(path: Path, values: dict[str, Any], key: str, allowed: tuple[Any, ...]) -> None:
     if values[key] not in allowed:
         raise UserError(
-            f"{path}: {key} {values[key]!r} is not simulated; allowed: "
+            f"{path}: {key} {shortened(repr(values[key]))} is not simulated; allowed: "
             + ", ".join(map(repr, allowed))
         )

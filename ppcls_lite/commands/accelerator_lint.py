@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ppcls_lite.accelerator.lint import lint_bundle, lint_yaml
+from ppcls_lite.accelerator.lint import lint_yaml
+from ppcls_lite.accelerator.lint_bundle import lint_bundle
 from ppcls_lite.accelerator.settings import AcceleratorLintConfig
 
 

@@ -1,6 +1,5 @@
 """`accelerator run`: stand-in of the documents' sample_cls.py."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from ppcls_lite.accelerator.vdsp import read_vdsp
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
+from ppcls_lite.untrusted import field, read_json, reading
 
 
 def run(config: SampleClsConfig) -> int:
@@ -62,21 +62,18 @@ def _only(flag: str, given: str | None, pattern: str) -> Path:
 
 
 def _prefix(info: Path) -> str:
-    try:
-        return str(json.loads(info.read_text(encoding="utf-8"))["model_lib_path"])[: -len(".so")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{info} is no model_info json ({type(error).__name__}: {error})",
-            "a bundle has one in model_info/",
-        ) from None
+    hint = "a bundle has one in model_info/"
+    content = read_json(info, "model_info json", hint)
+    with reading(info, "model_info json", hint):
+        return field(content, str, "model_lib_path")[: -len(".so")]
 
 
 def _bundle_val() -> str:
     bundle = Path("bundle.json")
-    val = json.loads(bundle.read_text(encoding="utf-8"))["val"] if bundle.is_file() else None
-    if val is None:
+    val = read_json(bundle, "description of a bundle").get("val") if bundle.is_file() else None
+    if not isinstance(val, str):
         raise UserError(
             "--file_path is missing, and no bundle.json here names a val/ folder",
             "--file_path FOLDER with class folders",
         )
-    return str(val)
+    return val

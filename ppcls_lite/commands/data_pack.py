@@ -33,13 +33,13 @@ from ppcls_lite.data.packed import (
     shard_file,
 )
 from ppcls_lite.data.settings import PackDatasetConfig
+from ppcls_lite.data.verify_packed import SPLITS, verify
 from ppcls_lite.data.watch import dead_worker
 from ppcls_lite.data.workers import worker_pool
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import write_atomically
-from ppcls_lite.program import command
-
-SPLITS = ("train", "val")
+from ppcls_lite.errors import UserError, some
+from ppcls_lite.files import readable, write_atomically
+from ppcls_lite.program import command, quoted
+from ppcls_lite.untrusted import read_json, reading
 
 
 def run(config: PackDatasetConfig) -> int:
@@ -63,7 +63,13 @@ def run(config: PackDatasetConfig) -> int:
 
 
 def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
-    """Writes the shards of a split that are not there yet, then what describes them."""
+    """Writes the shards of a split that are not there yet, then what describes them.
+
+    Raises:
+        UserError: a picture is broken, or lies elsewhere and `config.follow_links` is not set.
+    """
+    if not config.follow_links:
+        check_links(dataset, config)
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     names = [os.path.relpath(dataset.path(i), config.data_path) for i in range(len(dataset))]
@@ -94,7 +100,7 @@ def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
             pictures = mapper(shrink, [dataset.source(int(i)) for i in mine])
             entries = write_shard(shard, number, mine, dataset, pictures, config.data_path)
             print(f"{shard}: {len(mine)} pictures, {entries['size'].sum() / 1e6:.1f} MB")
-    parts = [np.load(_part(folder, split, number)) for number in range(shards)]
+    parts = [_entries_of(folder, split, number) for number in range(shards)]
     entries = np.empty(len(dataset), ENTRY)
     entries[order] = np.concatenate(parts)
     description = description_file(folder, split)
@@ -106,6 +112,29 @@ def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
     _plan_file(folder, split).unlink()
     for number in range(shards):
         _part(folder, split, number).unlink()
+
+
+def check_links(dataset: ImageDataset, config: PackDatasetConfig) -> None:
+    """Raises UserError when a picture is not in the data root, but a link or a list leads to it.
+
+    Whoever made the data set may not know what lies there, and whoever packs it may not want it in
+    a file that is handed on.
+    """
+    root = os.path.realpath(config.data_path)
+    folder = functools.cache(os.path.realpath)
+    outside = []
+    for index in range(len(dataset)):
+        path = dataset.path(index)
+        parent, name = os.path.split(path)
+        real = os.path.realpath(path) if os.path.islink(path) else f"{folder(parent)}/{name}"
+        if not real.startswith(root.rstrip("/") + "/"):
+            outside.append(f"{readable(path)} is {readable(real)}")
+    if outside:
+        raise UserError(
+            f"{len(outside)} pictures lie outside of {config.data_path}: {some(outside, 3)}",
+            command("data pack", "--data-path", config.data_path, "--out", config.out)
+            + " --follow-links packs them, too",
+        )
 
 
 def packed_picture(source: Source, short_side: int | None, quality: int) -> tuple[bytes, str]:
@@ -166,49 +195,6 @@ def write_shard(
     return entries
 
 
-def verify(out: str) -> int:
-    """Reads every picture of a packed folder; prints what is wrong and returns 1, or 0."""
-    problems: list[str] = []
-    for split in SPLITS:
-        try:
-            dataset = open_split(out, split)
-        except UserError as error:
-            problems.append(error.message)
-            continue
-        if not isinstance(dataset, PackedDataset):
-            raise UserError(f"{out} is not packed", "--out names a folder that was packed")
-        found = list(_problems(dataset))
-        print(f"{split}: {len(dataset)} pictures read, {len(found)} problems")
-        problems += found
-    for problem in problems:
-        print(f"  {problem}")
-    return 1 if problems else 0
-
-
-def _problems(dataset: PackedDataset) -> Iterator[str]:
-    """Compares the shards with the index, as tar files and by position."""
-    files = dataset.files
-    for number in range(len(files.description["shard_bytes"])):
-        shard = shard_file(files.folder, files.split, number)
-        try:
-            with tarfile.open(shard) as tar:
-                members = {info.name: info for info in tar}
-                labels = {n: tar.extractfile(members[n]) for n in members if n.endswith(".cls")}
-                read = {n: file.read() for n, file in labels.items() if file}
-        except (OSError, tarfile.TarError) as error:
-            yield f"{shard}: {error}"
-            continue
-        for index in np.flatnonzero(files.entries["shard"] == number).tolist():
-            entry, name = files.entries[index], files.member_name(index)
-            info = members.get(name)
-            if info is None or (info.offset_data, info.size) != (entry["offset"], entry["size"]):
-                yield f"{dataset.path(index)}: is not where the index says"
-            elif digest(read_source(files.source(index))) != entry["digest"].tobytes():
-                yield f"{dataset.path(index)}: its bytes are not those that were packed"
-            elif read.get(f"{index:08d}.cls") != str(entry["label"]).encode():
-                yield f"{dataset.path(index)}: its .cls is not the label {entry['label']}"
-
-
 def _fingerprint(dataset: ImageDataset, names: list[str]) -> str:
     """Changes with the files, their sizes and their labels."""
     state = hashlib.sha256()
@@ -228,7 +214,7 @@ def _is_complete(folder: Path, split: str, plan: dict[str, Any]) -> bool:
     for file in (description_file(folder, split), _plan_file(folder, split)):
         if not file.is_file():
             continue
-        found = json.loads(file.read_text())
+        found = read_json(file, "plan of packed data", f"rm {file}, and again")
         differs = [key for key in plan if found.get(key) != plan[key]]
         if differs:
             raise UserError(
@@ -242,6 +228,16 @@ def _is_complete(folder: Path, split: str, plan: dict[str, Any]) -> bool:
 
 def _plan_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.plan.json"
+
+
+def _entries_of(folder: Path, split: str, number: int) -> np.ndarray:
+    """The entries of a shard that is packed, by this run or one before."""
+    part, shard = _part(folder, split, number), shard_file(folder, split, number)
+    with reading(part, "entries of a shard", f"rm {quoted(str(shard))}, and again"):
+        entries = np.load(part, allow_pickle=False)
+        if entries.dtype != ENTRY or entries.ndim != 1:
+            raise ValueError(f"{entries.dtype} {list(entries.shape)}")
+        return entries
 
 
 def _part(folder: Path, split: str, number: int) -> Path:

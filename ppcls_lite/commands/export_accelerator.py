@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ppcls_lite.accelerator.bundle import Request, write_bundle
-from ppcls_lite.accelerator.lint import lint_bundle
+from ppcls_lite.accelerator.lint_bundle import lint_bundle
 from ppcls_lite.accelerator.settings import ExportAcceleratorConfig
 from ppcls_lite.program import python_path, quoted
 

@@ -3,7 +3,6 @@
 import dataclasses
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ppcls_lite.deploy.settings import ExportMobileConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar, write_sidecar
 from ppcls_lite.deploy.verify import agreement, check_images
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256
+from ppcls_lite.files import file_sha256, temporary_folder
 from ppcls_lite.program import export_command
 
 LIMIT = 1e-4  # of a probability
@@ -40,7 +39,7 @@ def run(config: ExportMobileConfig) -> int:
     )
     images = sidecar.info.preprocess(pictures or check_images())  # [N, 3, H, W]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mobile-", dir=folder.parent) as temporary:
+    with temporary_folder(".mobile-", folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
         found = convert(config.format or "", export, work, sidecar, images)

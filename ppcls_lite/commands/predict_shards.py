@@ -19,7 +19,8 @@ from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.environment import take_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import file_sha256, write_atomically
-from ppcls_lite.program import install_hint
+from ppcls_lite.program import install_hint, quoted
+from ppcls_lite.untrusted import read_json
 from ppcls_lite.weights.find import find_weights
 
 SHARD = 1000  # pictures
@@ -119,7 +120,7 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(about).encode())
         return
-    before = json.loads(file.read_text())
+    before = read_json(file, "description of a run", f"rm -r {quoted(str(file.parent))}, and again")
     other = [name for name in about if before.get(name) != about[name]]
     if other:
         raise UserError(

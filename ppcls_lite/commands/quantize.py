@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import onnx
 
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import check_utf8, file_sha256
+from ppcls_lite.files import check_utf8, file_sha256, temporary_folder
 from ppcls_lite.program import command
 from ppcls_lite.quantize.job import Job, open_job
 from ppcls_lite.quantize.recipe import Recipe, quantize, score
@@ -78,7 +77,7 @@ def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
 def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> int:
     target = TARGETS[config.target]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
+    with temporary_folder(".int8-", folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
         recipe = with_worst(job.graph, job.calibration, recipe)

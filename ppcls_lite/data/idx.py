@@ -9,6 +9,8 @@ import numpy as np
 
 from ppcls_lite.errors import UserError
 
+LARGEST = 2**30  # bytes, unpacked; MNIST has 47 MB
+
 
 def read_idx_pair(folder: Path, prefix: str, hint: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads the pictures of one split, uint8 [N, H, W], and their labels, uint8 [N].
@@ -39,13 +41,14 @@ def read_idx(path: Path, ndim: int, hint: str) -> np.ndarray:
     if not path.is_file():
         path = path.with_name(f"{path.name}.gz")
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({error})", hint) from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}", hint) from error
+    if len(data) > LARGEST:
+        raise UserError(f"{path} unpacks to more than {LARGEST:,} bytes", hint)
     start = 4 + 4 * ndim
     magic = bytes([0, 0, 8, ndim])  # 8 is IDX's code of uint8
     if len(data) < start or data[:4] != magic:

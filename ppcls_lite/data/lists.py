@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ppcls_lite.data.pictures import HEIF_EXTENSIONS, IMAGE_EXTENSIONS
-from ppcls_lite.errors import UserError, some
+from ppcls_lite.errors import UserError, shortened, some
 from ppcls_lite.program import quoted
+from ppcls_lite.untrusted import LARGEST_TEXT
 
 MAX_CLASSES = 1_000_000  # a larger "label" is a column of something else
 ENCODINGS = {
@@ -64,9 +65,12 @@ def read_text(file: str) -> str:
 
     Raises:
         OSError: it cannot be read.
+        UserError: it is too large.
     """
     with open(file, "rb") as opened:
-        data = opened.read()
+        data = opened.read(LARGEST_TEXT + 1)
+    if len(data) > LARGEST_TEXT:
+        raise UserError(f"{file} has more than {LARGEST_TEXT:,} bytes", "is it the right file?")
     for mark, encoding in ENCODINGS.items():
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
@@ -87,10 +91,13 @@ def read_list(file: str, hint: str) -> PictureList:
     lines: list[int] = []
     paths: list[str] = []
     labels: list[str] = []
-    for number, path, label in rows:
-        lines.append(number)
-        paths.append(path)
-        labels.append(label)
+    try:
+        for number, path, label in rows:
+            lines.append(number)
+            paths.append(path)
+            labels.append(label)
+    except csv.Error as error:
+        raise UserError(f"{file}: {error}", "is it the right file?") from None
     comments = {i for i, path in enumerate(paths) if path.startswith("#")}
     if paths and not any(paths):
         raise UserError(
@@ -107,7 +114,9 @@ def read_list(file: str, hint: str) -> PictureList:
         nameless = {i for i, path in enumerate(paths) if not path}
         wrong = sorted({*words, *large, *nameless} - comments)
     if wrong:
-        bad = [f"{file}:{lines[i]}: {f'{paths[i]} {labels[i]}'.strip()!r}" for i in wrong]
+        bad = [
+            f"{file}:{lines[i]}: {shortened(f'{paths[i]} {labels[i]}', 100)!r}" for i in wrong[:9]
+        ] + [""] * len(wrong[9:])  # which `some` only counts
         raise UserError(
             f"not 'path label' with a label of 0 or more, or a name: {some(bad)}",
             "mend or remove these lines",
@@ -211,6 +220,6 @@ def locate(listed: PictureList, file: str, roots: Sequence[str]) -> tuple[list[s
                 ]
                 return [paths[i] for i in kept], kept
     raise UserError(
-        f"{file}: its pictures are not there, for example {sure[0]}",
+        f"{file}: its pictures are not there, for example {shortened(sure[0])}",
         "paths may be relative to " + " or to ".join(dict.fromkeys(roots)),
     )

@@ -14,7 +14,6 @@ shards the pictures lie in a random order, for readers that do.
 
 import functools
 import hashlib
-import json
 import mmap
 import os
 import tarfile
@@ -25,6 +24,7 @@ import numpy as np
 
 from ppcls_lite.data.decode import ImageError, regular_file
 from ppcls_lite.errors import UserError
+from ppcls_lite.untrusted import field, read_json, reading
 
 DIGEST_BYTES = 16
 ENTRY = np.dtype(
@@ -89,6 +89,23 @@ def shard_file(folder: str | Path, split: str, number: int) -> Path:
     return Path(folder) / f"{split}-{number:06d}.tar"
 
 
+def _description(file: Path, hint: str) -> dict[str, Any]:
+    what = "description of packed data"
+    content = read_json(file, what, hint)
+    with reading(file, what, hint):
+        classes, sizes = field(content, list, "classes"), field(content, list, "shard_bytes")
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError("classes are no texts")
+        if not all(type(size) is int and 0 <= size < 2**62 for size in sizes):
+            raise TypeError("shard_bytes are no sizes")
+    return content
+
+
+def _mapped_array(file: Path, hint: str) -> Any:  # an np.memmap
+    with reading(file, "array of packed data", hint):
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
 class PackedFiles:
     """The pictures of a packed split, by position.
 
@@ -104,25 +121,44 @@ class PackedFiles:
         self.folder, self.split = folder, split
         hint = "copy the whole folder, or pack it again"
         file = description_file(folder, split)
-        try:
-            self.description: dict[str, Any] = json.loads(file.read_text())
-            # Mapped, not read: 1.28 million entries cost no memory of this process.
-            self.entries = np.load(file.with_suffix(".npy"), mmap_mode="r")  # ENTRY [N]
-            self.names = np.load(file.with_suffix(".names.npy"), mmap_mode="r")  # bytes [N]
-            sizes = [
-                os.path.getsize(shard_file(folder, split, number))
-                for number in range(len(self.description["shard_bytes"]))
-            ]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"packed data {file}: {error}", hint) from None
-        if self.entries.dtype != ENTRY or len(self.entries) != len(self.names):
+        self.description = _description(file, hint)
+        # Mapped, not read: 1.28 million entries cost no memory of this process.
+        self.entries = _mapped_array(file.with_suffix(".npy"), hint)  # ENTRY [N]
+        self.names = _mapped_array(file.with_suffix(".names.npy"), hint)  # bytes [N]
+        belongs = self.entries.dtype == ENTRY and self.names.dtype.kind == "S"
+        if not belongs or not self.entries.shape == self.names.shape == (len(self.entries),):
             raise UserError(f"packed data {file}: its .npy files do not belong to it", hint)
-        for number, (size, expected) in enumerate(
-            zip(sizes, self.description["shard_bytes"], strict=True)
-        ):
+        for number, expected in enumerate(self.description["shard_bytes"]):
+            shard = shard_file(folder, split, number)
+            with reading(shard, "shard", hint):
+                size = os.path.getsize(shard)
             if size != expected:
-                shard = shard_file(folder, split, number)
                 raise UserError(f"{shard} has {size} bytes, was packed with {expected}", hint)
+        self._check_entries(file, hint)
+
+    def _check_entries(self, file: Path, hint: str) -> None:
+        """Raises UserError when a picture has a shard, a place or a label that does not exist."""
+        sizes = np.array(self.description["shard_bytes"], np.int64)
+        entries, classes = self.entries, len(self.description["classes"])
+        shard, offset, size = entries["shard"], entries["offset"], entries["size"]
+        known = (shard >= 0) & (shard < len(sizes))
+        # One after the other: a sum of two numbers of 63 bits may overflow.
+        room = np.where(known, sizes[np.where(known, shard, 0)] if len(sizes) else 0, 0)
+        inside = (offset >= tarfile.BLOCKSIZE) & (offset <= room)
+        inside &= (size >= 0) & (size <= room - np.where(inside, offset, 0))
+        labelled = (entries["label"] >= 0) & (entries["label"] < classes)
+        for what, good in (
+            (f"is in a shard that is none of the {len(sizes)}", known),
+            ("lies beyond its shard", inside),
+            (f"has a label that is none of the {classes} classes", labelled),
+        ):
+            if not good.all():
+                first, count = int(np.argmin(good)), int((~good).sum())
+                raise UserError(
+                    f"packed data {file.with_suffix('.npy')}: picture {first} {what}"
+                    f" ({entries['shard'][first]}, {entries['label'][first]}; {count} pictures)",
+                    hint,
+                )
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -238,6 +238,8 @@ class PackDatasetConfig(DataRoot):
     """Pictures per tar file."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
     """Processes that shrink pictures; 0 shrinks in the main one."""
+    follow_links: bool = False
+    """Pack pictures outside of --data-path as well, when links or lists lead to them."""
     verify: bool = False
     """Pack nothing; read all of --out and compare it with what was packed."""
 

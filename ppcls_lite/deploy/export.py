@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.files import check_utf8, file_sha256
+from ppcls_lite.files import check_utf8, file_sha256, reserve, temporary_folder
 from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import load_network
@@ -35,6 +34,7 @@ FORMATS = {
     "json": ("inference.json", "inference.pdiparams"),
     "onnx": ("inference.onnx",),
 }
+GRAPH = 2**19  # bytes of a file without its weights; mobilenet_v3_large's have 300 kB
 OPSET = 14  # the first with HardSwish, which OpenVINO fuses into the convolution before it
 INT8_OPSET = 13  # DequantizeLinear has a scale per channel since then
 
@@ -83,10 +83,11 @@ def export_model(
     size = image_size or info.preprocess.crop_size
     info = replace(info, preprocess=scaled(info.preprocess, size))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+    with temporary_folder(".export-", folder) as temporary:
         work = Path(temporary)
         with paddle.utils.unique_name.guard():  # names as in a fresh process
             network, _ = load_network(weights, info)
+            reserve(work, _room_for(network, formats))
             graph = StaticGraph(deployable(network, info), size, softmax_inside)
             graph.save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
@@ -108,6 +109,12 @@ def export_model(
         for name in (*names, SIDECAR):  # the sidecar last: its hashes vouch for the others
             os.replace(work / name, folder / name)
     return sidecar
+
+
+def _room_for(network: Any, formats: Sequence[str]) -> int:
+    """Returns about what the files take while they are made, bytes: weights once, again in ONNX."""
+    weights = sum(4 * value.size for value in network.state_dict().values())
+    return weights * (1 + ("onnx" in formats)) + GRAPH * (1 + len(formats))
 
 
 def _opset(asked: int | None, info: ModelInfo) -> int:

@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.program import install_hint
 from ppcls_lite.runtimes import import_engine
 
@@ -50,7 +50,7 @@ def convert_mnn(export: Path, folder: Path, size: int) -> None:
     Raises:
         UserError: MNN is missing or cannot convert the network.
     """
-    _need("MNN", INSTALL)
+    _need("MNN", install_hint("mobile"))
     source, file = export / "inference.onnx", folder / "inference.mnn"
     argv = [sys.executable, "-c", MNN_CONVERT, "-f", "ONNX", "--modelFile", str(source)]
     _run("MNN", [*argv, "--MNNModel", str(file), "--bizCode", "ppcls_lite"], source, [file])
@@ -86,11 +86,11 @@ def convert_ncnn(export: Path, folder: Path, size: int) -> None:
     Raises:
         UserError: pnnx is missing or cannot convert the network.
     """
-    _need("ncnn", INSTALL)
+    _need("ncnn", install_hint("mobile"))
     _need("pnnx", INSTALL_PNNX)
     spec = importlib.util.find_spec("pnnx")  # not imported: its Python part wants torch
     program = Path(spec.origin if spec and spec.origin else "pnnx").with_name("pnnx")
-    with tempfile.TemporaryDirectory(prefix="ppcls-mobile-") as temporary:
+    with temporary_folder("ppcls-mobile-") as temporary:
         copy = Path(temporary) / "inference.onnx"  # it writes nine files beside what it reads
         shutil.copyfile(export / copy.name, copy)
         wanted = [copy.with_name(name) for name in FORMATS["ncnn"].files]
@@ -140,7 +140,7 @@ def answers_paddle_lite(folder: Path, export: Path, images: np.ndarray) -> np.nd
     python = Path(_paddle_lite_opt()).with_name("python")
     if not python.is_file():
         return None
-    with tempfile.TemporaryDirectory(prefix="ppcls-mobile-") as temporary:
+    with temporary_folder("ppcls-mobile-") as temporary:
         work = Path(temporary)
         convert_paddle_lite(export, work, images.shape[2], "x86")
         np.save(work / "images.npy", images)

@@ -14,6 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 from paddle.base.proto import framework_pb2
 
+from ppcls_lite.deploy.first_load import check_whole
+from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.files import write_atomically
 from ppcls_lite.runtimes import PaddleInferenceRuntime
 
@@ -38,6 +40,8 @@ def convert(
     Raises:
         UserError: Paddle Inference cannot read the files.
     """
+    sidecar = read_sidecar(model_file.parent)
+    check_whole(sidecar, [model_file, params_file], "paddle_inference")
     runtime = PaddleInferenceRuntime(model_file, params=params_file)
     program = framework_pb2.ProgramDesc.FromString(model_file.read_bytes())
     (sizes,) = (v.type.dense_tensor.tensor.dims for v in program.blocks[0].vars

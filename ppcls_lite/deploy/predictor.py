@@ -12,6 +12,7 @@ from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
@@ -118,9 +119,7 @@ class Predictor:
     def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
         parts = [file] if file.suffix == ".onnx" else [file, file.with_suffix(".pdiparams")]
-        for part in parts:
-            if sidecar is not None and part.name in sidecar.files:
-                sidecar.check_file(part)
+        check_whole(sidecar, parts, self.engine, device)
         if self.engine == "openvino":
             self._run = OpenVinoRuntime(file, device, cache=cache_folder() / "openvino")
         else:

@@ -4,7 +4,6 @@ Int8 is written down as pairs of QuantizeLinear and DequantizeLinear, so any run
 and a person can see where rounding happens. Thresholds come from `calibrate`.
 """
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, shortened
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.int8.calibrate import INT8_STEPS, UINT8_STEPS, Threshold
 from ppcls_lite.runtimes import import_engine
 
@@ -71,7 +71,7 @@ def float_graph(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path))
         if opset(model) < OPSET:
             model = version_converter.convert_version(model, OPSET)
-        with tempfile.TemporaryDirectory(prefix="ppcls-fold-") as folder:
+        with temporary_folder("ppcls-fold-") as folder:
             options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
             onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -81,7 +81,7 @@ def float_graph(path: Path) -> onnx.ModelProto:
         raise UserError(f"no file {path}", "the bundle has it in onnx/") from None
     # Protobuf's, ONNX's and ONNX Runtime's errors share no class but this.
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
+        cause = f"{type(error).__name__}: {shortened(error)}"
         raise UserError(f"{path} cannot be read as ONNX ({cause})") from error
     keep = [entry for entry in folded.opset_import if entry.domain in ("", "ai.onnx")]
     del folded.opset_import[:]

@@ -1,6 +1,5 @@
 """What int8 starts from: a float graph, pictures to calibrate with, pictures to measure on."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.int8.pictures import choose_pictures, pictures_of
 from ppcls_lite.int8.qdq import float_graph
 from ppcls_lite.program import export_command
@@ -76,7 +76,7 @@ def open_job(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
             export_command(weights.path.parent / "inference", *weights.flags),
         )
-    with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
+    with temporary_folder("ppcls-int8-") as temporary:
         sidecar = export_model(
             weights,
             Path(temporary),

@@ -1,6 +1,5 @@
 """Int8 files for three runtimes, each by the arithmetic that its runtime has kernels for."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from ppcls_lite.files import temporary_folder
 from ppcls_lite.quantize.gates import join_hard_swish
 from ppcls_lite.quantize.recipe import Quantized, Recipe, logits
 from ppcls_lite.runtimes import FILE_RUNTIMES
@@ -65,7 +65,7 @@ class Target:
         """The logits [N, K] of a graph from its own runtime."""
         if self.engine is None:
             return logits(graph, images)
-        with tempfile.TemporaryDirectory(prefix="ppcls-int8-") as temporary:
+        with temporary_folder("ppcls-int8-") as temporary:
             file = Path(temporary) / FILE
             onnx.save(self.final(graph), str(file))
             run = FILE_RUNTIMES[self.engine](file)

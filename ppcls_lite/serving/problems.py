@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from ppcls_lite.errors import shortened
+
+LONGEST = 600  # letters of a message: it may quote what the client sent
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -42,11 +46,11 @@ class RequestError(Exception):
 
     Args:
         kind: a key of PROBLEMS.
-        message: what was received and what is allowed.
+        message: what was received and what is allowed; cut when it is long.
     """
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
+        self.message = shortened(message, LONGEST)
+        super().__init__(self.message)
         self.kind = kind
-        self.message = message
         self.problem = PROBLEMS[kind]

@@ -20,7 +20,7 @@ from ppcls_lite.serving.compute import ComputeThread, decode
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.serving.store import Served, Store
-from ppcls_lite.serving.upload import Memory
+from ppcls_lite.serving.upload import Memory, check_limits
 
 LOG = logging.getLogger("ppcls_lite.serving")
 LONGEST_KEY = 1024  # bytes of the file
@@ -36,7 +36,7 @@ class Service:
         hooks: pre- and postprocessing, as `load_hooks` returns them; None loads the config's.
 
     Raises:
-        UserError: the key's file or the hooks cannot be used.
+        UserError: the key's file or the hooks cannot be used, or the limits contradict each other.
     """
 
     def __init__(self, config: ServeConfig, hooks: Any = None) -> None:
@@ -46,6 +46,7 @@ class Service:
             hooks = load_hooks(config.hooks)
         self.store = Store(config, self.thread, hooks)
         self.ready = False
+        check_limits(config)
         self.memory = Memory(config.request_memory)
         self._key = read_key(config.api_key_file)
         self._held = 0

@@ -1,18 +1,16 @@
 """Servers that are stopped or killed under load: who loses an answer, and what stays behind."""
 
 import concurrent.futures
-import contextlib
 import http.client
 import os
 import signal
 import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 import requests
 from conftest import ROOT, no_process_is_left
-from serving import serving
+from serving import kill_held, serving
 
 for _name in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(_name)
@@ -81,27 +79,11 @@ def test_sigterm_under_load_costs_no_client_its_answer(exported, tmp_path, keep_
             assert set(clients.closed) == set(range(32))
 
 
-def established(pid):
-    """How many connections of clients a process holds."""
-    found = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    inodes = {row.split()[9] for row in found if row.split()[3] == "01"}
-    held = 0
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            held += os.readlink(link).removeprefix("socket:[").removesuffix("]") in inodes
-    return held
-
-
 def test_a_killed_worker_costs_at_most_the_requests_it_held(exported, tmp_path):
     with serving(exported, tmp_path / "log", workers=2) as server:
         clients = Clients(server, 32, keep_alive=True)
         clients.wait_until_all_ask()
-        victim = min(server.workers())
-        os.kill(victim, signal.SIGSTOP)  # what it holds stays as it is
-        while "T" not in Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2][:3]:
-            pass
-        held = established(victim)
-        os.kill(victim, signal.SIGKILL)
+        held = kill_held(min(server.workers()))
         server.wait_for('"ready after', 3)  # its successor
         before = list(clients.answered)
         while any(now == then for now, then in zip(clients.answered, before, strict=True)):

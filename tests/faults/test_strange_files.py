@@ -103,6 +103,16 @@ def test_large_and_binary_files_are_refused(tmp_path):
         read_sidecar(tmp_path)
 
 
+def test_countless_values_are_refused_before_they_are_all_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppcls_lite.safe_yaml.MOST", 1000)
+    (tmp_path / "inference.yml").write_text("version: 1\n# x\na: [" + "1, " * 900 + "1]\n")
+    with pytest.raises(UserError, match="model"):  # read, and found to be none
+        read_sidecar(tmp_path)
+    (tmp_path / "inference.yml").write_text("a:\n" + "- [1, 2, 3]\n" * 300_000)
+    with pytest.raises(UserError, match="more than 1,000 values"):
+        read_sidecar(tmp_path)
+
+
 def test_a_file_that_the_sidecar_does_not_know_is_refused(exported, tmp_path):
     sidecar = read_sidecar(exported)
     (tmp_path / "other.onnx").write_bytes(b"x")

@@ -1,0 +1,80 @@
+"""What a full disk is answered with: the file, what it needs, and what is left."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from ppcls_lite.files import reserve, write_atomically
+
+# A disk of one megabyte, in a namespace of its own.
+SHELL = 'mount -t tmpfs -o size=1m none "$0" && exec "$@"'
+
+
+@pytest.fixture
+def on_a_small_disk(tmp_path):
+    """Runs a command with a full-to-be disk at tmp_path/small."""
+    small = tmp_path / "small"
+    small.mkdir()
+    run = ["unshare", "-rm", "sh", "-c", SHELL, str(small)]
+    try:
+        works = subprocess.run([*run, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        works = False
+    if not works:
+        pytest.skip("no namespaces here: unshare -rm")
+
+    def command(*argv):
+        return subprocess.run(
+            [*run, sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True
+        )
+
+    command.folder = small
+    return command
+
+
+def test_an_export_says_what_it_needs_and_leaves_nothing(on_a_small_disk):
+    out = on_a_small_disk.folder / "out"
+    done = on_a_small_disk(
+        "tools/export_model.py", "--pretrained", "mobilenet_v3_small.clothing10",
+        "--save-inference-dir", out,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "No space left on device" in done.stderr and str(out) in done.stderr
+    assert "MB are needed, 1.0 MB are left" in done.stderr
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from ppcls_lite.__main__ import explain
+from ppcls_lite.files import write_atomically
+path = Path(sys.argv[1])
+write_atomically(path, b"old")
+try:
+    write_atomically(path, bytes(2_500_000))
+except OSError as error:
+    print(explain(error), path.read_bytes(), sorted(path.parent.iterdir()) == [path])
+try:
+    (path.parent / "plain").write_bytes(bytes(2_500_000))
+except OSError as error:
+    error.filename = str(path.parent / "plain")
+    print(explain(error))
+"""
+
+
+def test_a_file_that_finds_no_room_is_named_and_the_old_one_stays(on_a_small_disk):
+    file = on_a_small_disk.folder / "file"
+    done = on_a_small_disk("-c", WRITE, file)
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{file}: No space left on device (2.5 MB are needed, 1.0 MB are left)")
+    assert first.endswith("b'old' True")
+    assert second.startswith(f"{file.parent}/plain: No space left on device (")
+    assert second.endswith("MB are left)")
+
+
+def test_room_that_is_there_is_given_back(tmp_path):
+    reserve(tmp_path, 100_000)
+    write_atomically(tmp_path / "file", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
