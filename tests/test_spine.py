@@ -25,6 +25,7 @@ SPINE = (
 )
 BUDGET = 1450  # lines
 DOCUMENT = ROOT / "docs/architecture.md"
+WAITING = {"ppcls_lite/data/watch.py"}  # entered only when a picture is not there in time
 
 # Runs train.py up to the first step of Paddle's optimizer, and prints each file of ours whose
 # functions were entered by then. What runs while a module is imported does not count.
@@ -96,7 +97,7 @@ def test_the_document_names_what_else_the_first_step_enters(pictures, tmp_path):
         pytest.skip("the kernels do not run here")
     named = linked(part("What else the first step enters"))
     assert len(named) == len(set(named))
-    assert set(said.split()[1:]) - set(SPINE) == set(named)
+    assert set(said.split()[1:]) - set(SPINE) - WAITING == set(named) - WAITING
 
 
 def test_nothing_of_a_run_is_replaced_from_outside():
