@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import paddle
 
+from ppcls_lite.engine.length import total_epochs
 from ppcls_lite.engine.log import Bar
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.metric import Accuracy
@@ -22,6 +23,7 @@ class LogMeter:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._last = time.perf_counter()
+        self.epoch = Accuracy(run.info.num_classes)  # over all windows
         self._clear()
 
     def _clear(self) -> None:
@@ -54,6 +56,8 @@ class LogMeter:
         for logits, labels in self._answers:
             if (known := labels >= 0).any():
                 accuracy.add(logits.astype("float32").numpy()[known], labels[known])
+        self.epoch.count += accuracy.count
+        self.epoch.top1_hits += accuracy.top1_hits
         batches = len(self._losses)
         pictures = sum(len(labels) for _, labels in self._answers)
         seconds = time.perf_counter() - self._begin
@@ -68,7 +72,9 @@ class LogMeter:
         }
         if not math.isfinite(loss):
             raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
-        to_do = len(run.loader) * (run.config.epochs - progress.epoch) - progress.batch
+        to_do = (
+            len(run.loader) * (total_epochs(run.config, progress) - progress.epoch) - progress.batch
+        )
         run.log.line(
             f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
             f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
