@@ -17,11 +17,11 @@ import PIL
 
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
+from ppcls_lite.engine import freezing, prospects
 from ppcls_lite.engine.checkpoint import (
     PARTS,
     Checkpoint,
     Progress,
-    is_complete,
     link_checkpoint,
 )
 from ppcls_lite.engine.log import VISUALDL_FOLDER
@@ -92,6 +92,7 @@ def lines(run: Run) -> list[str]:
         f"batch     {config.batch_size} per device x {world.size} x"
         f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",
+        *freezing.lines(run.model, config),
         f"lr        {lr_line(run)}",
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
@@ -101,6 +102,7 @@ def lines(run: Run) -> list[str]:
             f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
             f" weight {config.distill_weight:g}"
         )
+    plan += prospects.before(run)
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
         for name, flag in flags(TrainConfig).items()
@@ -145,7 +147,7 @@ def dry_run(run: Run) -> list[str]:
 
     The first step also allocates; a second one, if the data has it, is the one that is timed.
     """
-    run.model.train()
+    freezing.training_mode(run.model, run.config)
     batches = run.loader.epoch(0)
     for _ in range(min(2, len(run.loader))):
         begin = time.perf_counter()
@@ -171,19 +173,10 @@ def prepare_folder(folder: Path, config: TrainConfig, resumed: Checkpoint | None
     make_room(folder, resumed)
     if not resumed or not (folder / "config.yaml").is_file():
         write_atomically(folder / "config.yaml", to_yaml(config).encode())
-    best, top1 = folder / "best.pdparams", resumed.progress.best_top1 if resumed else None
-    if resumed and resumed.metrics.get("top1") == top1 and top1_of(best) != top1:
-        # A kill between saving the best epoch and naming it so must not lose the name. Of several
-        # that are as good, the first keeps it.
-        link_checkpoint(resumed.path, best)
-
-
-def top1_of(path: Path) -> float | None:
-    """Returns what was right of the validation set at a checkpoint; None where it is not whole."""
-    if not is_complete(path):
-        return None
-    metrics: dict[str, float] = json.loads(path.with_suffix(".json").read_bytes())["metrics"]
-    return metrics.get("top1")
+    if resumed and resumed.metrics.get("top1") == resumed.progress.best_top1:
+        # A kill between saving the best epoch, of equal ones the later, and naming it so must not
+        # lose the name.
+        link_checkpoint(resumed.path, folder / "best.pdparams")
 
 
 def make_room(folder: Path, resumed: Checkpoint | None) -> None:
