@@ -6,6 +6,7 @@
 # make int8   the tables of docs/int8.md: DATA=pictures WEIGHTS=best.pdparams or a tag
 # make campaign-serving  a server under everything at once: MINUTES=30 SEED=0
 # make tipc   test chains, CPU subset: docs/tipc.md
+# make campaign-training  faults at random on trainings of two machines: MINUTES=30 SEED=0
 
 VENV   ?= .venv
 PYTHON ?= $(VENV)/bin/python
@@ -22,7 +23,7 @@ BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: run test check lint bench int8 tipc campaign-serving clean
+.PHONY: run test check lint bench int8 tipc campaign-serving campaign-training clean
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -67,6 +68,9 @@ tipc: $(VENV)/.dev
 
 campaign-serving: $(VENV)/.dev
 	$(PYTHON) tests/faults/campaign_serving.py --minutes $(MINUTES) --seed $(SEED)
+
+campaign-training: $(VENV)/.dev
+	$(PYTHON) tests/faults/campaign_training.py --minutes $(MINUTES) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache

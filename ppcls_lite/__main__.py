@@ -24,7 +24,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little mo
     sys.exit(2)
 
 from ppcls_lite.environment import load_paddle
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import RankLost, UserError, nearest
 from ppcls_lite.files import told_of_room
 
 
@@ -80,6 +80,9 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
         elif isinstance(error, UserError | OSError):
             print(f"{prog}: {explain(error)}", file=sys.stderr)
             status = 2
+        elif isinstance(error, RankLost):
+            print(f"{prog}: {error}", file=sys.stderr)
+            status = error.status
         elif isinstance(error, ModuleNotFoundError) and not of_this_package(error):
             print(
                 f"{prog}: {sys.executable} (Python {platform.python_version()}) has no package"

@@ -164,6 +164,7 @@ def parse(
     """
     known = flags(config)
     parser = make_parser(config, prog, explained=False)
+    argv, words = _without_rest(argv, known)
     namespace, rest = parser.parse_known_args([_spell(a, known) for a in argv])
     if "help" in namespace:
         if namespace.help not in ("", "all"):
@@ -176,6 +177,8 @@ def parse(
     if rest:
         raise UserError(_unknown(rest[0], parser, others()), help_command(prog))
     given = vars(namespace)
+    if words:
+        given[next(flag.name for flag in known.values() if flag.rest)] = words
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for path in given.pop("config"):
@@ -186,13 +189,27 @@ def parse(
             _say_passed_over(prog, path, passed_over)
     print_config = given.pop("print_config", False)
     for name, text in given.items():
-        values[name] = known[name].check(text, known[name].spellings[0])
+        flag = known[name]
+        values[name] = tuple(text) if flag.rest else flag.check(text, flag.spellings[0])
         sources[name] = "command line"
     settings = config(**values, sources=sources)
     if print_config:
         print(to_yaml(settings), end="")
         sys.exit(0)
     return settings
+
+
+def _without_rest(argv: list[str], known: Mapping[str, Flag]) -> tuple[list[str], list[str]]:
+    """Splits off the words of another command, which a command may take at its end."""
+    if not any(flag.rest for flag in known.values()):
+        return argv, []
+    bare = {s for flag in known.values() if flag.bare is not None for s in flag.spellings}
+    bare |= {"--print-config"}
+    position = 0
+    while position < len(argv) and argv[position].startswith("-"):
+        word = _spell(argv[position], known)
+        position += 1 if "=" in word or word in bare else 2
+    return argv[:position], argv[position:]
 
 
 def _unknown(argument: str, parser: Parser, others: Mapping[str, str]) -> str:

@@ -43,6 +43,19 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(listed, "").partition(":")[2].split())
 
 
+def end_with_parent() -> None:
+    """Asks the kernel for a SIGTERM when the process that started this one ends, however that is.
+
+    Linux only; elsewhere the launcher has to end its processes itself.
+    """
+    parent = os.getppid()
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def load_paddle() -> types.ModuleType:
     """Imports paddle quietly and returns it.
 

@@ -21,6 +21,20 @@ class UserError(Exception):
         return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
 
 
+class RankLost(Exception):
+    """Another process of a training ended, or does not answer.
+
+    Args:
+        message: which one, and what it said.
+        status: exit status of this process; 75 is EX_TEMPFAIL, "try again".
+    """
+
+    def __init__(self, message: str, status: int = 75) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
 def shortened(value: object, limit: int = 300) -> str:
     """Returns a text on one line and not longer than `limit`, for messages that quote a file."""
     text = " ".join(str(value).split())

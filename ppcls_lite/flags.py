@@ -26,6 +26,7 @@ class Flag:
     group: str
     spellings: tuple[str, ...]
     positional: bool  # the value alone, without a flag, will do
+    rest: bool  # takes the first word that belongs to no flag, and all after it
     bare: str | None  # the value of the flag alone; None when it needs one
     also: Mapping[str, str]  # other words for values
 
@@ -104,6 +105,7 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
                 else (group.__doc__ or "").strip().splitlines()[0].rstrip("."),
                 spellings=("--" + field.name.replace("_", "-"), *extra.get("flags", ())),
                 positional=extra.get("positional", False),
+                rest=extra.get("rest", False),
                 also=extra.get("also", {}),
                 bare="true" if bool in (kind, *typing.get_args(kind)) else extra.get("bare"),
             )

@@ -14,6 +14,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 NAMES = {
     "train.py": "train",
     "tools/finetune.py": "finetune",
+    "tools/launch.py": "launch",
     "tools/validate.py": "validate",
     "validate.py": "validate",  # MindCV's
     "tools/predict.py": "predict",

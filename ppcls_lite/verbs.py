@@ -41,6 +41,7 @@ SUBJECTS = {
 COMMANDS = {
     "train": Command("engine", "TrainConfig", True),
     "finetune": Command("engine", "FinetuneConfig", True),
+    "launch": Command("launch", "LaunchConfig", False),
     "validate": Command("engine", "ValidateConfig", True),
     "predict": Command("deploy", "PredictConfig", False),
     "export": Command("deploy", "ExportConfig", True),

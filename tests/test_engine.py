@@ -44,7 +44,7 @@ def make_run(model, batches, world=None, **settings):
         whole=info,
         model=model,
         loaded=None,
-        parallel=paddle.DataParallel(model) if world.size > 1 else model,
+        parallel=model,
         kernels="",
         optimizer=build_optimizer(model, config),
         scaler=paddle.amp.GradScaler(enable=False),

@@ -68,7 +68,7 @@ from ppcls_lite.environment import load_paddle
 paddle = load_paddle()
 import numpy as np
 from float64_reference import Reference, step
-from ppcls_lite.engine.distributed import start_world
+from ppcls_lite.engine.distributed import average_gradients, start_world
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels
 
@@ -76,11 +76,13 @@ world = start_world("cpu")
 reference = Reference("mobilenet_v3_small", 8, 32)
 model = reference.make()
 model.set_state_dict(reference.state)
-net = paddle.DataParallel(accelerate(model, Kernels(1)))
+net = accelerate(model, Kernels(1))
 mine = slice(4 * world.rank, 4 * world.rank + 4)
-gradients, _ = step(net, model, reference.images[mine], reference.labels[mine])
+step(net, model, reference.images[mine], reference.labels[mine])
+average_gradients(model, world)
 if world.is_main:
-    np.savez({out!r}, **gradients)
+    trained = [(k, p) for k, p in model.named_parameters() if not p.stop_gradient]
+    np.savez({out!r}, **{{k: p.grad.numpy().astype(np.float64) for k, p in trained}})
 """
 
 

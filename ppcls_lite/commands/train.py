@@ -2,9 +2,9 @@
 
 from contextlib import closing
 
-from ppcls_lite.engine import plan
+from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.build import build_run
-from ppcls_lite.engine.distributed import World, pick_device, start_world
+from ppcls_lite.engine.distributed import World, accounted, pick_device, start_world
 from ppcls_lite.engine.lock import locked
 from ppcls_lite.engine.resolve import resolve, run_folder
 from ppcls_lite.engine.run import Diverged, Run
@@ -16,11 +16,13 @@ from ppcls_lite.program import command
 
 def run(config: TrainConfig) -> int:
     """Trains; returns the exit status. With `test_only` it is `validate` that runs."""
-    world = start_world(pick_device(config.device, config.use_gpu))
-    if config.dry_run:
-        return dry_run(config, world)
-    with locked(run_folder(config), world), closing(planned_run(config, world)) as run:
-        return fit_and_report(run)
+    world = start_world(pick_device(config.device, config.use_gpu), config.rank_timeout)
+    with accounted(world):
+        world.agree(agreement.given(config) if world.ranks else {}, agreement.SAME_SETTINGS)
+        if config.dry_run:
+            return dry_run(config, world)
+        with locked(run_folder(config), world), closing(planned_run(config, world)) as run:
+            return fit_and_report(run)
 
 
 def planned_run(config: TrainConfig, world: World) -> Run:
@@ -52,9 +54,11 @@ def fit_and_report(run: Run) -> int:
     try:
         best = fit(run)
     except Stopped as stopped:
+        run.world.farewell(f"stopped by {stopped}", stopped.exit_status)
         run.log.line(f"stopped by {stopped}; saved {latest}\n  next: {again}")
         return stopped.exit_status
     except Diverged as diverged:
+        run.world.farewell(str(diverged), 1)
         lower = f"--lr {run.config.lr / 10:g}"
         run.log.line(
             f"stopped: {diverged}. The learning rate {run.config.lr:g} is too high for this data"

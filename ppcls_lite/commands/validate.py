@@ -12,7 +12,7 @@ from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_val
 from ppcls_lite.deploy.choose import find_model, is_export
 from ppcls_lite.deploy.predictor import Predictor
-from ppcls_lite.engine.distributed import World, pick_device, start_world
+from ppcls_lite.engine.distributed import World, accounted, pick_device, start_world
 from ppcls_lite.engine.evaluate import Forward, build_evaluation
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.settings import ValidateConfig
@@ -29,7 +29,13 @@ def run(config: ValidateConfig) -> int:
     """Evaluates weights on the validation pictures; returns the exit status."""
     if not config.resume:
         config.require("pretrained")
-    world = start_world(pick_device(config.device, config.use_gpu))
+    world = start_world(pick_device(config.device, config.use_gpu), config.rank_timeout)
+    with accounted(world):
+        return measure(config, world)
+
+
+def measure(config: ValidateConfig, world: World) -> int:
+    """Evaluates and prints; returns the exit status."""
     asked = config.model if config.given("model") else None
     named = config.pretrained or config.resume or ""
     if config.resume == "auto":

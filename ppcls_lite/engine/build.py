@@ -10,16 +10,16 @@ from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
 from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
-from ppcls_lite.engine import plan
+from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
-from ppcls_lite.engine.distributed import World, wait_for_all
+from ppcls_lite.engine.distributed import World, share_weights, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation, watch_of
 from ppcls_lite.engine.freezing import freeze
 from ppcls_lite.engine.head import fit_head
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent, build_mutual
 from ppcls_lite.engine.norms import check_norms, unfold_norms
-from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching
+from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching, progress_under
 from ppcls_lite.engine.run import Run, effective_batch
 from ppcls_lite.engine.safe_points import SaveEvery
 from ppcls_lite.engine.samples import fingerprint
@@ -53,8 +53,13 @@ def build_run(resolved: Resolved, world: World) -> Run:
     samples, remarks = fingerprint(sets.train), list(sets.remarks)
     progress = Progress(config.start_epoch, seed=resolved.seed, batching=batching, samples=samples)
     if checkpoint:
+        same_place = progress_under(checkpoint.progress, batching)
+        checkpoint = dataclasses.replace(checkpoint, progress=same_place)
         remarks += check_goes_on(checkpoint, whole, batching, samples)
         progress = dataclasses.replace(checkpoint.progress, batching=batching, samples=samples)
+    if world.ranks:
+        same = agreement.found(sets, progress, whole, checkpoint)
+        world.agree(same, agreement.SAME_DATA)
     teacher = find_teacher(resolved, whole, world)
     model, info, loaded = build_network(resolved, whole, world, sets)
     learning = [model, *([teacher.model] if isinstance(teacher, MutualStudent) else [])]
@@ -65,7 +70,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
     folder = Path(config.output_dir)
     wait_for_all(world)  # another rank may still read weights that are moved now
     if world.is_main and not config.dry_run:
-        plan.prepare_folder(folder, config, checkpoint)
+        plan.prepare_folder(folder, resolved.asked or config, checkpoint)
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     return Run(
@@ -97,7 +102,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         stop=stop,
         folder=folder,
         resumed_from=checkpoint.path if checkpoint else None,
-        description=plan.description(config),
+        description=plan.description(resolved.asked or config),
         save_every=SaveEvery(config.save_every),
     )
 
@@ -232,7 +237,10 @@ def training_model(model: nn.Layer, config: TrainConfig, world: World) -> tuple[
     if config.to_static:
         # to_static replaces `forward` of the layer it is given: give it one of our own.
         trained = paddle.jit.to_static(nn.Sequential(model), full_graph=True)
-    return paddle.DataParallel(trained) if world.size > 1 else trained, words
+    if world.size > 1 and world.device == "gpu":
+        return paddle.DataParallel(trained), words
+    share_weights(model, world)
+    return trained, words
 
 
 def build_ema(

@@ -4,13 +4,15 @@ This is the only place where a training's settings change. What comes out of it 
 """
 
 import dataclasses
+import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppcls_lite.engine.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint
+from ppcls_lite.engine.checkpoint import Checkpoint, Progress, load_checkpoint, newest_checkpoint
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.samples import what_changed
@@ -20,6 +22,9 @@ from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import quoted
 from ppcls_lite.weights.find import Weights, find_weights
+
+SHARE = "PPCLS_LITE_SHARE"  # "MACHINES/ASKED FOR", of tools/launch.py
+BATCHING = r"(\d+) pictures, batches of (\d+) x (\d+), (\d+) accumulated(.*)"
 
 # What a resumed run takes from its command line alone, never from the checkpoint.
 NOT_RESUMED = {
@@ -37,6 +42,7 @@ class Resolved:
         checkpoint: of the run to go on with, if any.
         weights: those of --pretrained; None in a run that goes on.
         start: what checkpoint or weights say of themselves.
+        asked: the settings to keep with checkpoints, where fewer machines than asked for train.
     """
 
     config: TrainConfig
@@ -44,6 +50,7 @@ class Resolved:
     checkpoint: Checkpoint | None = None
     weights: Weights | None = None
     start: ModelInfo | None = None
+    asked: TrainConfig | None = None
 
 
 def resolve(config: TrainConfig, world: World) -> Resolved:
@@ -71,7 +78,26 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         raise UserError("--fit-head needs features of trained weights", "--pretrained WEIGHTS")
     if not (config.epochs or config.fit_head):
         raise UserError("--epochs 0 trains nothing", "--fit-head 2 fits the last layer")
-    return Resolved(config, seed, checkpoint, weights, start)
+    batches = accumulated(config.gradient_accumulation_steps)
+    shared = dataclasses.replace(config, gradient_accumulation_steps=batches)
+    return Resolved(shared, seed, checkpoint, weights, start, config)
+
+
+def accumulated(asked: int) -> int:
+    """Returns the batches to accumulate, so that a step of fewer machines has as many pictures.
+
+    tools/launch.py says with how many of its machines it goes on.
+
+    Raises:
+        UserError: no number of batches makes as many pictures.
+    """
+    machines, of = map(int, os.environ.get(SHARE, "1/1").split("/"))
+    if asked * of % machines:
+        raise UserError(
+            f"{machines} machines cannot make the batch of {of} out of whole batches",
+            f"--gradient-accumulation-steps {machines}, or --min-nodes of a divisor of {of}",
+        )
+    return asked * of // machines
 
 
 def run_folder(config: TrainConfig) -> Path:
@@ -150,6 +176,23 @@ def describe_batching(config: TrainConfig, pictures: int, world: World) -> str:
         + f", each picture {config.ra_reps} times"
         * (config.ra_reps > 1)
     )
+
+
+def progress_under(before: Progress, batching: str) -> Progress:
+    """Returns the same place in a run whose epochs are cut into batches as `batching` says.
+
+    With other machines it is another batch, at the same picture: where a step ends, as many have
+    been seen (see `accumulated`).
+    """
+    then, now = re.fullmatch(BATCHING, before.batching), re.fullmatch(BATCHING, batching)
+    if SHARE not in os.environ or not then or not now or before.batching == batching:
+        return before
+    (pictures, *sizes, reps), (pictures_now, *sizes_now, reps_now) = then.groups(), now.groups()
+    step, step_now = (np.prod([int(size) for size in group]) for group in (sizes, sizes_now))
+    if (pictures, reps, step) != (pictures_now, reps_now, step_now) or before.batch % int(sizes[2]):
+        return before
+    batch = before.batch // int(sizes[2]) * int(sizes_now[2])
+    return dataclasses.replace(before, batch=batch, batching=batching)
 
 
 def check_goes_on(

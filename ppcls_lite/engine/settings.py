@@ -37,6 +37,8 @@ class DeviceSettings(Settings):
     """Where to compute; auto takes a GPU when there is one."""
     use_gpu: bool | None = None
     """Old spelling of --device used by test chains: true is gpu, false is cpu."""
+    rank_timeout: Count = 600
+    """Of several processes: seconds that they wait for one that is behind, then all stop."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import paddle
 from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
-from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
+from ppcls_lite.engine.distributed import average_gradients, share_statistics, sum_over_ranks
 from ppcls_lite.engine.freezing import training_mode
 from ppcls_lite.engine.leaving import saved
 from ppcls_lite.engine.length import fix_length, goes_on, schedule_epoch, timed
@@ -114,12 +114,16 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     epoch = schedule_epoch(epochs_done, config, progress)
     run.optimizer.set_lr(lr_at(epoch, config.epochs, config, run.peak_lr))
     images, targets, teacher_logits = inputs(run, batch)
-    with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
+    # On GPUs the processes average their gradients as they come, on a CPU at the end.
+    as_they_come = isinstance(run.parallel, paddle.DataParallel)
+    with run.parallel.no_sync() if as_they_come and not is_step else nullcontext():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
             loss = training_loss(logits, targets, teacher_logits, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
+        if run.world.size > 1 and not as_they_come:
+            average_gradients(run.model, run.world)
         if config.clip_grad_norm:
             # Paddle's own clipping in the optimizer takes each parameter group for itself.
             run.scaler.unscale_(run.optimizer)
