@@ -107,7 +107,7 @@ def run_tool(*argv, fresh=False, **options):
     command = [sys.executable, *map(str, argv)]
     if command[1].endswith(".py") and not fresh:
         command = through_warm(command, options.get("env", os.environ))
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300} | options
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 900} | options
     return subprocess.run(command, **options)
 
 
