@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT, TINY_FLAGS, picture
+from conftest import ROOT, TINY_FLAGS, picture, run_tool
 from small_checkpoint import trained_like_state
 
 from ppcls_lite import cli, create_model, program
@@ -146,7 +146,8 @@ def shell(line, cwd=ROOT):
 
 
 TINY = " " + " ".join(flag for flag in TINY_FLAGS if "width" not in flag)
-# What a hint comes from, `@` is the folder `made`, and what is added to it so that it ends soon.
+# What a hint comes from, `@` is the folder `made`, and what is added to it so that it ends soon;
+# None where it is only parsed.
 RUN = {
     "an empty folder": ("predict --pretrained @void --img-path @data/val", ""),
     "a folder to serve": ("serve @nowhere", ""),
@@ -157,8 +158,7 @@ RUN = {
         f"export check --pretrained @bare.safetensors --model {BARE} --exported @nowhere4"
         " --img-path @data/val", ""),
     "compared with other classes": (
-        f"export check --pretrained @bare.safetensors --model {BARE} --exported @others"
-        " --img-path @data/val", ""),
+        "export check --pretrained @other.pdparams --exported @others --img-path @data/val", ""),
     "compared": (
         f"export check --pretrained @bare.safetensors --model {BARE} --exported @exported"
         " --img-path @data/val", " --dry-run" + TINY),
@@ -180,15 +180,15 @@ RUN = {
         + TINY, " --dry-run" + TINY),
     "converted": (
         f"weights convert --weights @bare.safetensors --model {BARE} --out @ours.pdparams", ""),
-    "averaged": ("weights average @best.pdparams @second.pdparams --out @mean.pdparams", TINY),
+    "averaged": ("weights average @best.pdparams @second.pdparams --out @mean.pdparams", ""),
     "exported": (
         "export --pretrained @best.pdparams --save-inference-dir @new --opset-version 12", ""),
     "another export's file": (
         "predict --pretrained @mixed --img-path @data/val --engine onnxruntime", ""),
     "an export of the future": ("predict --pretrained @future --img-path @data/val", ""),
-    "an export that is damaged": ("predict --pretrained @damaged --img-path @data/val", ""),
+    "an export that is damaged": ("predict --pretrained @damaged --img-path @data/val", None),
     "quantized already": (
-        "quantize --pretrained @pact/best.pdparams --data-path @data --out @x", ""),
+        "quantize --pretrained @pact/best.pdparams --data-path @data --out @x", None),
     "packed": ("data pack --data-path @data --out @packed --workers 0", ""),
     "packed with a broken picture": ("data pack --data-path @broken --out @x --workers 0", None),
     "a broken picture": ("train --data-path @broken --output-dir @x --epochs 1" + TINY, None),
@@ -196,8 +196,6 @@ RUN = {
     "no weights": ("predict --pretrained @none.pdparams --img-path @data/val", ""),
     "no model": ("predict --pretrained @none/inference.onnx --img-path @data/val", ""),
     "no recipe": ("train -c @none.yaml", ""),
-    "an unknown flag": ("predict --pretraind=x", ""),
-    "an unknown flag of an action": ("data check --pretraind=x", ""),
     "a card's bundle": (
         "export accelerator --pretrained @best.pdparams --data-path @data --out @bundle"
         " --calibration-images 3", ""),
@@ -216,7 +214,14 @@ def test_the_hint_runs(case, made, said, monkeypatch):
             parses(line)
         else:
             words = line.partition("  # ")[0]
-            shell(words + more * (" train.py" in words), made)
+            shell(words + more * ("/train.py" in words), made)
+
+
+@pytest.mark.parametrize("words", ["tools/predict.py", "tools/data.py check", "train.py"])
+def test_an_unknown_flag_leads_to_the_help_of_its_command(words):
+    done = run_tool(*words.split(), "--pretraind=x")
+    (hint,) = hints(done.stderr)
+    assert done.returncode == 2 and "usage: " in shell(hint)
 
 
 def parses(line):

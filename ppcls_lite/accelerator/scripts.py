@@ -22,7 +22,7 @@ TEMPLATE = r"""#!/bin/sh
 # `card1` and `card2` were never run: there was no card.
 set -e
 WAY=${1:?sim, card1 or card2}
-VAL=$(cd "${2:?folder with class folders}" && pwd)
+VAL=$(CDPATH= cd -- "${2:?folder with class folders}" && pwd)
 cd "$(dirname "$0")"
 ZOO=${ZOO:-../classification}
 PPCLS=${PPCLS:-python -m ppcls_lite}
