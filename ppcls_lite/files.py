@@ -28,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)  # its bytes count among those that are left
-        raise told_of_room(error, path, len(data)) from error
+        raise told_of_room(error, path, len(data)) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -57,7 +57,7 @@ def reserve(folder: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         probe.unlink(missing_ok=True)
-        raise told_of_room(error, folder, size) from error
+        raise told_of_room(error, folder, size) from None
     finally:
         probe.unlink(missing_ok=True)
 
