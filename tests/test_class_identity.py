@@ -356,6 +356,28 @@ def test_the_simulated_card_is_right_where_the_network_is(bundle, pictures, scor
     assert simulate(bundle, other / "val") == found
 
 
+def test_a_bundle_of_listed_pictures_is_tried_on_their_flat_folder(
+    imagenet, pictures, score, tmp_path
+):
+    data = links(pictures, tmp_path / "data", WNIDS, ["train"])
+    rows = [f"val/{name}.JPEG {IDS[colour]}\n" for name, colour in flat(pictures, data)]
+    (data / "val_list.txt").write_text("".join(rows))
+    (data / "train_list.txt").write_text(
+        "".join(
+            f"train/{WNIDS[colour]}/{file.name} {IDS[colour]}\n"
+            for colour in COLOURS
+            for file in (data / "train" / WNIDS[colour]).iterdir()
+        )
+    )
+    config = ExportAcceleratorConfig(
+        pretrained=str(imagenet), out=str(tmp_path / "bundle"), data_path=str(data),
+        calibration_images=9, opset_version=10,
+    )  # fmt: skip
+    assert export_accelerator.run(config) == 0
+    found = simulate(tmp_path / "bundle", data / "val")
+    assert len(found) == 2 and min(found) > 100 * float(score) - 12
+
+
 def test_compare_looks_at_the_same_classes(straight, pictures, tmp_path, capsys):
     names = ("green", "red", "blue")
     turned = with_head(straight, tmp_path / "turned", [2, 0, 1], 3, names)

@@ -55,10 +55,10 @@ def folders(root, files, split, name=lambda wnid: wnid):
 
 
 def flat(root, files, below="val"):
-    """ILSVRC2012_val_0000000N.JPEG in an order of no meaning, and the wnid of each."""
+    """photograph_0000000N.JPEG in an order of no meaning: ImageNet's own names have theirs."""
     (root / below).mkdir(parents=True)
     order = np.random.RandomState(3).permutation(len(files))
-    rows = [(f"ILSVRC2012_val_{n:08}.JPEG", files[k]) for n, k in enumerate(order, 1)]
+    rows = [(f"photograph_{n:08}.JPEG", files[k]) for n, k in enumerate(order, 1)]
     for name, file in rows:
         shutil.copy(file, root / below / name)
     return [(name, file.parent.name) for name, file in rows]

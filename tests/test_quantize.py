@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8 import calibrate as rules
 from ppcls_lite.int8 import half, qdq
-from ppcls_lite.int8.biases import fit_biases
 from ppcls_lite.int8.qdq import EXACT
 
 RANDOM = np.random.RandomState(0)
@@ -144,23 +143,29 @@ class Given:
         return ({"x": value} for value in self.values)
 
 
-def test_biases_fit_in_32_bits_behind_a_nearly_silent_tensor(network):
+@pytest.mark.parametrize("silent", ["input", "unsigned input", "a channel", "nothing"])
+def test_biases_fit_in_32_bits_and_no_other_channel_pays(network, silent):
     graph = qdq.float_graph(network)
     (conv,) = [node for node in graph.graph.node if node.op_type == "Conv"]
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
-    weights, bias = (constants[name] for name in conv.input[1:3])
-    assert np.abs(bias).max() > 1e-3
-    _, scales = qdq.quantize_weights(weights, 0)
-    for silent in (1e-9, (0.0, 1e-9)):
-        known = {conv.input[0]: silent, "other": 1.0}
-        found = fit_biases(graph, known)
-        low, high = found[conv.input[0]] if isinstance(silent, tuple) else (0, found["input"])
-        scale = (high - low) / (255 if isinstance(silent, tuple) else 128)
-        assert 2**29 < np.abs(bias / (scale * scales)).max() <= 2**30 * 1.001
-        assert found["other"] == 1.0
-    usual = {"input": 2.5}
-    assert fit_biases(graph, usual) == usual
-    assert fit_biases(graph, {"input": 1e-9}, {conv.name}) == {"input": 1e-9}
+    constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+    weights, bias = (numpy_helper.to_array(constants[name]).copy() for name in conv.input[1:3])
+    bias[0] = 3.0  # a channel that is nothing but its bias: EfficientNet-Lite0 has some
+    weights[0] *= 1e-12 if silent == "a channel" else 1
+    for name, value in zip(conv.input[1:3], (weights, bias), strict=True):
+        constants[name].CopyFrom(numpy_helper.from_array(value, name))
+    threshold = {"input": 1e-9, "unsigned input": (0.0, 1e-9)}.get(silent, 2.5)
+    tensors = qdq.rounded_tensors(graph)
+    thresholds = {name: threshold if name == "input" else 2.5 for name in tensors}
+    result = qdq.insert_qdq(graph, thresholds)
+    found = {t.name: numpy_helper.to_array(t) for t in result.graph.initializer}
+    step, scales = float(found["input/scale"]), found[f"{conv.name}/weight_scales"]
+    assert step == pytest.approx(1e-9 / 255 if silent == "unsigned input" else threshold / 128)
+    assert np.abs(bias / (step * scales.astype(float))).max() <= 2**30 * 1.001
+    usual = qdq.quantize_weights(weights, 0)[1]
+    kept = {"a channel": slice(1, None), "nothing": slice(None)}.get(silent, slice(0))
+    assert np.array_equal(scales[kept], usual[kept])
+    if silent == "a channel":
+        assert scales[0] > usual[0] and not found[f"{conv.name}/weights"][0].any()
 
 
 SAMPLES = samples()

@@ -17,7 +17,7 @@ from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.mutual import build_mutual
 from ppcls_lite.engine.settings import TrainConfig
-from ppcls_lite.engine.teacher import Teacher, answers_of, build_teacher
+from ppcls_lite.engine.teacher import Teacher, answers_of, build_teacher, columns
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -109,6 +109,20 @@ def test_a_teachers_answers_are_brought_into_the_students_order():
     assert answers_of(more, STUDENT, "").ids == (2, 4, 0)
     imagenet = ModelInfo("m", 1000, classes=imagenet_names(1000))
     assert answers_of(imagenet, ModelInfo("s", 2, classes=("n02012849", "Hen")), "").ids == (134, 8)
+
+
+def test_classes_without_pictures_need_not_be_the_teachers():
+    """A list of ids whose largest is 3: nobody says what its classes 0 and 2 are."""
+    teacher = ModelInfo("m", 1000, classes=imagenet_names(1000))
+    student = ModelInfo("s", 4, classes=("0", "n02012849", "2", "n01440764"))
+    with pytest.raises(UserError, match="only in the student: 0, 2"):
+        answers_of(teacher, student, "")
+    match = answers_of(teacher, student, "", pictures=(0, 5, 0, 1))
+    assert match.ids == (-1, 134, -1, 0)
+    logits = np.random.RandomState(0).randn(3, 1000).astype(np.float32)
+    found = columns(paddle.to_tensor(logits), match.ids).numpy()
+    low = logits.min(axis=1)
+    assert np.array_equal(found, np.stack([low, logits[:, 134], low, logits[:, 0]], axis=1))
 
 
 def test_without_labels_a_student_may_learn_answers_that_its_pictures_have_no_names_for():

@@ -12,7 +12,9 @@ from ppcls_lite.files import readable
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.untrusted import read_json, read_lines, reading
 
-WNID_FILE = Path("labels/wnid.json")  # of a bundle
+# Of a bundle.
+WNID_FILE = Path("labels/wnid.json")
+VAL_LABELS = Path("labels/val_label.txt")
 
 
 def read_two_fields(file: Path) -> dict[str, int] | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.accelerator.labels import folder_ids, known_folders, read_two_fields
+from ppcls_lite.accelerator.labels import VAL_LABELS, folder_ids, known_folders, read_two_fields
 from ppcls_lite.accelerator.profile import (
     OUTPUT,
     RESULT_NAME,
@@ -77,18 +77,39 @@ def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | No
     """
     if not label_file.is_file():
         raise UserError(f"no label file {label_file}", "a bundle has it as labels/val_label.txt")
-    ids = read_two_fields(label_file) or {}
+    listed = listed_labels(pictures, label_file)
+    if listed is not None:
+        _check_folders(pictures, listed, label_file, classes)
+        return listed
+    return true_classes(pictures, classes)  # another data set than the list's, or a list of names
+
+
+def true_classes(pictures: Sequence[Path], classes: str | None) -> list[int]:
+    """Returns the class id of each picture: by its folder, or by a bundle's list of a flat val.
+
+    Raises:
+        UserError: neither knows all of them.
+    """
+    folders = [path.parent.name for path in pictures]
+    try:
+        ids = folder_ids(classes, sorted(set(folders)))
+    except UserError:
+        listed = listed_labels(pictures, VAL_LABELS)
+        if listed is None:
+            raise
+        return listed
+    return [ids[folder] for folder in folders]
+
+
+def listed_labels(pictures: Sequence[Path], label_file: Path) -> list[int] | None:
+    """Returns the class ids that `FILE ID` lines give; None where they lack a picture."""
+    ids = read_two_fields(label_file) if label_file.is_file() else None
     # The name alone, or with its folder, as the list has it.
     stems = [path.name.partition(".")[0] for path in pictures]
     keys = [(stem, f"{p.parent.name}/{stem}") for p, stem in zip(pictures, stems, strict=True)]
     if ids and all(any(name in ids for name in names) for names in keys):
-        listed = [next(ids[name] for name in names if name in ids) for names in keys]
-        _check_folders(pictures, listed, label_file, classes)
-        return listed
-    # Another data set than the list's, or a list of names: then the folders tell.
-    folders = [path.parent.name for path in pictures]
-    known = folder_ids(classes, sorted(set(folders)))
-    return [known[folder] for folder in folders]
+        return [next(ids[name] for name in names if name in ids) for names in keys]
+    return None
 
 
 def _check_folders(

@@ -111,27 +111,15 @@ def _text_lines(file: Path) -> list[str]:
     return lines
 
 
-def score_by_id(results: Mapping[str, Sequence[int]], ids: Mapping[str, int]) -> Scores:
-    """Counts hits; the true class of a picture is the folder it lies in.
+def score_by_id(results: Mapping[str, Sequence[int]], labels: Sequence[int]) -> Scores:
+    """Counts hits.
 
     Args:
         results: what `read_results` returned.
-        ids: class id by folder name.
-
-    Raises:
-        UserError: a folder is no class.
+        labels: class id of each picture.
     """
-    top1 = top5 = 0
-    for path, ranked in results.items():
-        folder = Path(path).parent.name
-        if folder not in ids:
-            raise UserError(
-                f"{path}: its folder {folder!r} is none of the {len(ids)} classes",
-                "pictures lie in CLASS folders (valprep.py makes them for ImageNet's val); for"
-                " classes of your own: --classes labels/wnid.json of the bundle",
-            )
-        top1 += ids[folder] in ranked[:1]
-        top5 += ids[folder] in ranked[:TOPK]
+    top1 = sum(label in ids[:1] for ids, label in zip(results.values(), labels, strict=True))
+    top5 = sum(label in ids[:TOPK] for ids, label in zip(results.values(), labels, strict=True))
     return Scores(len(results), top1, top5)
 
 

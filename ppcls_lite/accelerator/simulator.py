@@ -24,7 +24,6 @@ from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.errors import UserError, shortened
 from ppcls_lite.files import file_sha256, write_atomically
-from ppcls_lite.int8.biases import fit_biases
 from ppcls_lite.int8.calibrate import Activations, Threshold, calibrate
 from ppcls_lite.int8.half import insert_half
 from ppcls_lite.int8.pictures import Pictures
@@ -96,8 +95,7 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
         preprocess = calibration_preprocess(config)
         images = Pictures(pictures, lambda path: preprocess(load_planar(path)))
         activations = Activations(graph, rounded_tensors(graph, layers), images)
-        found = calibrate(activations, config.mode)
-        thresholds: dict[str, Threshold] = fit_biases(graph, found, layers)
+        thresholds: dict[str, Threshold] = calibrate(activations, config.mode)
         result = insert_qdq(graph, thresholds, layers)
     else:
         thresholds = {}

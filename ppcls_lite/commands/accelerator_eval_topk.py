@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppcls_lite.accelerator.labels import folder_ids
+from ppcls_lite.accelerator.npz_eval import true_classes
 from ppcls_lite.accelerator.results import (
     read_results,
     result_file,
@@ -20,8 +20,7 @@ def run(config: EvalTopkConfig) -> int:
         print(score_by_name(file).line())
         return 0
     results = read_results(file)
-    folders = sorted({Path(path).parent.name for path in results})
-    scores = score_by_id(results, folder_ids(config.classes, folders))
+    scores = score_by_id(results, true_classes([Path(path) for path in results], config.classes))
     print(f"{scores.images} pictures")
     print(scores.line())
     return 0

@@ -60,7 +60,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
     if world.ranks:
         same = agreement.found(sets, progress, whole, checkpoint)
         world.agree(same, agreement.SAME_DATA)
-    teacher = find_teacher(resolved, whole, world)
+    teacher = find_teacher(resolved, whole, world, sets)
     model, info, loaded = build_network(resolved, whole, world, sets)
     learning = [model, *([teacher.model] if isinstance(teacher, MutualStudent) else [])]
     check_norms(learning, config.train_crop_size, min(config.batch_size, len(sets.train)))
@@ -141,7 +141,7 @@ def describe_model(
 
 
 def find_teacher(
-    resolved: Resolved, student: ModelInfo, world: World
+    resolved: Resolved, student: ModelInfo, world: World, sets: Sets
 ) -> Teacher | MutualStudent | None:
     """Returns what the network learns from beside the labels, if anything."""
     config, checkpoint = resolved.config, resolved.checkpoint
@@ -149,7 +149,10 @@ def find_teacher(
         state = checkpoint.mutual if checkpoint else {}
         return build_mutual(config, student, resolved.seed, world, state)
     if config.teacher and config.teacher_pretrained:
-        return build_teacher(config.teacher, config.teacher_pretrained, student, config, world)
+        pictures = sets.train.class_set("train").pictures
+        return build_teacher(
+            config.teacher, config.teacher_pretrained, student, config, world, pictures
+        )
     return None
 
 

@@ -1,6 +1,7 @@
 """A trained network that says of each training picture what it sees; any of the zoo will do."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import paddle
@@ -42,12 +43,20 @@ class Teacher:
 
 
 def build_teacher(
-    name: str, pretrained: str, student: ModelInfo, config: TrainConfig, world: World
+    name: str,
+    pretrained: str,
+    student: ModelInfo,
+    config: TrainConfig,
+    world: World,
+    pictures: tuple[int, ...] = (),
 ) -> Teacher:
     """Returns the teacher that --teacher and --teacher-pretrained name.
 
     On a CPU its forward pass runs through its exported graph, several times as fast as dygraph,
     after a comparison of the two on the first pictures.
+
+    Args:
+        pictures: of each class of the student, in training; empty where nobody counted.
 
     Raises:
         UserError: the weights cannot be had, or are of another network or other classes.
@@ -58,7 +67,8 @@ def build_teacher(
         raise UserError(f"--teacher {name}: {origin} holds {info.name}", f"--teacher {info.name}")
     # Fine-tunes the teacher to the student's classes.
     tune = ("--model", name, "--pretrained", pretrained, "--data-path", config.data_path)
-    match = answers_of(info, student, command("train", *tune), config.distill_weight < 1)
+    labels_count = config.distill_weight < 1
+    match = answers_of(info, student, command("train", *tune), labels_count, pictures)
     model = network_of(info)
     if weights.absent:
         origin = f"{pretrained}, not downloaded in a dry run: random"
@@ -73,22 +83,38 @@ def build_teacher(
     ids = list(match.ids)
     if ids == list(range(info.num_classes)):
         return Teacher(info, forward, f"{origin}; {match.how}")
-    return Teacher(info, lambda images: forward(images)[:, ids], f"{origin}; {match.how}")
+    return Teacher(info, lambda images: columns(forward(images), ids), f"{origin}; {match.how}")
+
+
+def columns(logits: paddle.Tensor, ids: Sequence[int]) -> paddle.Tensor:
+    """Picks logits [N, K] of the classes `ids`; of NONE, the lowest of each row."""
+    known = logits[:, [max(i, 0) for i in ids]]
+    if NONE not in ids:
+        return known
+    unknown = paddle.to_tensor([i == NONE for i in ids]).unsqueeze(0)
+    return paddle.where(unknown, logits.min(axis=1, keepdim=True), known)
 
 
 def answers_of(
-    teacher: ModelInfo, student: ModelInfo, hint: str, labels_count: bool = True
+    teacher: ModelInfo,
+    student: ModelInfo,
+    hint: str,
+    labels_count: bool = True,
+    pictures: tuple[int, ...] = (),
 ) -> ClassMatch:
     """Finds for each class of the student which of the teacher's logits it is.
 
     Where labels do not count and no class is called alike, a student with as many outputs learns
     the teacher's, in their order, whatever is on the pictures.
 
+    A class that no picture is of, as the ids that a list leaves out, need not be the teacher's.
+
     Raises:
         UserError: the teacher does not know a class (with `hint`), or two readings fit.
     """
     known = teacher.class_set(f"the teacher {teacher.name}")
-    match = match_classes(known, student.class_set("the student"))
+    classes = replace(student.class_set("the student"), pictures=pictures)
+    match = match_classes(known, classes)
     if not labels_count and set(match.ids) == {NONE} and student.num_classes == known.count:
         how = f"labels do not count: the {known.count} answers of {known.who}, in their order"
         return ClassMatch(known, match.data, tuple(range(known.count)), how)

@@ -1,53 +1,38 @@
-"""Thresholds under which biases fit in 32 bits.
+"""Weight scales with which biases fit in 32 bits."""
 
-A convolution in int8 adds its bias as int32, in steps of input scale times weight scale. Behind a
-tensor that is nearly silent these steps are so small that the bias does not fit any more.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from ppcls_lite.int8.calibrate import INT8_STEPS, UINT8_STEPS, Threshold
-from ppcls_lite.int8.qdq import WEIGHTED_OPS, output_channel_axis, quantize_weights
 
 LARGEST = 2**30  # half of what int32 holds: the other half is for the sum of products
 
 
-def fit_biases(
-    model: onnx.ModelProto,
+def least_scales(
+    node: onnx.NodeProto,
+    constants: Mapping[str, onnx.TensorProto],
     thresholds: Mapping[str, Threshold],
-    float_layers: Collection[str] = (),
-) -> dict[str, Threshold]:
-    """Raises the thresholds of inputs whose layers have a bias beyond int32.
+) -> np.ndarray | float:
+    """Weight scales [channels] from which on the biases of a node fit in 32 bits.
 
-    Args:
-        model: what `qdq.float_graph` returned.
-        thresholds: for each of `qdq.rounded_tensors`.
-        float_layers: names of nodes that stay float.
+    Hardware adds a bias as int32, in steps of input scale times weight scale. These are too small
+    behind a tensor that is nearly silent, and in a channel whose weights are, of which trained
+    networks have some. What such a channel computes is its bias, so that a larger scale of its own
+    costs it nothing, while a larger one of the input would cost every channel. As ONNX Runtime's
+    quantizer does.
     """
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    result = dict(thresholds)
-    for node in model.graph.node:
-        if node.op_type not in WEIGHTED_OPS:
-            continue
-        if node.name in float_layers or len(node.input) < 3 or node.input[0] not in result:
-            continue
-        if node.input[1] not in constants or node.input[2] not in constants:
-            continue
-        weights, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
-        _, scales = quantize_weights(weights, output_channel_axis(node))
-        least = float((np.abs(bias.ravel().astype(np.float64)) / scales).max() / LARGEST)
-        result[node.input[0]] = _at_least(result[node.input[0]], least)
-    return result
+    known = len(node.input) > 2 and node.input[0] in thresholds and node.input[2] in constants
+    if not known:
+        return 0.0
+    bias = numpy_helper.to_array(constants[node.input[2]]).ravel().astype(np.float64)
+    return np.abs(bias) / (float(step_of(thresholds[node.input[0]])) * LARGEST)
 
 
-def _at_least(threshold: Threshold, scale: float) -> Threshold:
-    """The threshold, or the one above it whose scale is the given one."""
-    if not isinstance(threshold, tuple):
-        return max(threshold, scale * INT8_STEPS)
-    low, high = threshold
-    growth = max(1.0, scale * UINT8_STEPS / (high - low))
-    return (low * growth, high * growth)
+def step_of(threshold: Threshold) -> np.float32:
+    """The scale that a threshold stands for."""
+    if isinstance(threshold, tuple):
+        return np.float32((threshold[1] - threshold[0]) / UINT8_STEPS)
+    return np.float32(threshold) / np.float32(INT8_STEPS)

@@ -14,7 +14,8 @@ from onnx import helper, numpy_helper, version_converter
 
 from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.files import temporary_folder
-from ppcls_lite.int8.calibrate import INT8_STEPS, UINT8_STEPS, Threshold
+from ppcls_lite.int8.biases import least_scales, step_of
+from ppcls_lite.int8.calibrate import INT8_STEPS, Threshold
 from ppcls_lite.runtimes import import_engine
 
 OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
@@ -148,12 +149,15 @@ def rounded_tensors(
     return [name for name in dict.fromkeys(names) if name not in known]
 
 
-def quantize_weights(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def quantize_weights(
+    weights: np.ndarray, axis: int, least: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Rounds weights to int8 with one scale per output channel: max |w| / 128, clipped to +-127.
 
     Args:
         weights: float32, any shape.
         axis: of the output channels.
+        least: what each scale must be at least, [channels].
 
     Returns:
         int8 weights of the same shape, and float32 [channels].
@@ -161,6 +165,7 @@ def quantize_weights(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
     others = tuple(i for i in range(weights.ndim) if i != axis)
     peak = np.abs(weights).max(axis=others)
     scales = np.where(peak > 0, peak, 1.0).astype(np.float32) / np.float32(INT8_STEPS)
+    scales = np.maximum(scales, least).astype(np.float32)
     shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
     rounded = np.round(weights / scales.reshape(shape))
     return np.clip(rounded, 1 - INT8_STEPS, INT8_STEPS - 1).astype(np.int8), scales
@@ -188,7 +193,8 @@ def insert_qdq(
     for node in graph.node:
         if node.op_type in INT8_OPS and node.name not in float_layers:
             if node.op_type in WEIGHTED_OPS and node.input[1] in constants:
-                nodes.append(_int8_weights(graph, node, constants[node.input[1]]))
+                least = least_scales(node, constants, thresholds)
+                nodes.append(_int8_weights(graph, node, constants[node.input[1]], least))
             for position, name in enumerate(node.input):
                 if name in pairs:
                     node.input[position] = pairs[name][-1].output[0]
@@ -205,12 +211,10 @@ def insert_qdq(
 def _pair(graph: onnx.GraphProto, name: str, threshold: Threshold) -> list[onnx.NodeProto]:
     """The nodes that round one tensor: to 8 bits and back; int8 is clipped to +-127 steps first."""
     step, zero, small, back = (f"{name}/{part}" for part in ("scale", "zero", "int8", "rounded"))
-    nodes, source = [], name
+    nodes, source, scale = [], name, step_of(threshold)
     if isinstance(threshold, tuple):
-        scale = np.float32((threshold[1] - threshold[0]) / UINT8_STEPS)
         constants = {step: scale, zero: np.uint8(np.round(-threshold[0] / scale))}
     else:
-        scale = np.float32(threshold) / np.float32(INT8_STEPS)
         # QuantizeLinear alone would reach down to -128.
         limit = np.float32(INT8_STEPS - 1) * scale
         low, high, source = (f"{name}/{part}" for part in ("low", "high", "clipped"))
@@ -234,11 +238,14 @@ def output_channel_axis(node: onnx.NodeProto) -> int:
 
 
 def _int8_weights(
-    graph: onnx.GraphProto, node: onnx.NodeProto, tensor: onnx.TensorProto
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    tensor: onnx.TensorProto,
+    least: np.ndarray | float,
 ) -> onnx.NodeProto:
     """Stores a node's weights as int8 and returns the node that brings them back."""
     axis = output_channel_axis(node)
-    weights, scales = quantize_weights(numpy_helper.to_array(tensor), axis)
+    weights, scales = quantize_weights(numpy_helper.to_array(tensor), axis, least)
     names = [f"{node.name}/{part}" for part in ("weights", "weight_scales", "weight_zeros")]
     for name, value in zip(names, (weights, scales, np.zeros(len(scales), np.int8)), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 
 from ppcls_lite.environment import load_paddle
-from ppcls_lite.int8.biases import fit_biases
 from ppcls_lite.int8.calibrate import Activations, Threshold, calibrate
 from ppcls_lite.int8.qdq import (
     ARITHMETIC,
@@ -125,8 +124,7 @@ def thresholds_of(
     """Calibrates every tensor that the recipe's target rounds."""
     tensors = rounded_tensors(graph, float_layers, recipe.arithmetic)
     activations = Activations(graph, tensors, images)
-    found = calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned)
-    return fit_biases(graph, found, float_layers)
+    return calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned)
 
 
 def prepare(
