@@ -105,6 +105,13 @@ def _clothing10(model: str) -> WeightTag:
     return WeightTag(model, "clothing10", url, None, "Apache-2.0", _PLAIN, None, None, source)
 
 
+def _imagenet(model: str) -> WeightTag:
+    """ImageNet weights that come with the package; what feeds them stands in their JSON."""
+    url = f"{SHIPPED}{model}.imagenet.safetensors"
+    source = "ppcls_lite/pretrained/README.md"
+    return WeightTag(model, "imagenet", url, None, "MIT", _TF, None, None, source)
+
+
 def _paddle_vision(model: str, file: str, md5: str) -> WeightTag:
     url = f"https://paddle-hapi.bj.bcebos.com/models/{file}"
     source = "mobilenetv3.py of paddle.vision 3.3.1, which states no accuracy"
@@ -166,6 +173,7 @@ WEIGHTS = (
     _timm("semnasnet_100", "rmsp_in1k", "v0.1-weights/mnasnet_a1-d9418771.pth", _BICUBIC, 75.450, 92.594),
     _timm("tf_mobilenetv3_small_075", "in1k", "v0.1-weights/tf_mobilenetv3_small_075-da427f52.pth", _TF, 65.728, 86.126),
     _timm("tf_mobilenetv3_small_100", "in1k", "v0.1-weights/tf_mobilenetv3_small_100-37f49e2b.pth", _TF, 67.918, 87.674),
+    _imagenet("tf_mobilenetv3_small_100"),
     _timm("tf_mobilenetv3_large_075", "in1k", "v0.1-weights/tf_mobilenetv3_large_075-150ee8b0.pth", _TF, 73.432, 91.352),
     _timm("tf_mobilenetv3_large_100", "in1k", "v0.1-weights/tf_mobilenetv3_large_100-427764d5.pth", _TF, 75.516, 92.594),
     _timm("tf_mobilenetv3_small_minimal_100", "in1k", "v0.1-weights/tf_mobilenetv3_small_minimal_100-922a7843.pth", _TF, 62.890, 84.240),
