@@ -63,6 +63,7 @@ def load_paddle() -> types.ModuleType:
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors, not Paddle's own to-do notes
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")  # tracing
+    warnings.filterwarnings("ignore", message="The input state dict is empty")  # before a step
     warnings.filterwarnings("ignore", message="Skip loading for")  # load_weights reports better
     # Paddle warns when the user asks for more than one thread.
     with _signal_handlers_kept(), contextlib.redirect_stderr(io.StringIO()):

@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # subject, like tools/data.py, takes the action as its first argument.
 NAMES = {
     "train.py": "train",
+    "tools/finetune.py": "finetune",
     "tools/validate.py": "validate",
     "validate.py": "validate",  # MindCV's
     "tools/predict.py": "predict",

@@ -40,6 +40,7 @@ SUBJECTS = {
 }
 COMMANDS = {
     "train": Command("engine", "TrainConfig", True),
+    "finetune": Command("engine", "FinetuneConfig", True),
     "validate": Command("engine", "ValidateConfig", True),
     "predict": Command("deploy", "PredictConfig", False),
     "export": Command("deploy", "ExportConfig", True),

@@ -14,7 +14,10 @@ from ppcls_lite.verbs import COMMANDS, UNREAD
 
 # Read before a command runs: the first chooses another one, the second is for whoever decodes.
 READ_BEFORE = {"test_only", "max_megapixels"}
-OF_THE_OTHER = {"train": {"engine"}}  # of the command that --test-only chooses
+OF_THE_OTHER = {
+    "train": {"engine"},
+    "finetune": {"engine"},
+}  # of the command that --test-only chooses
 
 
 def module_of(name):

@@ -14,6 +14,8 @@ from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation, watch_of
+from ppcls_lite.engine.freezing import freeze
+from ppcls_lite.engine.head import fit_head
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent, build_mutual
 from ppcls_lite.engine.norms import check_norms, unfold_norms
@@ -169,6 +171,9 @@ def build_network(
             words = ""  # of rows of a layer that is not there
         if sets:
             words += unfold_norms(model, sets.train, info.preprocess)
+            if config.fit_head and not config.dry_run:
+                words += fit_head(model, sets.train, info.preprocess, config, world.device)
+                report = dataclasses.replace(report, reinitialised=())
         report = dataclasses.replace(report, choice=report.choice + words)
     if config.fpgm_ratio and not checkpoint:
         model, info = prune(model, info, config.fpgm_ratio)
@@ -188,6 +193,7 @@ def build_optimizers(
     """Returns the optimizer and the loss scaler, where the resumed run has left them, and the
     network in the precision that they train."""
     config, checkpoint = resolved.config, resolved.checkpoint
+    freeze(model, config)
     optimizer = build_optimizer(model, config)
     amp = config.amp_level != "O0" and world.device == "gpu"
     if amp and config.amp_level == "O2":

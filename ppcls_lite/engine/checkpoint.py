@@ -55,6 +55,9 @@ class Progress:
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
         ema_updates: updates of the moving average since its last restart; 0 without one.
+        gain_epoch: the last epoch whose top-1 was better than all before; -1 before the first.
+        epochs: of the run, as fixed by --max-minutes; 0 until then, or without it.
+        seconds: spent in an epoch that was stopped, for --max-minutes.
         batching: how an epoch is cut into batches; `batch` has a meaning only under the same one.
         samples: the training pictures and their labels (`samples.fingerprint`); "" if not known.
     """
@@ -66,6 +69,9 @@ class Progress:
     seed: int = 0
     loss_scale: float = 0.0
     ema_updates: int = 0
+    gain_epoch: int = -1
+    epochs: int = 0
+    seconds: float = 0.0
     batching: str = ""
     samples: str = ""
 
@@ -187,12 +193,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     if not optimizer.path.is_file() or optimizer.digest() != state["sha256"]["pdopt"]:
         raise UserError(f"{optimizer.path} is missing or damaged", "resume from another checkpoint")
+    progress = _progress(path, state)
     return Checkpoint(
         path,
         params,
-        read_weights(optimizer),
+        read_weights(optimizer) if progress.step else {},  # no step, no state
         described_info(path, state),
-        _progress(path, state),
+        progress,
         state.get("config", {}),
         state.get("metrics", {}),
     )

@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import paddle
 
+from ppcls_lite.engine.length import total_epochs
 from ppcls_lite.engine.log import Bar
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.metric import Accuracy
@@ -27,6 +28,7 @@ class LogMeter:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._last = time.perf_counter()
+        self.epoch = Accuracy(run.info.num_classes)  # over all windows
         self._clear()
 
     def _clear(self) -> None:
@@ -77,6 +79,8 @@ class LogMeter:
         loss = float(np.mean([x.item() for x in self._losses]))
         self._count()
         accuracy, batches, pictures = self._accuracy, len(self._losses), self._pictures
+        self.epoch.count += accuracy.count
+        self.epoch.top1_hits += accuracy.top1_hits
         seconds = time.perf_counter() - self._begin
         values = {
             "loss": loss,
@@ -89,7 +93,9 @@ class LogMeter:
         }
         if not math.isfinite(loss):
             raise Diverged(f"loss {loss} in epoch {progress.epoch}, batch {progress.batch}")
-        to_do = len(run.loader) * (run.config.epochs - progress.epoch) - progress.batch
+        to_do = (
+            len(run.loader) * (total_epochs(run.config, progress) - progress.epoch) - progress.batch
+        )
         run.log.line(
             f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
             f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"

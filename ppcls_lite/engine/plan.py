@@ -17,6 +17,7 @@ import PIL
 
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
+from ppcls_lite.engine import freezing, prospects
 from ppcls_lite.engine.checkpoint import (
     PARTS,
     Checkpoint,
@@ -92,6 +93,7 @@ def lines(run: Run) -> list[str]:
         f"batch     {config.batch_size} per device x {world.size} x"
         f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",
+        *freezing.lines(run.model, config),
         f"lr        {lr_line(run)}",
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",
@@ -101,6 +103,7 @@ def lines(run: Run) -> list[str]:
             f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
             f" weight {config.distill_weight:g}"
         )
+    plan += prospects.before(run)
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"
         for name, flag in flags(TrainConfig).items()
@@ -145,7 +148,7 @@ def dry_run(run: Run) -> list[str]:
 
     The first step also allocates; a second one, if the data has it, is the one that is timed.
     """
-    run.model.train()
+    freezing.training_mode(run.model, run.config)
     batches = run.loader.epoch(0)
     for _ in range(min(2, len(run.loader))):
         begin = time.perf_counter()

@@ -67,6 +67,10 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         start = weights.info
         known = settings_of_network(config, start)
     config = dataclasses.replace(config, **known, seed=seed, sources=sources)
+    if config.fit_head and start is None:
+        raise UserError("--fit-head needs features of trained weights", "--pretrained WEIGHTS")
+    if not (config.epochs or config.fit_head):
+        raise UserError("--epochs 0 trains nothing", "--fit-head 2 fits the last layer")
     return Resolved(config, seed, checkpoint, weights, start)
 
 

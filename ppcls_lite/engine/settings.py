@@ -115,6 +115,11 @@ class StepSettings(Settings):
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
     dist_bn: Literal["broadcast", "reduce"] = "broadcast"
     """Running batch-norm statistics after an epoch on several devices: the first's, or the mean."""
+    freeze: Annotated[str, Meta(pattern=r"^(none|body|stages:[1-9]\d*)$")] = "none"
+    """Parts that do not learn: none; body: all but the last layer; stages:N: up to the Nth halving
+    of the resolution. Their batch norm keeps its statistics."""
+    norm_eval: bool = False
+    """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,14 @@ class RunSettings(Settings):
     """Makes a run repeatable; null draws one and prints it."""
     save_every: Annotated[str, Meta(pattern="^[1-9][0-9]*m?$")] | Count | None = None
     """Save latest inside of an epoch, too: 500 is every 500 steps, 10m every 10 minutes."""
+    fit_head: CountOrZero = 0
+    """Fit the last layer before the first step, to the features of so many views of each training
+    picture: as evaluated, mirrored, then as training distorts it; 0 does not."""
+    early_stop: CountOrZero = 0
+    """Stop after so many epochs without a better validation top-1; 0 does not."""
+    max_minutes: NotNegative = 0.0
+    """Train as many of --epochs as fit into so many minutes, by the time of the first one, and
+    draw the schedule of the rate together; 0 trains all."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"
@@ -209,7 +222,7 @@ class TrainConfig(
             yield "--resume FILE and --pretrained both name weights; give one of them"
         if self.test_only and self.resume and self.pretrained:
             yield "--test-only tests one file: --pretrained or --resume, not both"
-        if self.start_epoch >= self.epochs:
+        if self.start_epoch >= max(self.epochs, 1):
             yield f"--start-epoch {self.start_epoch}: --epochs {self.epochs} ends before"
         if self.test_only and not (self.pretrained or self.resume):
             yield "--test-only needs the weights to test: --pretrained FILE"
@@ -229,6 +242,17 @@ class TrainConfig(
         if self.unlabelled_path and self.loss == "bce":
             yield "--unlabelled-path goes with --loss ce"
         yield from super().problems()
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """Make a classifier of a folder of pictures: train with settings that its size asks for.
+
+    python tools/finetune.py --data-path my_pictures                 some minutes on a laptop
+    python tools/finetune.py --data-path my_pictures --epochs 0      the last layer alone: seconds
+
+    What is not given is chosen, and each choice printed with its reason.
+    """
 
 
 @dataclass(frozen=True)

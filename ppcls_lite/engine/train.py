@@ -5,7 +5,6 @@ import signal
 import time
 from contextlib import nullcontext
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,12 @@ from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
 from ppcls_lite.engine.distributed import share_statistics, sum_over_ranks
+from ppcls_lite.engine.freezing import training_mode
 from ppcls_lite.engine.leaving import saved
+from ppcls_lite.engine.length import fix_length, goes_on, schedule_epoch
 from ppcls_lite.engine.meter import LogMeter
 from ppcls_lite.engine.mutual import MutualStudent
+from ppcls_lite.engine.prospects import after_epoch
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.loss import training_loss
@@ -37,10 +39,22 @@ def fit(run: Run) -> float:
         Diverged: the loss became NaN or infinite; checkpoints are older than that.
     """
     begin = time.perf_counter()
-    while run.progress.epoch < run.config.epochs:
-        with saved(run, partial(save, run)):
-            train_one_epoch(run)
-            finish_epoch(run, evaluate(run))
+    while goes_on(run):
+        start = time.perf_counter() - run.progress.seconds
+
+        def save_timed(path: Path, start: float = start) -> None:
+            run.progress.seconds = time.perf_counter() - start
+            save(run, path)
+
+        with saved(run, save_timed):
+            if run.config.fit_head and run.config.epochs and run.progress.best_top1 < 0:
+                keep_fitted(run)
+            trained = train_one_epoch(run) if run.config.epochs else Accuracy(run.info.num_classes)
+            accuracy = evaluate(run)
+            fix_length(run, time.perf_counter() - start)
+            finish_epoch(run, accuracy)
+            for line in after_epoch(run, trained, accuracy):
+                run.log.line(line)
     run.log.line(f"Training time {timedelta(seconds=int(time.perf_counter() - begin))}")
     return run.progress.best_top1
 
@@ -56,11 +70,20 @@ def evaluate(run: Run) -> Accuracy:
         return run.evaluate()
 
 
-def train_one_epoch(run: Run) -> None:
-    """Trains from where `run.progress` stands to the end of its epoch."""
+def keep_fitted(run: Run) -> None:
+    """Evaluates what the fit of the last layer gave: the best until an epoch is as good."""
+    accuracy = evaluate(run)
+    run.progress.best_top1 = accuracy.top1
+    run.log.line(f"[Fitted last layer] val top1: {accuracy.top1:.5f}, loss: {accuracy.loss:.5f}")
+    if run.world.is_main:
+        save(run, run.folder / "best.pdparams", {"top1": accuracy.top1, "loss": accuracy.loss})
+
+
+def train_one_epoch(run: Run) -> Accuracy:
+    """Trains from where `run.progress` stands to the end of its epoch; returns its top-1 counts."""
     progress, batches = run.progress, len(run.loader)
     meter = LogMeter(run)
-    run.model.train()
+    training_mode(run.model, run.config)
     with run.log.progress(f"Epoch {progress.epoch}", batches) as bar, meter.shown_at_end(bar):
         for batch in run.loader.epoch(progress.epoch, start_batch=progress.batch):
             meter.batch_arrived()
@@ -73,6 +96,7 @@ def train_one_epoch(run: Run) -> None:
             if stepped and run.save_every.due(progress.step) and run.world.is_main:
                 meter.flush(bar)  # a loss that is no number must not be saved as a good state
                 save(run, run.folder / "latest.pdparams")
+    return meter.epoch
 
 
 def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, bool]:
@@ -92,7 +116,8 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     paddle.seed(int(np.random.SeedSequence(rng_key).generate_state(1)[0]))
 
     epochs_done = progress.epoch + first / len(run.loader)
-    run.optimizer.set_lr(lr_at(epochs_done, config.epochs, config, run.peak_lr))
+    epoch = schedule_epoch(epochs_done, config, progress)
+    run.optimizer.set_lr(lr_at(epoch, config.epochs, config, run.peak_lr))
     images, targets, teacher_logits = inputs(run, batch)
     with nullcontext() if is_step or run.world.size == 1 else run.parallel.no_sync():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
@@ -149,8 +174,10 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     progress, done = run.progress, run.progress.epoch
     if not math.isfinite(accuracy.loss):
         raise Diverged(f"validation loss {accuracy.loss} after epoch {done}")
-    is_best = accuracy.top1 > progress.best_top1
-    progress.epoch, progress.batch = done + 1, 0
+    is_best = accuracy.top1 >= progress.best_top1  # of equal ones the later
+    if accuracy.top1 > progress.best_top1 or progress.gain_epoch < 0:
+        progress.gain_epoch = done
+    progress.epoch, progress.batch, progress.seconds = done + 1, 0, 0.0
     progress.best_top1 = max(progress.best_top1, accuracy.top1)
     metrics = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss}
     run.log.record("eval", progress.step, {"epoch": done} | metrics)

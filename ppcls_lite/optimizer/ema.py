@@ -63,5 +63,5 @@ def ema_decay(config: EmaSettings, effective_batch: int) -> float:
     """
     if config.model_ema_rule == "plain":
         return config.model_ema_decay
-    factor = effective_batch * config.model_ema_steps / config.epochs
+    factor = effective_batch * config.model_ema_steps / max(config.epochs, 1)
     return 1 - min(1.0, (1 - config.model_ema_decay) * factor)

@@ -25,7 +25,7 @@ def lr_at(epoch: float, epochs: int, settings: ScheduleSettings, peak: float) ->
 
     torchvision's rates need `lr_per_epoch`; timm's need `lr_warmup_prefix=False` besides.
     """
-    noise = 0.0
+    noise, epochs = 0.0, max(epochs, 1)  # a dry run steps even where only a last layer is fitted
     if settings.lr_noise:
         start, end = (share * epochs for share in settings.lr_noise)
         if start <= math.floor(epoch) < end:

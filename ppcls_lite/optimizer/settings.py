@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ppcls_lite.config import Count, Fraction, NotNegative, Settings
+from ppcls_lite.config import Count, CountOrZero, Fraction, NotNegative, Settings
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class OptimizerSettings(Settings):
 class ScheduleSettings(Settings):
     """Learning rate."""
 
-    epochs: Count = 120
-    """Epochs to train."""
+    epochs: CountOrZero = 120
+    """Epochs to train; 0 only fits the last layer, see --fit-head."""
     lr: NotNegative = 0.1
     """Learning rate at its highest, for the whole effective batch; nothing scales it behind you."""
     lr_scheduler: Literal[
@@ -82,7 +82,7 @@ class ScheduleSettings(Settings):
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
         yield from super().problems()
-        if self.lr_warmup_epochs >= self.epochs:
+        if self.lr_warmup_epochs >= max(self.epochs, 1):
             yield f"--lr-warmup-epochs {self.lr_warmup_epochs} leaves no epoch at full rate"
         if (self.lr_scheduler == "multistep") != bool(self.lr_milestones):
             yield "--lr-scheduler multistep and --lr-milestones go together"

@@ -1,0 +1,146 @@
+"""What `tools/finetune.py` chooses: where to start, and what the size of the data asks for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import cache_folder
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.weights.find import find_weights
+from ppcls_lite.weights.tags import WeightTag, tags_of
+
+FINETUNE_MODEL = "tf_mobilenetv3_small_100"  # the one whose ImageNet weights come with the package
+FEW = 640  # pictures, below which a batch is halved to have steps enough
+ADAPTIVE = ("adam", "adamw", "lamb")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that was not given, its value, and the reason for it."""
+
+    name: str
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        value = ",".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
+        return f"chosen    --{self.name.replace('_', '-')} {value}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from: what `--pretrained` takes, None for none, and how they were found."""
+
+    pretrained: str | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"start     {self.pretrained or 'from nothing'}: {self.why}"
+
+
+def find_start(config: TrainConfig) -> Start:
+    """Returns the weights to start from: those given; else ImageNet's that are here, or can be
+    fetched; else a shipped network of the same kind; else none."""
+    if config.pretrained:
+        return Start(config.pretrained, "as given")
+    model = config.model if config.given("model") else FINETUNE_MODEL
+    imagenet = [tag for tag in tags_of(model) if not is_of_other_pictures(tag)]
+    for tag in imagenet:
+        if tag.shipped:
+            return Start(str(tag), "ImageNet weights, which come with the package")
+        if (cache_folder() / tag.file_name).is_file():
+            return Start(str(tag), "ImageNet weights, fetched before")
+    others = [tag for tag in tags_of(model) if is_of_other_pictures(tag)]
+    cause = "no ImageNet weights of it are published"
+    for tag in imagenet[:1]:
+        if config.dry_run:
+            return Start(str(tag), "published ImageNet weights, which a dry run does not fetch")
+        try:
+            find_weights(str(tag))
+            return Start(str(tag), "published ImageNet weights, fetched now")
+        except UserError as error:
+            cause = f"ImageNet weights cannot be fetched ({error.message.splitlines()[0]})"
+    if others:
+        return Start(str(others[0]), f"the shipped network of this kind; {cause}")
+    return Start(None, f"{cause}; leave out --model for a network whose weights are here")
+
+
+def is_of_other_pictures(tag: WeightTag) -> bool:
+    """Tells whether shipped weights were trained on other pictures than ImageNet's."""
+    return tag.shipped is not None and tag.tag != "imagenet"
+
+
+def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iterator[Choice]:
+    """Yields the settings that were not given.
+
+    Args:
+        config: as given.
+        start: of the weights to start from, if any.
+        pictures: training pictures.
+    """
+    batch = 16 if pictures < FEW else 32
+    rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} pictures")]
+    rows += [*sizes(config, start)]
+    if start:
+        rows += [*from_weights(config, pictures)]
+    else:
+        rows += [*from_nothing(pictures, batch)]
+    rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
+    for row in rows:
+        if not config.given(row.name):
+            yield row
+
+
+def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
+    """Yields the sizes of pictures."""
+    known = start.preprocess if start else Preprocess()
+    given = [name for name in ("train_crop_size", "val_crop_size") if config.given(name)]
+    side = getattr(config, given[0]) if given else known.crop_size
+    why = "as given for the other" if given else "the size that the weights know" * bool(start)
+    for name in ("train_crop_size", "val_crop_size"):
+        yield Choice(name, side, why or "the usual one")
+    side = config.val_crop_size if config.given("val_crop_size") else side
+    resize = max(round(side * known.resize_size / known.crop_size), side)
+    yield Choice("val_resize_size", resize, "in the same proportion to the crop")
+
+
+def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
+    """Yields what good features ask for: little change, and statistics that stay."""
+    yield Choice("norm_eval", True, "the statistics of the weights are better than a batch's")
+    alone = config.given("epochs") and not config.epochs and pictures >= FEW
+    why = "distorted views help where it is all that learns" if alone else "it does then no harm"
+    yield Choice("fit_head", 4 if alone else 2, f"the last layer first: {why}")
+    epochs = finetune_epochs(pictures)
+    yield Choice("epochs", epochs, f"{pictures} pictures; more of them need fewer epochs")
+    yield Choice("opt", "adamw", "its steps stay small whatever the layer")
+    opt = config.opt if config.given("opt") else "adamw"
+    if opt in ADAPTIVE:
+        yield Choice("lr", finetune_lr(pictures), f"{opt}; few pictures leave little to change")
+    else:
+        yield Choice("lr", 1e-3, f"{opt} diverges with much more")
+    if not config.given("epochs") or config.epochs > 1:
+        yield Choice("lr_warmup_epochs", 1.0, "the first steps of adamw are its least sure")
+    yield Choice("weight_decay", 0.01, "decoupled, as adamw's is")
+    yield Choice("crop_scale", (0.35, 1.0), "most of the object stays in the picture")
+
+
+def from_nothing(pictures: int, batch: int) -> Iterator[Choice]:
+    """Yields what untrained weights ask for: thousands of steps."""
+    epochs = max(60, round(3000 * batch / pictures))
+    yield Choice("epochs", epochs, "untrained weights need 3,000 steps or more")
+    yield Choice("opt", "adamw", "it needs no tuning of the rate")
+    yield Choice("lr", 2e-3, "large steps, since nothing has to be kept")
+    yield Choice("lr_warmup_epochs", 5.0, "the first gradients of untrained weights are noise")
+
+
+def finetune_lr(pictures: int) -> float:
+    """Returns 5e-5 for 150 pictures or fewer, 3e-4 for 3,000 or more, between them a power."""
+    return float(f"{min(3e-4, max(5e-5, 3e-4 * (pictures / 3000) ** 0.6)):.1e}")
+
+
+def finetune_epochs(pictures: int) -> int:
+    """Returns 25 epochs for 160 pictures or fewer, 6 for 3,000 or more, between them as 1/sqrt."""
+    return min(25, max(6, round(25 * (160 / max(pictures, 1)) ** 0.5)))

@@ -1,0 +1,140 @@
+"""The last layer fitted to features before the first step: logistic regression, in seconds.
+
+A fresh last layer behind good features sends back noise in the first steps, which spoils what is
+below it. Fitted first, it starts where a linear probe ends, and with `--epochs 0` that is all.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.loader import Batch, Loader
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.data.recipe import train_loader
+from ppcls_lite.engine.freezing import last_linear
+from ppcls_lite.engine.settings import TrainConfig
+from ppcls_lite.environment import kernel_threads
+from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
+from ppcls_lite.native import Unavailable
+
+# Of the squared weights, whose inputs have a standard deviation of 1.
+DECAY = 1e-2
+STEPS = 100  # of L-BFGS
+
+
+def fit_head(
+    model: nn.Layer, data: ImageDataset, preprocess: Preprocess, config: TrainConfig, device: str
+) -> str:
+    """Fits the last layer to `fit_head` views of every training picture; says what it did.
+
+    The views are: as evaluated; that mirrored; from the third on, as training sees the picture.
+
+    Args:
+        model: the network, whose last layer changes.
+        data: the training pictures; those of no known class are passed over.
+        preprocess: of evaluation.
+        device: cpu or gpu.
+
+    Raises:
+        UserError: a broken picture, with `on_error` stop.
+    """
+    head, features, labels = last_linear(model), [], []
+    caught: list[Tensor] = []
+    # Before the network is wrapped: the kernels leave a layer with a hook to Paddle.
+    hook = head.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
+    run = fastest(model, config, device)
+    model.eval()
+    model.training = True  # the kernels run; every layer answers as in evaluation
+    for batch in views(data, preprocess, config):
+        known = batch.labels >= 0
+        if known.any():
+            with paddle.no_grad():
+                run(paddle.to_tensor(preprocess.normalize(batch.images[known])))
+            features.append(caught.pop().astype("float32").numpy())
+            labels.append(batch.labels[known])
+    hook.remove()
+    model.train()
+    x, y = np.concatenate(features), np.concatenate(labels)
+    weight, bias = logistic_regression(x, y, head.bias.shape[0])
+    head.weight.set_value(weight)
+    head.bias.set_value(bias)
+    right = ((x @ weight + bias).argmax(axis=1) == y).mean()
+    return (
+        f"; the last layer fitted to the features of {len(data)} training pictures,"
+        f" {config.fit_head} views each, {right:.4f} of them right"
+    )
+
+
+def fastest(model: nn.Layer, config: TrainConfig, device: str) -> nn.Layer:
+    """Returns what runs a network fastest: our kernels on a CPU, where they may and can."""
+    if device != "cpu" or config.cpu_kernels == "off":
+        return model
+    try:
+        return accelerate(model, Kernels(kernel_threads()))
+    except Unavailable:
+        return model
+
+
+def views(data: ImageDataset, preprocess: Preprocess, config: TrainConfig) -> Iterator[Batch]:
+    """Yields `fit_head` views of every training picture, batch by batch."""
+    loader = Loader(
+        data,
+        preprocess,
+        config.batch_size,
+        training=False,
+        workers=config.workers,
+        on_error=config.on_error,
+    )
+    try:
+        for batch in loader.epoch(0):
+            yield batch
+            if config.fit_head > 1:
+                mirrored = np.ascontiguousarray(batch.images[:, :, ::-1])
+                yield Batch(mirrored, batch.labels, batch.indices)
+    finally:
+        loader.close()
+    if config.fit_head > 2:
+        loader = train_loader(data, config, preprocess, config.seed or 0, 0, 1)
+        try:
+            for view in range(config.fit_head - 2):
+                yield from loader.epoch(view)
+        finally:
+            loader.close()
+
+
+def logistic_regression(
+    x: np.ndarray, y: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weight [in, K] and bias [K] of the regression of labels on features.
+
+    Args:
+        x: float32 [N, in]; brought to mean 0 and standard deviation 1 for the fit.
+        y: int64 [N].
+        classes: K.
+    """
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    inputs, labels = paddle.to_tensor((x - mean) / deviation), paddle.to_tensor(y)
+    weight = paddle.zeros([x.shape[1], classes])
+    bias = paddle.zeros([classes])
+    weight.stop_gradient = bias.stop_gradient = False
+    optimizer = paddle.optimizer.LBFGS(
+        max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe", parameters=[weight, bias]
+    )
+
+    def loss() -> Tensor:
+        optimizer.clear_grad()
+        value = F.cross_entropy(inputs @ weight + bias, labels) + DECAY * (weight * weight).sum()
+        value.backward()
+        return value
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Paddle's own, about its copies of tensors
+        optimizer.step(loss)
+    scaled = weight.numpy() / deviation[:, None]
+    return scaled, bias.numpy() - mean @ scaled

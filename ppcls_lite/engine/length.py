@@ -1,0 +1,46 @@
+"""How many epochs a run has: those asked for, those that fit into a time, those that gain."""
+
+import numpy as np
+
+from ppcls_lite.engine.checkpoint import Progress
+from ppcls_lite.engine.distributed import sum_over_ranks
+from ppcls_lite.engine.run import Run
+from ppcls_lite.engine.settings import TrainConfig
+
+
+def total_epochs(config: TrainConfig, progress: Progress) -> int:
+    """Returns the epochs of the run; with --epochs 0 one, which evaluates and saves."""
+    return progress.epochs or max(config.epochs, 1)
+
+
+def schedule_epoch(epochs_done: float, config: TrainConfig, progress: Progress) -> float:
+    """Returns where the schedule of `epochs` stands, which is drawn together when fewer fit."""
+    return epochs_done * config.epochs / progress.epochs if progress.epochs else epochs_done
+
+
+def goes_on(run: Run) -> bool:
+    """Tells whether another epoch is due; all that decides is in the checkpoint."""
+    config, progress = run.config, run.progress
+    waited = progress.epoch - 1 - progress.gain_epoch
+    if config.early_stop and progress.gain_epoch >= 0 and waited >= config.early_stop:
+        run.log.line(f"no better val top1 in {waited} epochs (--early-stop): the run ends here")
+        return False
+    return progress.epoch < total_epochs(config, progress)
+
+
+def fix_length(run: Run, seconds: float) -> None:
+    """Fixes the number of epochs by what the first one took, once, the same on every rank.
+
+    Args:
+        seconds: of the first epoch, evaluation included, on this rank.
+    """
+    config, progress = run.config, run.progress
+    if not config.max_minutes or progress.epochs:
+        return
+    taken = sum_over_ranks(np.array([seconds if run.world.is_main else 0.0]), run.world)[0]
+    fit = progress.epoch + int(60 * config.max_minutes / max(taken, 1e-9))
+    progress.epochs = max(progress.epoch + 1, min(config.epochs, fit))
+    run.log.line(
+        f"[Epoch {progress.epoch}] took {taken:.1f} s: {progress.epochs} epochs in --max-minutes"
+        f" {config.max_minutes:g}; the schedule is drawn together to fit"
+    )
