@@ -142,5 +142,5 @@ def finetune_lr(pictures: int) -> float:
 
 
 def finetune_epochs(pictures: int) -> int:
-    """Returns 25 epochs for 160 pictures or fewer, 6 for 3,000 or more, between them as 1/sqrt."""
-    return min(25, max(6, round(25 * (160 / max(pictures, 1)) ** 0.5)))
+    """Returns 12 epochs for 160 pictures or fewer, 6 for 2,600 or more."""
+    return min(12, max(6, round(12 * (160 / max(pictures, 1)) ** 0.25)))
