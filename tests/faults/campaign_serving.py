@@ -179,6 +179,11 @@ class Campaign:
         file = self.folder / "models" / self.draw.choice(MODELS) / "inference.onnx"
         file.write_bytes(file.read_bytes()[: self.draw.randrange(1, 50_000)])
 
+    def mend(self) -> None:
+        """Makes all folders whole: a server does not start with a damaged one."""
+        for name in MODELS:
+            shutil.copy(self.exported / "inference.onnx", self.folder / "models" / name)
+
     def worker(self) -> int | None:
         """One of the workers that live."""
         alive = [pid for pid in self.server.workers() if Path(f"/proc/{pid}").exists()]
@@ -186,6 +191,7 @@ class Campaign:
 
     def kill(self) -> None:
         """Kills a worker; what it held may be lost."""
+        self.mend()  # its successor could not start with a damaged folder
         pid = self.worker()
         if pid is not None:
             ready = len(self.server.workers())
@@ -202,9 +208,7 @@ class Campaign:
 
     def restart(self) -> None:
         """Ends the server as its operator does, and starts it again."""
-        for name in MODELS:  # a damaged one would not start
-            shutil.rmtree(self.folder / "models" / name)
-            shutil.copytree(self.exported, self.folder / "models" / name)
+        self.mend()
         status = self.server.stop()
         if status or not no_process_is_left(self.server.process.pid):
             self.wrong.append(f"SIGTERM: status {status}, or processes are left")

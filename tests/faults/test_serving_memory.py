@@ -3,8 +3,10 @@
 import base64
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -76,7 +78,12 @@ def test_sixty_four_clients_with_large_bodies_stay_within_the_budget(server):
         assert set(statuses) <= {200, 429} and 200 in statuses, statuses
         assert memory(pid, "VmHWM") - before < BUDGET + 12 * LARGE, path
         assert "ppcls_request_bytes 0.0" in server.get("/metrics").text  # all is given back
-        assert memory(pid) - before < BUDGET / 4, f"{path}: memory stays taken"
+        for _ in range(300):  # the last answer is out before its body is given back
+            if memory(pid) - before < BUDGET / 4:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"{path}: {(memory(pid) - before) / 1e6:.0f} MB stay taken")
     assert server.post("/predict", CAT.read_bytes()).status_code == 200
 
 
@@ -89,8 +96,10 @@ def test_slow_uploads_keep_nobody_out_and_are_told(server):
         assert server.post("/predict", CAT.read_bytes()).status_code == 200
         assert server.get("/v2/health/live").status_code == 200
         for one in slow:
-            head, _, text = one.recv(4000).partition(b"\r\n\r\n")
-            assert b" 408 " in head.splitlines()[0] and b"connection: close" in head.lower()
+            answer = http.client.HTTPResponse(one)
+            answer.begin()
+            text = answer.read()
+            assert answer.status == 408 and answer.getheader("connection") == "close"
         assert b"1 bytes came in 5" in text and b"10 kB" in text
 
 
