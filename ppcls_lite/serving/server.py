@@ -96,10 +96,9 @@ class Supervisor:
         self._workers = [self._start() for _ in range(workers)]
         self._first = set(self._workers)
 
-    def _start(self) -> BaseProcess:
-        worker = SPAWN.Process(
-            target=work, args=(self._config, self._port, os.getpid()), name="worker"
-        )
+    def _start(self, successor: bool = False) -> BaseProcess:
+        given = (self._config, self._port, os.getpid(), successor)
+        worker = SPAWN.Process(target=work, args=given, name="worker")
         worker.start()
         return worker
 
@@ -122,7 +121,7 @@ class Supervisor:
                     break
                 LOG.error("worker %s ended with %s; starting another", worker.pid, worker.exitcode)
                 time.sleep(0.2)  # one that always fails must not take the machine's whole time
-                self._workers[slot] = self._start()
+                self._workers[slot] = self._start(successor=True)
         self._end()
         return status
 
@@ -163,13 +162,14 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         ) from error
 
 
-def work(config: ServeConfig, port: socket.socket, parent: int) -> None:
+def work(config: ServeConfig, port: socket.socket, parent: int, successor: bool) -> None:
     """Is a worker process: ends after SIGTERM, when its requests are answered.
 
     Args:
         config: of the server.
         port: listening.
         parent: process id of the supervisor.
+        successor: of a worker that died.
     """
     end_with_parent(parent)
     import uvicorn
@@ -180,7 +180,7 @@ def work(config: ServeConfig, port: socket.socket, parent: int) -> None:
     write_json_lines()
     # Of pictures above 89 million pixels: --max-megapixels decides, and stderr is for the log.
     warnings.filterwarnings("ignore", module="PIL")
-    app = create_app(config)
+    app = create_app(config, successor=successor)
     settings = uvicorn.Config(
         app,
         lifespan="on",

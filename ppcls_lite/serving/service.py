@@ -39,8 +39,9 @@ class Service:
         UserError: the key's file or the hooks cannot be used, or the limits contradict each other.
     """
 
-    def __init__(self, config: ServeConfig, hooks: Any = None) -> None:
+    def __init__(self, config: ServeConfig, hooks: Any = None, successor: bool = False) -> None:
         self.config = config
+        self._successor = successor
         self.thread = ComputeThread()
         if hooks is None and config.hooks is not None:
             hooks = load_hooks(config.hooks)
@@ -60,7 +61,7 @@ class Service:
         """
         metrics.forget_dead_workers()
         begin = time.perf_counter()
-        await asyncio.to_thread(self.store.load)
+        await asyncio.to_thread(self.store.load, self._successor)
         self.ready = True
         if self.config.reload_seconds:
             self._watcher = asyncio.create_task(self._watch())

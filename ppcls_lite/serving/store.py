@@ -1,5 +1,6 @@
 """The networks of a worker: found in folders, tried before use, replaced while requests go on."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import logging
@@ -82,14 +83,29 @@ class Store:
         self._settling: dict[Key, Signature] = {}
         self._failed: dict[Key, Signature] = {}
 
-    def load(self) -> None:
+    def load(self, successor: bool = False) -> None:
         """Reads every folder and runs every network once.
+
+        Args:
+            successor: of a worker that died: what was damaged since the start of the server is
+                logged and left out until it is whole again, as long as there is something to serve.
 
         Raises:
             UserError: one of them cannot be served.
         """
+        failure: Exception | None = None
         for key, folder in find_folders(Path(self._config.exported)).items():
-            self._entries[key] = self._read(key, folder)
+            try:
+                self._entries[key] = self._read(key, folder)
+            except Exception as error:  # as in `_renew`
+                if not successor:
+                    raise
+                failure = error
+                with contextlib.suppress(OSError):
+                    self._failed[key] = signature_of(folder)
+                LOG.error("%s version %s is left out until it is whole again: %s", *key, error)
+        if failure is not None and not self._entries:
+            raise failure
 
     def refresh(self) -> None:
         """Looks for changed, new and vanished folders; what serves goes on until its successor can.

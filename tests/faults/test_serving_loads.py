@@ -45,3 +45,33 @@ def test_probes_and_pictures_are_answered_while_a_network_loads(exported, tmp_pa
             pass
         answer = client.post("/predict", content=CAT).json()
         assert "sort" in answer["results"][0]["topk"][0]["name"]
+
+
+def test_a_successor_starts_with_what_is_whole(exported, tmp_path):
+    import shutil
+
+    from ppcls_lite.errors import UserError
+    from ppcls_lite.serving.compute import ComputeThread
+    from ppcls_lite.serving.settings import ServeConfig
+    from ppcls_lite.serving.store import Store
+
+    for version in ("1", "2"):
+        shutil.copytree(exported, tmp_path / "cats" / version)
+    damaged = tmp_path / "cats/2/inference.onnx"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:1000])
+    store = Store(ServeConfig(exported=str(tmp_path), engine="onnxruntime"), ComputeThread())
+    with pytest.raises(UserError, match=r"inference\.onnx"):
+        store.load()  # at the start of a server a person reads it
+    store.load(successor=True)
+    assert [key for key, _ in store] == [("cats", "1")]
+    store.refresh(), store.refresh()
+    assert [key for key, _ in store] == [("cats", "1")]
+    damaged.write_bytes(whole)
+    store.refresh(), store.refresh()  # it has to be the same in two looks
+    assert [key for key, _ in store] == [("cats", "1"), ("cats", "2")]
+
+    for version in ("1", "2"):
+        (tmp_path / "cats" / version / "inference.onnx").write_bytes(whole[:1000])
+    with pytest.raises(UserError, match=r"inference\.onnx"):
+        Store(ServeConfig(exported=str(tmp_path), engine="onnxruntime"), ComputeThread()).load(True)
