@@ -191,7 +191,7 @@ class Campaign:
 
     def kill(self) -> None:
         """Kills a worker; what it held may be lost."""
-        self.mend()  # its successor could not start with a damaged folder
+        self.mend()  # its successor would leave a damaged one out
         pid = self.worker()
         if pid is not None:
             ready = len(self.server.workers())
