@@ -19,7 +19,7 @@ CACHED_GRAPHS = 64  # compiled graphs kept on disk, some 6 MB each
 class OpenVinoRuntime:
     """OpenVINO on `.onnx` or `.pdmodel`, on the CPU.
 
-    A batch size known when the graph is compiled makes it a fifth to a third faster (docs/int8.md),
+    A batch size known when the graph is compiled makes it about a tenth faster (docs/int8.md),
     so each of the first sizes gets a graph of its own when it is first met, which takes about
     a second and 20 MB (mobilenet_v3_small at 192 pixels); further sizes share one for all.
 
