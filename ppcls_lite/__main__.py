@@ -25,7 +25,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little mo
 
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import RankLost, UserError, nearest
-from ppcls_lite.files import told_of_room
 
 
 def main() -> None:
@@ -139,6 +138,8 @@ def explain(error: UserError | OSError) -> str:
     if isinstance(error, UserError) or not error.strerror:
         return str(error)
     if error.filename:
+        from ppcls_lite.files import told_of_room  # imports a package, which may be missing
+
         error = told_of_room(error, Path(os.fsdecode(error.filename)))
     what = str(error.strerror)
     return f"{error.filename}: {what}" if error.filename else what

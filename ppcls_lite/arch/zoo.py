@@ -118,8 +118,6 @@ OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "same_padding": ("True or False", lambda same_padding: same_padding in (0, 1)),
 }
 
-_LIST_COMMAND = command("list_models")
-
 
 def list_models(pattern: str = "*", source: str | None = None) -> list[str]:
     """Names that match a shell pattern (`mnas*`), in the order of the table."""
@@ -141,7 +139,7 @@ def model_spec(name: str) -> Spec:
             return spec
     raise UserError(
         f"unknown model {name!r}{nearest(name, list_models())}",
-        f"{_LIST_COMMAND}  # prints the {len(ZOO)} names",
+        f"{command('list_models')}  # prints the {len(ZOO)} names",
     )
 
 
@@ -202,7 +200,7 @@ def _check_override(model: str, key: str, value: Any) -> None:
         raise UserError(
             f"{model} has no override {key!r}{nearest(key, OVERRIDES)}; "
             f"allowed: {', '.join(OVERRIDES)}",
-            f"{_LIST_COMMAND}  # prints the models, each with its own width",
+            f"{command('list_models')}  # prints the models, each with its own width",
         )
     allowed, is_allowed = OVERRIDES[key]
     if not is_allowed(value):

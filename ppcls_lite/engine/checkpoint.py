@@ -197,7 +197,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path,
         params,
-        read_weights(optimizer) if progress.step else {},  # no step, no state
+        read_weights(optimizer),
         described_info(path, state),
         progress,
         state.get("config", {}),

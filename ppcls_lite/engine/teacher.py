@@ -113,6 +113,8 @@ def answers_of(
         UserError: the teacher does not know a class (with `hint`), or two readings fit.
     """
     known = teacher.class_set(f"the teacher {teacher.name}")
+    if pictures:  # a student may have more outputs than there are names in the data
+        pictures += (0,) * (student.num_classes - len(pictures))
     classes = replace(student.class_set("the student"), pictures=pictures)
     match = match_classes(known, classes)
     if not labels_count and set(match.ids) == {NONE} and student.num_classes == known.count:

@@ -30,6 +30,7 @@ FORMATS = (".pdparams", ".pth/.pt (zip and legacy)", ".safetensors", ".ckpt", ".
 
 # Where training scripts put the weights among other things. The moving average comes first: where
 # there is one, it is what the published accuracy was measured on.
+NAME_TABLE = "StructuredToParameterName@@"  # paddle.save adds it to every table
 _CONTAINERS = (
     "state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model",
 )  # fmt: skip
@@ -100,8 +101,8 @@ def open_weights(source: str | Path | FileContent) -> WeightsFile:
         raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
     tables = {"": content} | _tables(content)
     found = {key: arrays for key, table in tables.items() if (arrays := _arrays(table))}
-    if not content:
-        found[""] = {}  # the optimizer state of plain SGD, for one
+    if not content.keys() - {NAME_TABLE}:
+        found[""] = {}  # the optimizer state of plain SGD, for one, or before the first step
     container = _choose(path, list(found))
     arrays = found[container]
     # Many names for the same bytes are a few bytes that pretend to be gigabytes.

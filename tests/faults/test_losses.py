@@ -137,7 +137,11 @@ def test_pictures_that_cannot_be_read_are_waited_for_and_then_the_run_is_saved(
 
 
 def test_a_closed_terminal_saves_and_nohup_goes_on(straight, pictures, tmp_path):
-    process = start(pictures, tmp_path / "a", "--epochs=4")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    try:
+        process = start(pictures, tmp_path / "a", "--epochs=4")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     wait_for(process, "[Epoch 1, iter: 1]")
     process.send_signal(signal.SIGHUP)
     text = end_of(process)
