@@ -1,7 +1,9 @@
 """A request's body on its way in: within the worker's memory, never too large or too slow."""
 
+import asyncio
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 from starlette.datastructures import Headers
@@ -15,6 +17,7 @@ from ppcls_lite.serving.settings import ServeConfig
 # A body is held as it came, as text or parts read from it, and as decoded pictures or tensors.
 COPIES = 3
 LEAST = 2**16  # bytes that any upload counts: the HTTP parser may hold as many before we see them
+LARGE = 2**24  # bytes held at once, from which on it is worth to give memory back
 # As ASP.NET's Kestrel: an upload has five seconds before the slowest rate counts.
 GRACE = 5.0
 # Seconds, as nginx's lingering_time and lingering_timeout: what still comes of a refused body is
@@ -36,6 +39,7 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
+        self._most = 0  # since memory went back to the system
 
     @contextmanager
     def room(self) -> Iterator["Room"]:
@@ -46,6 +50,10 @@ class Memory:
             yield room
         finally:
             self.change(-room.size)
+            if not self._held and self._most > LARGE:
+                self._most = 0
+                with suppress(RuntimeError):  # no loop: a test's own thread
+                    asyncio.get_running_loop().call_later(1, trim)  # bodies are freed by then
 
     def change(self, size: int) -> None:
         """Takes bytes, or gives them back.
@@ -60,7 +68,15 @@ class Memory:
                 f" {self._limit / 1e6:g} MB; try again in a second",
             )
         self._held += size
+        self._most = max(self._most, self._held)
         metrics.REQUEST_BYTES.inc(size)
+
+
+def trim() -> None:
+    """Gives the system what is free between what is not: large bodies arrive in small pieces, and
+    glibc keeps their places."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Room:
