@@ -20,6 +20,7 @@ from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
 from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.data.classes import ClassMatch
 from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.shares import Shares
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME
@@ -107,8 +108,10 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     info = sidecar.info
     name = info.name
     file = draft.rename(work / f"onnx/{name}.onnx")
-    train = open_split(request.data_path, request.split) if request.data_path else None
-    val = open_split(request.data_path, "val") if request.data_path else None
+    shares = Shares(run=str(weights.path))
+    data, split = request.data_path, request.split
+    train = open_split(data, split, shares=shares) if data else None
+    val = open_split(data, "val", shares=shares) if data else None
     known, matches = info.class_set(str(weights.path)), []
     if train is not None and val is not None:
         hint = "give the data of the network's classes"

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppcls_lite.data.classes import NONE, match_classes, warnings
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import ImageDataset, open_split, open_whole
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
+from ppcls_lite.data.shares import Shares, split_pictures
 from ppcls_lite.data.watch import dead_worker
 from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError, some
@@ -54,9 +55,18 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
     problems: list[str] = report["problems"]
     datasets: dict[str, ImageDataset] = {}
     files: dict[str, dict[str, str]] = {}  # split -> digest -> path
-    for split in ("train", "val"):
+    whole = open_whole(data_path)
+    for split in () if whole else ("train", "val"):
         try:
             datasets[split] = open_split(data_path, split)
+        except UserError as error:
+            problems.append(error.message)
+    if whole:
+        datasets["all"] = whole
+        try:
+            paths = [whole.path(i) for i in range(len(whole))]
+            notes = split_pictures(paths, whole.labels.tolist(), Shares()).notes
+            report["warnings"] += [f"all: {note}" for note in notes]
         except UserError as error:
             problems.append(error.message)
     if len(datasets) == 2:
@@ -103,7 +113,7 @@ def _few(split: str, dataset: ImageDataset) -> list[str]:
     """Names classes of a split that have too few pictures to learn from, or to measure with."""
     classes = dataset.class_set(split)
     # A single picture is little to learn from, but enough to be measured with.
-    lines = warnings(classes, (0, 1) if split == "train" else (0,))
+    lines = warnings(classes, (0,) if split == "val" else (0, 1))
     if len(dataset.classes) == 1:
         lines.append(f"{split} has a single class, {dataset.classes[0]}: every answer is right")
     return lines

@@ -3,6 +3,7 @@
 import dataclasses
 
 from ppcls_lite.commands import train
+from ppcls_lite.commands.folds import run_all, runs_all
 from ppcls_lite.data.named import open_train
 from ppcls_lite.engine.choices import choices, find_start
 from ppcls_lite.engine.settings import FinetuneConfig, TrainConfig
@@ -14,9 +15,15 @@ def run(config: FinetuneConfig) -> int:
     """Completes the settings and trains; returns the exit status."""
     given = {name: getattr(config, name) for name in flags(TrainConfig)}
     settings = TrainConfig(**given, sources=config.sources)
+    return run_all(settings, run_one) if runs_all(settings) else run_one(settings)
+
+
+def run_one(config: TrainConfig) -> int:
+    """Completes the settings of one training and trains; returns the exit status."""
+    settings = config
     if config.resume in (None, "auto"):
         settings = completed(settings)
-    return train.run(settings)
+    return train.run_one(settings)
 
 
 def completed(config: TrainConfig) -> TrainConfig:

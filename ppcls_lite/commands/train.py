@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from ppcls_lite.commands.folds import run_all, runs_all
 from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.build import build_run
 from ppcls_lite.engine.distributed import World, accounted, pick_device, start_world
@@ -16,6 +17,11 @@ from ppcls_lite.program import command
 
 def run(config: TrainConfig) -> int:
     """Trains; returns the exit status. With `test_only` it is `validate` that runs."""
+    return run_all(config, run_one) if runs_all(config) else run_one(config)
+
+
+def run_one(config: TrainConfig) -> int:
+    """Trains once; returns the exit status."""
     world = start_world(pick_device(config.device, config.use_gpu), config.rank_timeout)
     with accounted(world):
         world.agree(agreement.given(config) if world.ranks else {}, agreement.SAME_SETTINGS)

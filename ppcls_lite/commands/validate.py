@@ -54,7 +54,9 @@ def measure(config: ValidateConfig, world: World) -> int:
         choice = load_weights(network, weights).choice
     # What fine-tunes it to classes that it does not know.
     tune = command("train", *weights.flags, "--data-path", config.data_path)
-    data, match = open_val(config).matched(info.class_set("the network"), "val", tune)
+    data, match = open_val(config, run=str(weights.path)).matched(
+        info.class_set("the network"), "val", tune
+    )
     log.line(
         f"{weights.path}{choice}: {info.name}, {info.num_classes} classes;"
         f" {len(data)} pictures of {config.data_path}; {info.preprocess}"

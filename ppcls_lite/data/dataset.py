@@ -27,6 +27,7 @@ from ppcls_lite.data.pictures import (
     readable_extensions,
     scan_folder,
 )
+from ppcls_lite.data.shares import Shares, is_whole, kept_split, split_pictures
 from ppcls_lite.errors import UserError, some
 from ppcls_lite.files import readable
 
@@ -48,8 +49,10 @@ class ImageDataset:
     Attributes:
         passed_over: files in the class folders that are not taken for pictures.
         outside: pictures beside the class folders, which are of no class.
+        share_of: the folder without a split that these pictures are a share of; "" for others.
     """
 
+    share_of: str = ""
     passed_over: Sequence[str] = ()
     outside: Sequence[str] = ()
 
@@ -128,6 +131,12 @@ class ImageDataset:
         match = match_classes(known, self.class_set(who)).complete(hint)
         return self.mapped(match), match
 
+    def subset(self, positions: np.ndarray) -> "ImageDataset":
+        """Returns some of the pictures, by position [N], with the same classes."""
+        some_of = copy.copy(self)
+        some_of._paths, some_of.labels = self._paths[positions], self.labels[positions]
+        return some_of
+
     def mapped(self, match: ClassMatch) -> "ImageDataset":
         """Returns the same pictures with the classes that theirs were matched to."""
         known = match.known
@@ -160,7 +169,11 @@ class PackedDataset(ImageDataset):
 
 
 def open_split(
-    data_path: str, split: str, list_file: str | None = None, other: str | None = None
+    data_path: str,
+    split: str,
+    list_file: str | None = None,
+    other: str | None = None,
+    shares: Shares | None = None,
 ) -> ImageDataset:
     """Finds the pictures of one split.
 
@@ -169,6 +182,7 @@ def open_split(
         split: `train`, `val` or another folder's or list's name; see `folders`.
         list_file: read this list instead, whatever folders there are.
         other: the list of the other split, if it was named, too.
+        shares: how to split one folder of class folders, which has no train/ and val/.
 
     Raises:
         UserError: when there is no picture, or a list has bad lines.
@@ -176,6 +190,8 @@ def open_split(
     check_root(data_path)
     data_path = pictures_root(data_path)
     found = None
+    if not (list_file or other) and split in ("train", "val") and is_whole(data_path):
+        return _open_share(data_path, split, shares or Shares())
     if list_file is not None:
         found = Split(split, list_file=_named_list(data_path, list_file))
     found = found or find_split(data_path, split)
@@ -195,6 +211,34 @@ def open_split(
         if not match.unknown:
             data = data.mapped(match)
             data.notes += (match.how,)
+    return data
+
+
+def open_whole(data_path: str) -> ImageDataset | None:
+    """Opens all pictures of one folder of class folders; None where the data root is no such."""
+    return _open_folders([data_path], []) if is_whole(data_path) else None
+
+
+def _open_share(data_path: str, split: str, shares: Shares) -> ImageDataset:
+    """One side of a folder without a split: as the run keeps it, else as it is drawn."""
+    if lists := kept_split(data_path, shares.run):
+        file = str(lists / f"{split}_list.txt")
+        notes = [f"{split} is that of {lists}"]
+        data = _open_list(data_path, Split(split, list_file=file), "", notes)
+    else:
+        data = _open_folders([data_path], [])
+        sides = split_pictures(
+            [data.path(i) for i in range(len(data))], data.labels.tolist(), shares
+        )
+        chosen = sides.val if split == "val" else sides.train
+        data = data.subset(chosen)
+        if split == "val":
+            data.notes += (
+                f"no train/ and val/: {len(chosen)} pictures for val ({shares})",
+                *sides.notes,
+            )
+            data.passed_over = data.outside = ()  # train says it
+    data.share_of = data_path
     return data
 
 

@@ -27,8 +27,8 @@ from ppcls_lite.errors import UserError, nearest, some
 from ppcls_lite.program import quoted
 
 FOLDERS = (
-    "lay it out as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or DATA/train_list.txt and "
-    "DATA/val_list.txt with lines 'path label'"
+    "lay it out as DATA/CLASS/*.jpg, or DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg, or "
+    "DATA/train_list.txt and DATA/val_list.txt with lines 'path label'"
 )
 # What people call the pictures that are not trained on; the first that is there counts.
 VAL_NAMES = ("val", "valid", "validation", "test")
@@ -230,6 +230,9 @@ def no_split(data_path: str, split: str) -> UserError:
     for name in names:
         if name in entries:
             return _no_classes(message, os.path.join(data_path, name))
+    if split == "val" and _parts(data_path, "train"):
+        one = quoted(os.path.join(data_path, "train"))
+        return UserError(message, f"--data-path {one}  # keeps a fifth of it for validation")
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
     return UserError(message + guess, FOLDERS)

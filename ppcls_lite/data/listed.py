@@ -31,10 +31,10 @@ def classes_of_list(
 ) -> ListedClasses:
     """Finds the classes of a list.
 
-    A list of ids takes its names from labels.txt in the data root, else from the folders that the
-    pictures lie in where each class has one of its own, else the ids are the names. They count
-    from 1, not 0, where labels.txt says so or has as many names as the largest id, or where the ids
-    1 to K are there, all of them, and 0 in neither list.
+    A list of ids takes its names from labels.txt beside it or in the data root, else from the
+    folders that the pictures lie in where each class has one of its own, else the ids are the
+    names. They count from 1, not 0, where labels.txt says so or has as many names as the largest
+    id, or where the ids 1 to K are there, all of them, and 0 in neither list.
 
     Args:
         file: the list, for messages.
@@ -47,7 +47,7 @@ def classes_of_list(
         UserError: labels.txt has another form or too few names, or the ids are the devkit's.
     """
     ids = [label for label in labels if isinstance(label, int)]
-    given = read_names(data_path)
+    given = read_names(os.path.dirname(file)) or read_names(data_path)
     if given is None and ids:
         given = names_of_ids(file, data_path, paths, ids)  # the devkit's, in an order of its own
     if not ids:

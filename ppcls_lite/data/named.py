@@ -1,5 +1,6 @@
 """`--dataset`: class folders and lists, or a data set with a name, downloaded when asked for."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from ppcls_lite.data.cifar import FORMS, read_cifar
 from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.idx import read_idx_pair
 from ppcls_lite.data.settings import DatasetSettings, TrainData, ValData
+from ppcls_lite.data.shares import Shares
 from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import quoted
 
 FASHION_CLASSES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
@@ -92,7 +95,7 @@ class PixelDataset(ImageDataset):
 
 
 def open_train(
-    config: TrainData, dry_run: bool = False, val_list: str | None = None
+    config: TrainData, dry_run: bool = False, val_list: str | None = None, run: str = ""
 ) -> ImageDataset:
     """Opens the training pictures of the data set that the settings name.
 
@@ -100,20 +103,48 @@ def open_train(
         config: the settings.
         dry_run: download nothing.
         val_list: the list of the other split, if it was named: both count alike.
+        run: a run's folder, or what lies in it, whose split of a folder without one is taken.
 
     Raises:
         UserError: it is not there, or damaged.
     """
     if config.dataset == "folder":
-        return open_split(config.data_path, "train", config.train_list, val_list)
-    return _open_named(config, "train", dry_run)
+        shares = shares_of(config, run)
+        data = open_split(config.data_path, "train", config.train_list, val_list, shares)
+    else:
+        data = _open_named(config, "train", dry_run)
+    return _checked(data, config)
 
 
-def open_val(config: ValData, dry_run: bool = False, train_list: str | None = None) -> ImageDataset:
+def open_val(
+    config: ValData, dry_run: bool = False, train_list: str | None = None, run: str = ""
+) -> ImageDataset:
     """Opens the validation pictures, see `open_train`."""
     if config.dataset == "folder":
-        return open_split(config.data_path, config.val_split, config.val_list, train_list)
-    return _open_named(config, "val", dry_run)
+        shares = shares_of(config, run)
+        split, file = config.val_split, config.val_list
+        data = open_split(config.data_path, split, file, train_list, shares)
+    else:
+        data = _open_named(config, "val", dry_run)
+    return _checked(data, config)
+
+
+def shares_of(config: DatasetSettings, run: str = "") -> Shares:
+    """Returns how the settings split a folder without train/ and val/."""
+    return Shares(config.val_share, config.folds or 0, config.fold or 0, config.split_seed, run)
+
+
+def _checked(data: ImageDataset, config: DatasetSettings) -> ImageDataset:
+    """Raises UserError where the settings split data that has a split of its own."""
+    asked = [name for name in ("val_share", "folds", "split_seed") if config.changed(name)]
+    if asked and not data.share_of:
+        flag = asked[0].replace("_", "-")
+        raise UserError(
+            f"--{flag}: {config.data_path} has a train and val of its own, or lists were named",
+            f"leave it out, or split one folder of class folders: --data-path"
+            f" {quoted(os.path.join(config.data_path, 'train'))}",
+        )
+    return data
 
 
 def _open_named(config: DatasetSettings, split: str, dry_run: bool) -> ImageDataset:

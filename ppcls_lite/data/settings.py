@@ -28,7 +28,8 @@ class DataRoot(PictureLimit):
     """Data."""
 
     data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
-    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt."""
+    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt; or one of
+    class folders alone."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,22 @@ class DatasetSettings(DataRoot):
     """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
     dataset_download: bool = False
     """Fetch a named data set into --data-path when it is not there."""
+    val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    """Of one folder of class folders, without train/ and val/: share of each class for val."""
+    folds: Annotated[int, Meta(ge=2)] | None = None
+    """Split it into so many parts instead; training without --fold runs them all, one by one."""
+    fold: CountOrZero | None = None
+    """Which of --folds is for val, from 0."""
+    split_seed: CountOrZero = 0
+    """Of the draw; the same folder and seed give the same split, whatever --seed is."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        if self.fold is not None and self.fold >= (self.folds or 0):
+            yield f"--fold {self.fold} is one of --folds K, from 0 to K - 1; K is {self.folds}"
+        if self.folds and self.given("val_share"):
+            yield "--folds and --val-share both say how much is for val; give one of them"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         UserError: data, weights, the checkpoint or the teacher do not go with the settings.
     """
     config, checkpoint = resolved.config, resolved.checkpoint
-    sets = open_sets(config, checkpoint.info if checkpoint else None)
+    sets = open_sets(config, *((checkpoint.info, str(checkpoint.path)) if checkpoint else ()))
     whole = describe_model(config, sets.train, resolved.start)
     batching = describe_batching(config, len(sets.train), world)
     samples, remarks = fingerprint(sets.train), list(sets.remarks)
@@ -71,6 +71,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
     wait_for_all(world)  # another rank may still read weights that are moved now
     if world.is_main and not config.dry_run:
         plan.prepare_folder(folder, resolved.asked or config, checkpoint)
+        sets.keep_split(folder)
     log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
     stop = StopRequest()
     return Run(

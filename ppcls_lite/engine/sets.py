@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names, warnings
 from ppcls_lite.data.dataset import SAME_CLASSES, ImageDataset
 from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_train, open_val
+from ppcls_lite.data.shares import write_split
 from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError, some
@@ -22,26 +26,41 @@ class Sets:
         val: those to validate on, with the class ids of train.
         classes: of train.
         remarks: lines of the plan: how the data was read, and classes with few pictures.
+        share_of: the folder without a split whose pictures these are; "" for others.
     """
 
     train: ImageDataset
     val: ImageDataset
     classes: ClassSet
     remarks: tuple[str, ...]
+    share_of: str = ""
+
+    def keep_split(self, run: Path) -> None:
+        """Keeps the split of a folder without one in a run's folder, for every later command."""
+        if self.share_of:
+            sides = {
+                name: (
+                    [data.path(i) for i in np.flatnonzero(data.labels >= 0)],
+                    data.labels[data.labels >= 0].tolist(),
+                )
+                for name, data in (("train", self.train), ("val", self.val))
+            }
+            write_split(run, self.share_of, self.classes.names, sides)
 
 
-def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None) -> Sets:
+def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None, run: str = "") -> Sets:
     """Opens both splits.
 
     Args:
         config: the settings.
         goes_on: the network of the run that is resumed, whose class ids stay what they were.
+        run: the folder of that run, whose split stays, too.
 
     Raises:
         UserError: a split is not there, or val has a class that train lacks.
     """
-    train = open_train(config, config.dry_run, config.val_list)
-    val = open_val(config, config.dry_run, config.train_list)
+    train = open_train(config, config.dry_run, config.val_list, run)
+    val = open_val(config, config.dry_run, config.train_list, run)
     if goes_on:
         match = match_names(goes_on.class_set("the run"), train.class_set("train"))
         if sorted(match.ids) == list(range(len(goes_on.classes))):
@@ -54,9 +73,10 @@ def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None) -> Sets:
         remarks.append(f"classes   {match.how}")
     few = warnings(classes, (0, 1)) + warnings(val.class_set("val"), (0,))
     remarks += [f"warning   {line}" for line in few]
+    share_of = train.share_of
     if config.unlabelled_path:
         train = WithUnlabelled(train, config.unlabelled_path)
-    return Sets(train, val, classes, tuple(remarks))
+    return Sets(train, val, classes, tuple(remarks), share_of)
 
 
 def class_count(config: TrainConfig, data: ImageDataset) -> int:

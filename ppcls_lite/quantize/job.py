@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.shares import Shares
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
@@ -69,8 +70,9 @@ def open_job(
         UserError: weights and data do not fit each other, or cannot be read.
     """
     settings.require("pretrained", "data_path")
-    train, val = (open_split(settings.data_path, name) for name in ("train", "val"))
     weights = find_weights(str(settings.pretrained), settings.model, settings.num_classes)
+    shares = Shares(run=str(weights.path))
+    train, val = (open_split(settings.data_path, x, shares=shares) for x in ("train", "val"))
     if weights.info.quant_skip is not None:
         raise UserError(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
