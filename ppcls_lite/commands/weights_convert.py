@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+from paddle import nn
+
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.shares import Shares
+from ppcls_lite.engine.balance import log_prior
+from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.description import DESCRIBED, save_weights
@@ -35,6 +43,10 @@ def run(config: ConvertConfig) -> int:
     ours, layout = to_ours(
         weights.arrays, model, label=str(path), network=weights.file.network, flags=weights.flags
     )
+    if config.logit_adjustment:
+        ours = adjusted(ours, model, info, config, path)
+    elif config.data_path:
+        raise UserError("--data-path is for --logit-adjustment", "--logit-adjustment 1")
     described = config.to == "ours" and out.suffix in DESCRIBED
     if described:
         save_weights(out, ours, info)
@@ -49,3 +61,29 @@ def run(config: ConvertConfig) -> int:
     if described:
         print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
     return 0
+
+
+def adjusted(
+    arrays: dict[str, np.ndarray],
+    model: nn.Layer,
+    info: ModelInfo,
+    config: ConvertConfig,
+    path: Path,
+) -> dict[str, np.ndarray]:
+    """Returns weights whose answers are for classes of equal size (Menon et al. 2021, post hoc).
+
+    Raises:
+        UserError: the data is not there, or of other classes.
+    """
+    config.require("data_path")
+    train = open_split(str(config.data_path), "train", shares=Shares(run=str(path)))
+    train, _ = train.matched(info.class_set(str(path)), "train", "give the data it was trained on")
+    counts = np.bincount(train.labels[train.labels >= 0], minlength=info.num_classes)
+    bias = last_linear(model).bias
+    name = next(name for name, tensor in model.state_dict().items() if tensor is bias)
+    offsets = config.logit_adjustment * log_prior(counts)
+    print(
+        f"{name}: minus {config.logit_adjustment:g} log(share of the class) of {len(train)}"
+        f" training pictures of {config.data_path}, {counts.min()} to {counts.max()} of a class"
+    )
+    return arrays | {name: (arrays[name] - offsets).astype(arrays[name].dtype)}

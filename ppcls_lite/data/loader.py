@@ -68,6 +68,7 @@ class Loader:
         world_size: number of processes that train together.
         on_error: stop or skip.
         reps: how often a sample is shown in a row, each time augmented afresh; training only.
+        balanced: an epoch shows as many samples of each class, see `order`; training only.
         decode: exact or fast, see `open_image`.
         watch: how long a picture may take, what may end the waiting, and who is told.
     """
@@ -85,6 +86,7 @@ class Loader:
         world_size: int = 1,
         on_error: str = "stop",
         reps: int = 1,
+        balanced: bool = False,
         decode: str = "exact",
         watch: Watch | None = None,
     ) -> None:
@@ -98,6 +100,7 @@ class Loader:
         self.world_size = world_size
         self.on_error = on_error
         self.reps = reps
+        self.balanced = balanced
         self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self.watch = watch or Watch()
@@ -144,8 +147,9 @@ class Loader:
         count = len(self.dataset)
         if self.training:
             mine, repetitions = training_order(
-                count, self.seed, epoch, self.rank, self.world_size, self.reps
-            )
+                count, self.seed, epoch, self.rank, self.world_size, self.reps,
+                self.dataset.labels if self.balanced else None,
+            )  # fmt: skip
         else:
             mine = np.arange(count)[self.rank :: self.world_size]
             repetitions = np.zeros_like(mine)

@@ -62,6 +62,7 @@ def train_loader(
         world_size=world_size,
         on_error=config.on_error,
         reps=config.ra_reps,
+        balanced=config.sampler == "balanced",
         decode=config.decode,
         watch=watch,
     )

@@ -126,6 +126,8 @@ class ValPictures(ResizeSettings):
 class TrainPictures(ResizeSettings):
     """Pictures of training."""
 
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """Each picture once an epoch, or as many pictures of each class, rare ones several times."""
     ra_reps: Count = 1
     """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224

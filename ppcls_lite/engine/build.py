@@ -11,6 +11,7 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.engine import agreement, plan
+from ppcls_lite.engine.balance import balance
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, share_weights, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation, watch_of
@@ -104,6 +105,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         folder=folder,
         resumed_from=checkpoint.path if checkpoint else None,
         description=plan.description(resolved.asked or config),
+        balance=balance(config, sets.train.labels, info.num_classes),
         save_every=SaveEvery(config.save_every),
     )
 

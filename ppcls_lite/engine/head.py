@@ -16,6 +16,7 @@ from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
+from ppcls_lite.engine.balance import Balance, balance, balanced_weights
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import kernel_threads
@@ -61,7 +62,11 @@ def fit_head(
     hook.remove()
     model.train()
     x, y = np.concatenate(features), np.concatenate(labels)
-    weight, bias = logistic_regression(x, y, head.bias.shape[0])
+    classes = head.bias.shape[0]
+    found = balance(config, data.labels, classes)
+    if config.sampler == "balanced":
+        found = Balance(balanced_weights(np.bincount(y, minlength=classes)))
+    weight, bias = logistic_regression(x, y, classes, found)
     head.weight.set_value(weight)
     head.bias.set_value(bias)
     right = ((x @ weight + bias).argmax(axis=1) == y).mean()
@@ -109,7 +114,7 @@ def views(data: ImageDataset, preprocess: Preprocess, config: TrainConfig) -> It
 
 
 def logistic_regression(
-    x: np.ndarray, y: np.ndarray, classes: int
+    x: np.ndarray, y: np.ndarray, classes: int, balanced: Balance | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns weight [in, K] and bias [K] of the regression of labels on features.
 
@@ -117,8 +122,12 @@ def logistic_regression(
         x: float32 [N, in]; brought to mean 0 and standard deviation 1 for the fit.
         y: int64 [N].
         classes: K.
+        balanced: weights of the classes, or what is added to their logits in the loss.
     """
+    balanced = balanced or Balance()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    weights = np.ones(classes, np.float32) if balanced.weights is None else balanced.weights
+    shares = paddle.to_tensor(weights[y] / weights[y].sum())  # [N]
     inputs, labels = paddle.to_tensor((x - mean) / deviation), paddle.to_tensor(y)
     weight = paddle.zeros([x.shape[1], classes])
     bias = paddle.zeros([classes])
@@ -129,7 +138,9 @@ def logistic_regression(
 
     def loss() -> Tensor:
         optimizer.clear_grad()
-        value = F.cross_entropy(inputs @ weight + bias, labels) + DECAY * (weight * weight).sum()
+        logits = balanced.logits(inputs @ weight + bias)
+        losses = F.cross_entropy(logits, labels, reduction="none").flatten()
+        value = (losses * shares).sum() + DECAY * (weight * weight).sum()
         value.backward()
         return value
 

@@ -18,7 +18,7 @@ import PIL
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.data.shares import FOLDER as SPLIT_FOLDER
-from ppcls_lite.engine import freezing, prospects
+from ppcls_lite.engine import balance, freezing, prospects
 from ppcls_lite.engine.checkpoint import (
     PARTS,
     Checkpoint,
@@ -94,6 +94,7 @@ def lines(run: Run) -> list[str]:
         f" {config.gradient_accumulation_steps} accumulated = {run.effective_batch};"
         f" {steps} steps per epoch",
         *freezing.lines(run.model, config),
+        *balance.line(config, run.balance),
         f"lr        {lr_line(run)}",
         f"seed      {run.progress.seed}",
         f"output    {config.output_dir}",

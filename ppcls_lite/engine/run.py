@@ -7,6 +7,7 @@ from typing import Any
 import paddle
 
 from ppcls_lite.data.loader import Loader
+from ppcls_lite.engine.balance import Balance
 from ppcls_lite.engine.checkpoint import Progress
 from ppcls_lite.engine.distributed import World
 from ppcls_lite.engine.evaluate import Evaluation
@@ -45,6 +46,7 @@ class Run:
         remarks: lines of the plan on the data.
         resumed_from: the checkpoint that the run goes on from, if any.
         description: settings, versions and command, stored with every checkpoint.
+        balance: what is done about classes of unequal size.
         save_every: when to save inside of an epoch.
         group: where to go back to when an accumulation group is left unfinished.
     """
@@ -70,6 +72,7 @@ class Run:
     teacher: Teacher | MutualStudent | None = None
     resumed_from: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
+    balance: Balance = field(default_factory=Balance)
     save_every: SaveEvery = field(default_factory=SaveEvery)
     group: GroupStart = field(default_factory=GroupStart)
 

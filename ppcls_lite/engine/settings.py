@@ -125,6 +125,31 @@ class StepSettings(Settings):
 
 
 @dataclass(frozen=True)
+class BalanceSettings(TrainBatches):
+    """Classes of unequal size; --sampler is a third way."""
+
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the loss; balanced: as scikit-learn's, N / (K n)."""
+    logit_adjustment: NotNegative = 0.0
+    """Add so many times the logarithm of each class's share to the logits in the loss; 1 makes what
+    is trained right for classes of equal size (Menon et al. 2021); 0 does not."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        ways = {
+            "--class-weights balanced": self.class_weights != "none",
+            "--sampler balanced": self.sampler == "balanced",
+            f"--logit-adjustment {self.logit_adjustment:g}": self.logit_adjustment > 0,
+        }
+        asked = [flag for flag, is_asked in ways.items() if is_asked]
+        if len(asked) > 1:
+            yield f"{' and '.join(asked)} correct the same thing twice; give one of them"
+        if self.sampler == "balanced" and self.ra_reps > 1:
+            yield "--sampler balanced repeats pictures itself; leave out --ra-reps"
+
+
+@dataclass(frozen=True)
 class TeacherSettings(LossSettings):
     """Teacher."""
 
@@ -193,13 +218,13 @@ class TrainConfig(
     SlimSettings,
     TeacherSettings,
     MixSettings,
+    BalanceSettings,
     StepSettings,
     EmaSettings,
     ScheduleSettings,
     OptimizerSettings,
     ModelSettings,
     NetworkChoice,
-    TrainBatches,
     ValPictures,
     TrainData,
     ValData,
@@ -241,6 +266,12 @@ class TrainConfig(
             yield "--opt rmsprop keeps no float32 weights beside float16 ones; take O1"
         if self.unlabelled_path and not self.teacher:
             yield "--unlabelled-path has no meaning without --teacher"
+        if self.teacher and self.logit_adjustment:
+            yield "--logit-adjustment with --teacher: its answers know the shares of the classes"
+        if self.class_weights != "none" and self.loss == "bce":
+            yield "--class-weights goes with --loss ce"
+        if self.unlabelled_path and self.sampler == "balanced":
+            yield "--sampler balanced knows no class of the pictures of --unlabelled-path"
         if self.unlabelled_path and self.loss == "bce":
             yield "--unlabelled-path goes with --loss ce"
         yield from super().problems()

@@ -119,7 +119,7 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     with run.parallel.no_sync() if as_they_come and not is_step else nullcontext():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
-            loss = training_loss(logits, targets, teacher_logits, config)
+            loss = training_loss(run.balance.logits(logits), targets, teacher_logits, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
         if run.world.size > 1 and not as_they_come:
@@ -149,6 +149,7 @@ def inputs(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, paddle
         batch.images, batch.labels, run.info.preprocess, run.info.num_classes, run.config, rng_key
     )
     teacher_logits = run.teacher.logits(batch.images, mix) if run.teacher else None
+    targets = run.balance.targets(targets)
     return paddle.to_tensor(images), paddle.to_tensor(targets), teacher_logits
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ppcls_lite.config import BareWeights, Settings
+from ppcls_lite.config import BareWeights, NotNegative, Settings
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class ConvertConfig(Settings):
     """Network the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
+    logit_adjustment: NotNegative = 0.0
+    """Subtract so many times the logarithm of each class's share of the training pictures of
+    --data-path from the last layer's bias: answers for classes of equal size; 0 does not."""
+    data_path: str | None = None
+    """Data that the weights were trained on, for --logit-adjustment."""
 
 
 @dataclass(frozen=True)
