@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ppcls_lite.engine.settings import BalanceSettings
+from ppcls_lite.data.balance_settings import BalanceSettings
 
 
 @dataclasses.dataclass(frozen=True)

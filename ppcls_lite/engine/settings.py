@@ -18,10 +18,10 @@ from ppcls_lite.config import (
     NotNegative,
     Settings,
 )
+from ppcls_lite.data.balance_settings import BalanceSettings
 from ppcls_lite.data.settings import (
     BatchSettings,
     MixSettings,
-    TrainBatches,
     TrainData,
     ValData,
     ValPictures,
@@ -122,31 +122,6 @@ class StepSettings(Settings):
     of the resolution. Their batch norm keeps its statistics."""
     norm_eval: bool = False
     """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
-
-
-@dataclass(frozen=True)
-class BalanceSettings(TrainBatches):
-    """Classes of unequal size; --sampler is a third way."""
-
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the classes in the loss; balanced: as scikit-learn's, N / (K n)."""
-    logit_adjustment: NotNegative = 0.0
-    """Add so many times the logarithm of each class's share to the logits in the loss; 1 makes what
-    is trained right for classes of equal size (Menon et al. 2021); 0 does not."""
-
-    def problems(self) -> Iterator[str]:
-        """Yields what cannot be."""
-        yield from super().problems()
-        ways = {
-            "--class-weights balanced": self.class_weights != "none",
-            "--sampler balanced": self.sampler == "balanced",
-            f"--logit-adjustment {self.logit_adjustment:g}": self.logit_adjustment > 0,
-        }
-        asked = [flag for flag, is_asked in ways.items() if is_asked]
-        if len(asked) > 1:
-            yield f"{' and '.join(asked)} correct the same thing twice; give one of them"
-        if self.sampler == "balanced" and self.ra_reps > 1:
-            yield "--sampler balanced repeats pictures itself; leave out --ra-reps"
 
 
 @dataclass(frozen=True)
