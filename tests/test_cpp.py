@@ -86,24 +86,29 @@ def gallery(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("interpolation", "resize_size", "crop_size"),
+    ("interpolation", "resize_size", "crop_size", "fit"),
     [
-        *((name, 72, 64) for name in INTERPOLATIONS),
-        ("bilinear", 73, 64),  # half a pixel beside the crop: Python rounds to even
-        ("bicubic", 40, 65),  # black around the picture
+        *((name, 72, 64, "crop") for name in INTERPOLATIONS),
+        ("bilinear", 73, 64, "crop"),  # half a pixel beside the crop: Python rounds to even
+        ("bicubic", 40, 65, "crop"),  # black around the picture
+        *((name, 64, 64, fit) for name in INTERPOLATIONS for fit in ("pad", "squash")),
+        ("bilinear", 73, 64, "pad"),
     ],
 )
 def test_every_pixel_is_pythons(
-    build, gallery, exported, tmp_path, interpolation, resize_size, crop_size
+    build, gallery, exported, tmp_path, interpolation, resize_size, crop_size, fit
 ):
-    spec = Preprocess(resize_size, crop_size, interpolation)
+    spec = Preprocess(resize_size, crop_size, interpolation, fit=fit)
     content = (exported / "inference.yml").read_text()
     for key, value in (("resize_size", resize_size), ("crop_size", crop_size)):
         old = getattr(read_sidecar(exported).info.preprocess, key)
         content = content.replace(f"{key}: {old}", f"{key}: {value}")
-    content = content.replace("interpolation: bilinear", f"interpolation: {interpolation}")
+    content = content.replace(
+        "interpolation: bilinear", f"interpolation: {interpolation}\n  fit: {fit}"
+    )
     (tmp_path / "inference.yml").write_text(content)
-    assert read_sidecar(tmp_path).info.preprocess.interpolation == interpolation
+    read = read_sidecar(tmp_path).info.preprocess
+    assert (read.interpolation, read.fit) == (interpolation, fit)
     for picture in sorted(gallery.iterdir()):
         done = subprocess.run([build / "pixels", tmp_path, picture], capture_output=True)
         assert done.returncode == 0, (picture.name, done.stderr)

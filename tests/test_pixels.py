@@ -24,6 +24,10 @@ SPECS = [
     Preprocess(235, 224, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     Preprocess(72, 65, "nearest"),
     Preprocess(40, 64),
+    Preprocess(64, 64, fit="pad"),
+    Preprocess(73, 64, "bicubic", fit="pad"),
+    Preprocess(65, 65, fit="squash"),
+    Preprocess(72, 64, "nearest", fit="squash"),
 ]
 
 
@@ -37,7 +41,9 @@ def as_documented(folder, picture):
     return names["values"]
 
 
-@pytest.fixture(params=SPECS, ids=lambda spec: f"{spec.interpolation}-{spec.resize_size}")
+@pytest.fixture(
+    params=SPECS, ids=lambda spec: f"{spec.fit}-{spec.interpolation}-{spec.resize_size}"
+)
 def exported(request, tmp_path):
     info = ModelInfo("mobilenet_v3_small", 2, classes=("a", "b"), preprocess=request.param)
     tensor = {"name": "input", "shape": [1, 3, 8, 8], "dtype": "float32"}
@@ -70,8 +76,13 @@ def test_the_words_of_inference_yml_have_the_numbers_and_the_roundings(exported)
     content = yaml.safe_load((folder / "inference.yml").read_text())
     words = " ".join(content["pixels"])
     short, crop = spec.resize_size, spec.crop_size
+    sides = {
+        "crop": f"long side int({short} * long / short)",
+        "pad": f"short side int({short} * short / long)",
+        "squash": f"both sides {short}",
+    }
     for text in (
-        f"long side int({short} * long / short)", f"round((width - {crop}) / 2)", "RGB", "/ 255",
+        sides[spec.fit], f"round((width - {crop}) / 2)", "RGB", "/ 255",
         spec.interpolation,
     ):  # fmt: skip
         assert text in words

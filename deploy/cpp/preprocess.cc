@@ -76,13 +76,15 @@ void picked(const Picture& picture, const Side& x, const Side& y, uint8_t* out, 
 }  // namespace
 
 std::vector<uint8_t> Preprocess::pixels(const Picture& picture) const {
-  const int shorter = std::min(picture.width, picture.height),
-            longer = std::max(picture.width, picture.height);
-  const int resized =
-      static_cast<int>(static_cast<double>(static_cast<int64_t>(resize_size) * longer) / shorter);
-  const bool tall = picture.width <= picture.height;
-  Side x{picture.width, tall ? resize_size : resized, 0, 0},
-      y{picture.height, tall ? resized : resize_size, 0, 0};
+  const int known = fit == "pad" ? std::max(picture.width, picture.height)
+                                 : std::min(picture.width, picture.height);
+  const auto resized = [&](int length) {
+    if (fit == "squash") return resize_size;
+    const double product = static_cast<double>(static_cast<int64_t>(resize_size) * length);
+    return std::max(static_cast<int>(product / known), 1);
+  };
+  Side x{picture.width, resized(picture.width), 0, 0},
+      y{picture.height, resized(picture.height), 0, 0};
   const int left = centre(x.resized, crop_size), top = centre(y.resized, crop_size);
   x.from = std::max(left, 0), x.to = std::min(left + crop_size, x.resized);
   y.from = std::max(top, 0), y.to = std::min(top + crop_size, y.resized);

@@ -10,10 +10,10 @@
 
 struct Preprocess {
   int resize_size = 256, crop_size = 224;
-  std::string interpolation = "bilinear";
+  std::string interpolation = "bilinear", fit = "crop";
   std::array<float, 3> mean{}, std{};
 
-  // Short side resized, centre cut out: uint8 [H, W, 3].
+  // Resized as `fit` says, centre cut out: uint8 [H, W, 3].
   std::vector<uint8_t> pixels(const Picture& picture) const;
   // uint8 [H, W, 3] -> float32 [3, H, W].
   std::vector<float> normalize(const std::vector<uint8_t>& pixels) const;

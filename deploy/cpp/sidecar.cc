@@ -13,6 +13,10 @@ Preprocess preprocess_of(const YAML::Node& node) {
   spec.resize_size = node["resize_size"].as<int>();
   spec.crop_size = node["crop_size"].as<int>();
   spec.interpolation = node["interpolation"].as<std::string>();
+  if (node["fit"]) spec.fit = node["fit"].as<std::string>();
+  if (spec.fit != "crop" && spec.fit != "pad" && spec.fit != "squash")
+    throw UserError("fit " + spec.fit + " is not one of crop, pad, squash",
+                    "build this program again from the release that exported the model");
   for (size_t c = 0; c < 3; ++c) {
     spec.mean[c] = static_cast<float>(node["mean"][c].as<double>());
     spec.std[c] = static_cast<float>(node["std"][c].as<double>());

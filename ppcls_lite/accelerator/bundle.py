@@ -106,6 +106,12 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         weights, draft, opset_version=request.opset_version, image_size=request.image_size
     )
     info = sidecar.info
+    if info.preprocess.fit != "crop":
+        raise UserError(
+            f"{request.pretrained} was trained for --fit {info.preprocess.fit}; the card's own"
+            " preprocessing resizes the short side and crops",
+            "train with --fit crop for a card",
+        )
     name = info.name
     file = draft.rename(work / f"onnx/{name}.onnx")
     shares = Shares(run=str(weights.path))

@@ -125,6 +125,7 @@ def tested_model(config: ValidateConfig, info: ModelInfo, path: Path) -> ModelIn
         ("resize_size", "val_resize_size", config.val_resize_size),
         ("crop_size", "val_crop_size", config.val_crop_size),
         ("interpolation", "interpolation", config.interpolation),
+        ("fit", "fit", config.fit),
     ):
         if config.given(flag):
             own[key] = value

@@ -22,6 +22,7 @@ from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+FITS = ("crop", "pad", "squash")
 LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would fill the memory
 
 
@@ -80,11 +81,14 @@ class Preprocess:
     Normalize on a PIL image.
 
     Args:
-        resize_size: length of the short side after resizing, in pixels.
+        resize_size: length after resizing, in pixels: of the short side; with `fit` pad of the long
+            one, with squash of both.
         crop_size: side of the centre crop, in pixels; a smaller picture is padded with zeros.
         interpolation: nearest, bilinear or bicubic; the last two with antialiasing.
         mean: per channel R, G, B, for values in 0..1.
         std: per channel R, G, B, for values in 0..1.
+        fit: crop cuts the centre out; pad and squash show whole pictures where crop_size is
+            resize_size, with zeros beside them or stretched (timm's crop modes border and squash).
 
     Raises:
         UserError: for values that cannot work.
@@ -95,6 +99,7 @@ class Preprocess:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
         for name in ("resize_size", "crop_size"):
@@ -105,6 +110,8 @@ class Preprocess:
                 f"interpolation: {shortened(repr(name))} is not one of {', '.join(INTERPOLATIONS)}"
                 + nearest(str(name), INTERPOLATIONS)
             )
+        if self.fit not in FITS:
+            raise UserError(f"fit: {shortened(repr(self.fit))} is not one of {', '.join(FITS)}")
         if not (_three_numbers(self.mean) and _three_numbers(self.std) and min(self.std) > 0):
             raise UserError(
                 f"mean {shortened(self.mean)}, std {shortened(self.std)}: allowed are three finite"
@@ -112,18 +119,21 @@ class Preprocess:
             )
 
     def pixels(self, image: Picture) -> np.ndarray:
-        """Resizes the short side and cuts out the centre: RGB image -> uint8 [H, W, 3]."""
+        """Resizes as `fit` says and cuts out the centre: RGB image -> uint8 [H, W, 3]."""
         width, height = image.size
-        short, long = min(width, height), max(width, height)
-        resized_long = int(self.resize_size * long / short)  # truncated, as torchvision does
-        size = (
-            (self.resize_size, resized_long)
-            if width <= height
-            else (resized_long, self.resize_size)
-        )
+        size = self.resized_size(width, height)
         left, top = (_centre(length, self.crop_size) for length in size)
         window = (left, top, left + self.crop_size, top + self.crop_size)
         return resized(image, (0, 0, width, height), size, self.interpolation, window)
+
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """Returns the width and height that a picture of these is resized to."""
+        side = self.resize_size
+        if self.fit == "squash":
+            return side, side
+        known = max(width, height) if self.fit == "pad" else min(width, height)
+        # Truncated, as torchvision does; a pixel is left of the narrowest strip.
+        return max(int(side * width / known), 1), max(int(side * height / known), 1)
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] -> float32 [N, 3, H, W].
@@ -147,11 +157,16 @@ class Preprocess:
     def in_words(self) -> list[str]:
         """The steps and their roundings, for who writes them anew: docs/pixels.md has the code."""
         short, crop = self.resize_size, self.crop_size
+        sides = {
+            "crop": f"short side {short}, long side int({short} * long / short)",
+            "pad": f"long side {short}, short side int({short} * short / long), at least 1",
+            "squash": f"both sides {short}",
+        }
         smooth = "" if self.interpolation == "nearest" else " with antialiasing"
         return [
             "upright by the EXIF orientation, RGB, 8 bits a channel, transparency dropped",
-            f"resize: short side {short}, long side int({short} * long / short),"
-            f" {self.interpolation}{smooth} as Pillow's Image.resize, to 8 bits",
+            f"resize: {sides[self.fit]}, {self.interpolation}{smooth} as Pillow's Image.resize,"
+            " to 8 bits",
             f"crop {crop} x {crop} from left round((width - {crop}) / 2) and top"
             f" round((height - {crop}) / 2), halves to the even number; a smaller picture is padded"
             f" with zeros, ({crop} - side) // 2 of them before it",
@@ -161,6 +176,8 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON/YAML values."""
         fields = dataclasses.asdict(self)
+        # Left out where it is as it always was: earlier builds read such files.
+        fields = {key: v for key, v in fields.items() if (key, v) != ("fit", "crop")}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in fields.items()}
 
     @classmethod

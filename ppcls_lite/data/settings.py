@@ -11,6 +11,7 @@ from ppcls_lite.config import (
     TRAIN_FROM,
     Count,
     CountOrZero,
+    Fit,
     Fraction,
     HalfTurn,
     Interpolation,
@@ -107,8 +108,11 @@ class ResizeSettings(Settings):
 class ValPictures(ResizeSettings):
     """Pictures of evaluation."""
 
+    fit: Fit = "crop"
+    """Evaluate the centre (crop), or whole pictures: with black beside them (pad), or made square
+    (squash); --val-resize-size is then --val-crop-size, if not given."""
     val_resize_size: Pixels = 256
-    """Short side that evaluation resizes to, pixels."""
+    """Short side that evaluation resizes to, pixels; of --fit pad the long one, of squash both."""
     val_crop_size: Pixels = 224
     """Side of the centre crop of evaluation, pixels."""
 

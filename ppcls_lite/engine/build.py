@@ -136,6 +136,7 @@ def describe_model(
             resize_size=config.val_resize_size,
             crop_size=config.val_crop_size,
             interpolation=config.interpolation,
+            fit=config.fit,
             mean=config.mean or before.mean,
             std=config.std or before.std,
         ),

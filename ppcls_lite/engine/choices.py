@@ -103,6 +103,9 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     for name in ("train_crop_size", "val_crop_size"):
         yield Choice(name, side, why or "the usual one")
     side = config.val_crop_size if config.given("val_crop_size") else side
+    if config.fit != "crop":
+        yield Choice("val_resize_size", side, f"--fit {config.fit} shows whole pictures")
+        return
     resize = max(round(side * known.resize_size / known.crop_size), side)
     yield Choice("val_resize_size", resize, "in the same proportion to the crop")
 

@@ -73,6 +73,8 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         weights = find_weights(config.pretrained, asked, download=not config.dry_run)
         start = weights.info
         known = settings_of_network(config, start)
+    if known.get("fit", config.fit) != "crop" and not config.given("val_resize_size"):
+        known.setdefault("val_resize_size", known.get("val_crop_size", config.val_crop_size))
     config = dataclasses.replace(config, **known, seed=seed, sources=sources)
     if config.fit_head and start is None:
         raise UserError("--fit-head needs features of trained weights", "--pretrained WEIGHTS")
@@ -152,9 +154,10 @@ def settings_of_run(config: TrainConfig, found: Checkpoint) -> dict[str, Any]:
 
 
 def settings_of_network(config: TrainConfig, info: ModelInfo) -> dict[str, Any]:
-    """Returns the network and the interpolation of weights, where others are not asked for."""
+    """Returns network, interpolation and fit of weights, where others are not asked for."""
     known: dict[str, Any] = {"model": info.name} | info.overrides
     known["interpolation"] = info.preprocess.interpolation
+    known["fit"] = info.preprocess.fit
     if "expanded" in known:
         known["expanded"] = tuple(known["expanded"])
     if info.quant_skip is not None:

@@ -191,8 +191,8 @@ def decode(picture: bytes, predictor: Predictor, max_megapixels: float) -> np.nd
             f"a picture of {width} x {height} pixels; allowed: {max_megapixels:g} million pixels",
         )
     # A line of pixels becomes as long as the other side is wide: 1 x 60000 would take gigabytes.
-    longest = max(width, height) / min(width, height) * predictor.info.preprocess.resize_size**2
-    if longest > max_megapixels * 1e6:
+    resized_width, resized_height = predictor.info.preprocess.resized_size(width, height)
+    if resized_width * resized_height > max_megapixels * 1e6:
         raise RequestError("too_large", f"a picture of {width} x {height} pixels is too narrow")
     try:
         return predictor.see(open_image(picture))
