@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 import sys
+import traceback
 import types
 from pathlib import Path
 
@@ -23,7 +24,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little mo
     )
     sys.exit(2)
 
-from ppcls_lite.environment import load_paddle
+from ppcls_lite.environment import in_company, leave, load_paddle
 from ppcls_lite.errors import RankLost, UserError, nearest
 
 
@@ -89,10 +90,13 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
                 file=sys.stderr,
             )
             status = 2
-        else:
+        elif not in_company():
             raise
+        else:
+            traceback.print_exc()
+            status = 1
     drop_unwritable_output()
-    sys.exit(status)
+    leave(status)
 
 
 def dispatch(name: str, argv: list[str], prog: str) -> int:

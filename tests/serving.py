@@ -24,14 +24,16 @@ class Server:
 
     def lines(self) -> list[dict]:
         """The log so far; every line is JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.whole_lines()]
+
+    def whole_lines(self) -> list[str]:
+        """The log so far without its last line where that is only half-written."""
+        return self.log.read_text().rpartition("\n")[0].splitlines()
 
     def wait_for(self, text: str, count: int = 1) -> dict:
         """Waits for the line of the log that holds `text` for the n-th time."""
         for _ in range(600):
-            # the last line may be half-written
-            whole = self.log.read_text().rpartition("\n")[0].splitlines()
-            found = [line for line in whole if text in line]
+            found = [line for line in self.whole_lines() if text in line]
             if len(found) >= count:
                 return json.loads(found[count - 1])
             if self.process.poll() is not None:

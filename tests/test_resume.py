@@ -209,3 +209,9 @@ def test_a_damaged_record_is_named_and_the_run_goes_on(straight, tmp_path):
     assert "metrics.jsonl:2 is damaged" in done.stdout and "metrics.jsonl:3" in done.stdout
     lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     assert lines[:3] == good and all(json.loads(line)["step"] for line in lines)
+
+
+def test_a_checkpoint_that_is_not_there_leaves_its_folder_as_it_was(tmp_path):
+    done = run_tool("train.py", "--resume", tmp_path / "nosuch.pdparams")
+    assert done.returncode == 2 and "nosuch.pdparams" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import paddle
 import paddle.distributed as dist
 
 from ppcls_lite.engine.ranks import Ranks, differences
-from ppcls_lite.environment import end_with_parent
+from ppcls_lite.environment import end_with_parent, in_company
 from ppcls_lite.errors import RankLost, UserError, shortened
 
 
@@ -98,10 +98,10 @@ def start_world(device: str, timeout: float = 600) -> World:
         device: "cpu" or "gpu".
         timeout: seconds to wait for a process that is behind, here and later.
     """
-    size = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-    if size == 1:
+    if not in_company():
         paddle.set_device(device)
         return World(0, 1, device)
+    size = int(os.environ["PADDLE_TRAINERS_NUM"])
     if "PADDLE_LOG_DIR" in os.environ:  # of Paddle's launcher, not of a shell that may go
         end_with_parent()
     paddle.set_device(device if device == "cpu" else f"gpu:{dist.ParallelEnv().device_id}")

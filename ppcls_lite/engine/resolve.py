@@ -18,6 +18,7 @@ from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.samples import what_changed
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import staged
 from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import quoted
@@ -103,10 +104,17 @@ def accumulated(asked: int) -> int:
 
 
 def run_folder(config: TrainConfig) -> Path:
-    """Returns where a run writes: --output-dir, or beside the checkpoint that --resume names."""
-    if config.resume in (None, "auto") or config.given("output_dir"):
+    """Returns where a run writes: --output-dir, or beside the checkpoint that --resume names.
+
+    Raises:
+        UserError: --resume names a file that is not there; nothing is made in such a folder.
+    """
+    if config.resume in (None, "auto"):
         return Path(config.output_dir)
-    return Path(config.resume or "").parent
+    named = Path(config.resume or "")
+    if not (named.exists() or staged(named).exists()):  # the latter of an interrupted save
+        load_checkpoint(named)  # says what lies there
+    return Path(config.output_dir) if config.given("output_dir") else named.parent
 
 
 def find_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:

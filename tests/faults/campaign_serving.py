@@ -27,6 +27,8 @@ import threading
 import time
 from pathlib import Path
 
+import yaml
+
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from conftest import ROOT, no_process_is_left  # noqa: E402
@@ -169,7 +171,9 @@ class Campaign:
         shutil.copytree(self.exported, fresh)
         sidecar = fresh / "inference.yml"
         if self.draw.random() < 0.5:
-            sidecar.write_text(sidecar.read_text().replace("\n- ", "\n- new "))
+            content = yaml.safe_load(sidecar.read_text())
+            content["classes"] = [f"new {name}" for name in content["classes"]]
+            sidecar.write_text(yaml.safe_dump(content, sort_keys=False))
         os.rename(place, self.folder / "last")
         os.rename(fresh, place)
         shutil.rmtree(self.folder / "last")

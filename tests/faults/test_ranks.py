@@ -188,6 +188,26 @@ def test_processes_that_were_given_something_else_stop_at_the_start(
             assert "Traceback" not in output and "terminate called" not in output
 
 
+ABORTS_AT_ITS_END = """
+import atexit, ctypes
+from ppcls_lite.__main__ import run_command
+libc = ctypes.CDLL(None)
+libc.on_exit(libc.abort, None)  # as the destructors of gloo do when another process is gone
+atexit.register(print, "cleaned up")
+run_command("train", ["--epochs=none"], "train.py")
+"""
+
+
+@pytest.mark.parametrize(("processes", "status"), [(1, -signal.SIGABRT), (2, 2)])
+def test_one_of_several_processes_ends_with_its_status_whatever_cpp_does(processes, status):
+    done = subprocess.run(
+        [sys.executable, "-c", ABORTS_AT_ITS_END], cwd=ROOT, text=True, capture_output=True,
+        env=os.environ | {"PADDLE_TRAINERS_NUM": str(processes)},
+    )  # fmt: skip
+    assert done.returncode == status and "cleaned up" in done.stdout, done.stderr
+    assert "--epochs" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
