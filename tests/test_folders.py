@@ -411,6 +411,7 @@ def test_lines_that_cannot_be_read_are_named(plain, name, text, bad):
 
 def pack(archive, folder, *names):
     """FOLDER/NAME as members NAME of an archive."""
+    archive.parent.mkdir(exist_ok=True)
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive, "w") as packed:
             for file in sorted(folder.rglob("*")):
@@ -443,6 +444,23 @@ def test_an_archive_comes_with_the_command_that_unpacks_it(tmp_path, name, given
     path = follow(error.hint).strip("'")
     assert path == str(root / "imagenette2-160")
     assert len(open_split(path, "train")) == len(open_split(path, "val")) == 3
+
+
+@pytest.mark.parametrize("name", ["pictures.zip", "pictures.tar"])
+def test_an_archive_with_the_splits_at_its_top(tmp_path, name):
+    tree(tmp_path / "source" / "train")
+    tree(tmp_path / "source" / "val")
+    pack(tmp_path / "root" / name, tmp_path / "source")
+    path = follow(message_of(open_split, str(tmp_path / "root"), "train").hint)
+    assert len(open_split(path, "train")) == len(open_split(path, "val")) == 3
+
+
+def test_a_zip_with_class_folders_at_its_top_gets_a_folder(tmp_path):
+    tree(tmp_path / "source")
+    pack(tmp_path / "root" / "flowers.zip", tmp_path / "source")
+    path = follow(message_of(open_split, str(tmp_path / "root"), "train").hint)
+    assert path == str(tmp_path / "root/flowers")
+    assert sorted(os.listdir(path)) == sorted(os.listdir(tmp_path / "source"))
 
 
 def test_archives_of_the_splits_are_unpacked_into_folders_of_theirs(tmp_path):

@@ -169,12 +169,15 @@ def unpack_command(archive: str) -> str:
     stem, extension = _archive(name)
     if not stem:
         return ""
-    top, root = _first_folder(archive), folder
+    tops, splits, root = _top_folders(archive), ("train", *VAL_NAMES), folder
+    top = tops[0] if tops else ""
     if stem in TARS_OF_IMAGENET:
         folder = os.path.join(folder, TARS_OF_IMAGENET[stem])
-    elif stem in ("train", *VAL_NAMES) and top not in ("", stem):
+    elif stem in splits and top not in ("", stem):
         folder = os.path.join(folder, stem)  # class folders at its top
-    elif top:
+    elif len(tops) > 1 and not set(splits) & set(tops):  # the same, of one folder without splits
+        root = folder = os.path.join(folder, stem)
+    elif top and top not in splits:
         root = os.path.join(folder, top)
     file, into = quoted(archive), quoted(folder or ".")
     make = "" if os.path.isdir(folder or ".") else f"mkdir -p {into} && "
@@ -196,20 +199,20 @@ def _archive(name: str) -> tuple[str, str]:
     return (name[: -len(ending)], ending) if ending else ("", "")
 
 
-def _first_folder(archive: str) -> str:
-    """The folder that the first file of an archive lies in; "" where there is none."""
+def _top_folders(archive: str) -> list[str]:
+    """The folders at the top of a zip; of a tar, which has no table, that of its first file."""
     try:
         if archive.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as packed:
-                names = packed.namelist()[:1]
+                names = packed.namelist()
         else:
             with tarfile.open(archive) as tar:
                 first = tar.next()
                 names = [first.name + "/" * first.isdir()] if first else []
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
-        return ""
-    path = names[0].removeprefix("./") if names else ""
-    return path.split("/")[0] if "/" in path else ""
+        return []
+    tops = (name.removeprefix("./").partition("/") for name in names)
+    return list(dict.fromkeys(top for top, slash, _ in tops if slash and not is_litter(top)))
 
 
 def no_split(data_path: str, split: str) -> UserError:

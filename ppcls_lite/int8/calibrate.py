@@ -142,6 +142,8 @@ def kl_threshold(spread: Spread) -> float:
 
 def mse_threshold(spread: Spread) -> float:
     """The threshold with the smallest mean squared error of rounding and clipping."""
+    if spread.peak == 0.0:  # a ReLU that no picture wakes up: nothing is rounded
+        return 0.0
     centres = (spread.edges[:-1] + spread.edges[1:]) / 2
     centres[len(centres) // 2] = 0.0  # exactly: the zeros that Relu makes cost nothing
     counts = spread.histogram
