@@ -1,5 +1,7 @@
 """tools/check_data.py finds what was put into a data set to be found."""
 
+import csv
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from golden.data_images import make_image
+from PIL import Image
 
 from ppcls_lite.commands.data_check import run
 from ppcls_lite.data.settings import CheckDataConfig
@@ -153,3 +156,50 @@ def test_bad_list_lines_and_a_missing_split_are_problems(
 def test_a_wrong_data_path_is_one_mistake(root: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder; did you mean train\?"):
         run(CheckDataConfig(str(root / "trian"), workers=0))
+
+
+def test_report_finds_planted_copies_and_odd_pictures(tmp_path: Path) -> None:
+    """Copies that Pillow recompressed, resized, mirrored and cropped; names that are markup."""
+    root, markup = tmp_path / "data", "<img src=x onerror=alert(1)>"
+    for split in ("train", "val"):
+        for name in (markup, "bee"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(2):
+                seed = len(split) * 10 + len(name) + 100 * i
+                # Smooth as photographs are: noise does not survive another size.
+                smooth = make_image(8, 6, seed).resize((160, 120), Image.Resampling.BICUBIC)
+                smooth.save(root / split / name / f"{i}.png")
+    source = Image.open(root / "train/bee/0.png").convert("RGB")
+    plants = {
+        "val/bee/recompressed.jpg": source,
+        "train/bee/resized.png": source.resize((80, 60)),
+        f"train/{markup}/mirrored.png": source.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "train/bee/cropped.png": source.crop((4, 3, 156, 117)),
+    }
+    for name, image in plants.items():
+        image.save(root / name)
+    shutil.copy(root / "train/bee/1.png", root / "val/bee/same.png")
+    odd = {"blank": (90, 90), "tiny": (20, 20), "shape": (400, 60)}
+    for kind, size in odd.items():
+        image = Image.new("RGB", size, "gray") if kind == "blank" else make_image(*size, len(kind))
+        image.save(root / f"train/bee/{kind}.png")
+    out = tmp_path / "report"
+    run(CheckDataConfig(str(root), workers=0, report=str(out)))
+
+    rows = list(csv.DictReader((out / "findings.csv").open()))
+    assert list(rows[0]) == ["kind", "file", "other", "score", "suggestion"]
+    near = [x for x in rows if x["kind"] == "near_duplicate"]
+    pairs = {frozenset((x["file"], x["other"])) for x in near}
+    original = str(root / "train/bee/0.png")
+    assert {frozenset((original, str(root / name))) for name in plants} <= pairs
+    own = {original, *(str(root / name) for name in plants)}
+    assert all(pair <= own for pair in pairs)
+    exact = [(x["file"], x["other"]) for x in rows if x["kind"] == "duplicate"]
+    assert exact == [(str(root / "val/bee/same.png"), str(root / "train/bee/1.png"))]
+    for kind in odd:
+        assert [x["file"] for x in rows if x["kind"] == kind] == [
+            str(root / f"train/bee/{kind}.png")
+        ]
+    page = (out / "index.html").read_text()
+    assert markup not in page and html.escape(markup) in page
+    assert "http" not in page

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,9 +17,13 @@ from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.shares import Shares, split_pictures
+from ppcls_lite.data.suspects import look
+from ppcls_lite.data.suspects_page import Entry, write_report
 from ppcls_lite.data.watch import dead_worker
 from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError, some
+
+Result = TypeVar("Result")
 
 
 class Inspection(NamedTuple):
@@ -41,6 +46,9 @@ def run(config: CheckDataConfig) -> int:
         print(json.dumps(report))
     else:
         print("\n".join(_lines(report)))
+    if config.report is not None:
+        # Standard error: with --json the standard output is one object.
+        print(f"check_data: {write_findings(config)}", file=sys.stderr)
     return 1 if report["problems"] else 0
 
 
@@ -73,7 +81,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         datasets["val"], found = _matched(datasets["train"], datasets["val"])
         problems += found
     for split, dataset in datasets.items():
-        inspections = list(_inspect_all([dataset.source(i) for i in range(len(dataset))], workers))
+        inspections = list(each(inspect, _sources(dataset), workers))
         summary = report["splits"][split] = _summary(dataset, inspections)
         summary["other_files"] = sorted(dataset.passed_over)
         summary["notes"] = list(dataset.notes)
@@ -141,6 +149,26 @@ def _copies(
     return paths, more, contradictions
 
 
+def _sources(dataset: ImageDataset) -> list[Source]:
+    return [dataset.source(i) for i in range(len(dataset))]
+
+
+def write_findings(config: CheckDataConfig) -> str:
+    """Writes --report: pictures of all splits that a person should look at; returns a summary."""
+    pictures: list[Entry] = []
+    whole = open_whole(config.data_path)
+    for split in ("all",) if whole else ("train", "val"):
+        try:
+            dataset = whole or open_split(config.data_path, split)
+        except UserError:
+            continue  # `check` has said so
+        for i, source in enumerate(_sources(dataset)):
+            name = dataset.classes[dataset.label(i)]
+            pictures.append(Entry(split, name, dataset.path(i), source))
+    looks = list(each(look, [x.source for x in pictures], config.workers))
+    return write_report(Path(config.report or ""), pictures, looks)
+
+
 def inspect(source: Source) -> Inspection:
     """Reads and decodes one file completely."""
     try:
@@ -151,20 +179,23 @@ def inspect(source: Source) -> Inspection:
     return Inspection(*image.size, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
-def _inspect_all(sources: Sequence[Source], workers: int) -> Iterator[Inspection]:
+def each(
+    function: Callable[[Source], Result], sources: Sequence[Source], workers: int
+) -> Iterator[Result]:
+    """Yields what a function makes of each picture, in order; other processes run it, if any."""
     if workers == 0:
-        yield from _with_progress(map(inspect, sources), len(sources))
+        yield from _with_progress(map(function, sources), len(sources))
         return
     pool = worker_pool(workers)
     try:
-        yield from _with_progress(pool.map(inspect, sources, chunksize=16), len(sources))
+        yield from _with_progress(pool.map(function, sources, chunksize=16), len(sources))
     except BrokenProcessPool as error:
         raise dead_worker() from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _with_progress(items: Iterable[Inspection], total: int) -> Iterable[Inspection]:
+def _with_progress(items: Iterable[Result], total: int) -> Iterable[Result]:
     if not sys.stderr.isatty():
         return items
     from rich.console import Console

@@ -240,6 +240,8 @@ class CheckDataConfig(DataRoot):
     """Processes that decode pictures; 0 decodes in the main one."""
     json: bool = False
     """Print one JSON object instead of the tables."""
+    report: str | None = None
+    """Look for near copies and odd pictures, too; folder for index.html and findings.csv."""
 
 
 @dataclass(frozen=True)
