@@ -34,7 +34,7 @@ run: $(VENV)/.run lite_data
 	$(PYTHON) tools/compare.py --pretrained $(OUT)/best.pdparams --exported $(OUT)/inference --img-path $(PICTURE)
 
 test: $(VENV)/.dev
-	$(PYTHON) -m pytest $(SPREAD)
+	$(PYTHON) -m pytest $(SPREAD) --durations=60
 
 check: lint
 	$(PYTHON) -m pytest --check $(SPREAD)

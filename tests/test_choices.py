@@ -190,4 +190,4 @@ def test_the_note_is_said_in_the_run(pictures, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"^note      .*no better than chance \(0\.333\)", done.stdout, re.M)
     assert "no better than chance" in (tmp_path / "train.log").read_text()
-    assert TrainConfig().epochs == 120  # document 002's, whatever is said
+    assert TrainConfig().epochs == 120  # the Step6 repository's, whatever is said
