@@ -123,7 +123,84 @@ class Accuracy:
         counts, hits = self.class_counts().astype(np.float64)
         return np.divide(hits, counts, out=np.full(self.num_classes, np.nan), where=counts > 0)
 
+    def pair_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the pairs (true, predicted), int64 [P, 2], and how often each is, int64 [P]."""
+        rows = np.array([(*pair, n) for pair, n in sorted(self.pairs.items())], np.int64)
+        rows = rows.reshape(-1, 3)
+        return rows[:, :2], rows[:, 2]
+
+    def class_scores(self) -> np.ndarray:
+        """Returns precision, recall and F1 of each class, float64 [3, K].
+
+        As scikit-learn's `precision_recall_fscore_support`: 0 where nothing can be divided by.
+        """
+        return class_scores(*self.pair_counts(), self.num_classes)
+
+    def summary(self) -> dict[str, float]:
+        """Returns what is said of all classes together; see `summary`."""
+        return summary(*self.pair_counts(), self.num_classes)
+
+    def intervals(self, draws: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Returns the 95 % intervals of top-1 and of `summary`'s numbers.
+
+        Top-1's is Wilson's. The others are percentiles of `draws` bootstrap samples of the
+        pictures: the same seed gives the same interval.
+        """
+        found = {"top1": wilson(self.top1_hits, self.count)}
+        pairs, counts = self.pair_counts()
+        rng, shares = np.random.default_rng(seed), counts / max(counts.sum(), 1)
+        drawn = []
+        for _ in range(draws if len(pairs) else 0):
+            sample = rng.multinomial(counts.sum(), shares)
+            drawn.append(summary(pairs[sample > 0], sample[sample > 0], self.num_classes))
+        for name in drawn[0] if drawn else ():
+            low, high = np.quantile([row[name] for row in drawn], [0.025, 0.975])
+            found[name] = (float(low), float(high))
+        return found
+
     def most_confused(self) -> list[tuple[int, int, int]]:
         """Returns (true class, predicted class, pictures) of the mistakes, most frequent first."""
         wrong = [(true, pred, n) for (true, pred), n in self.pairs.items() if true != pred]
         return sorted(wrong, key=lambda row: (-row[2], row[0], row[1]))
+
+
+def class_scores(pairs: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
+    """Pairs (true, predicted) int [P, 2], how often int [P] -> precision, recall, F1 [3, K]."""
+    true, predicted = (np.bincount(pairs[:, i], counts, classes) for i in (0, 1))
+    hits = np.bincount(pairs[:, 0], counts * (pairs[:, 0] == pairs[:, 1]), classes)
+    over = (predicted, true, (true + predicted) / 2)
+    return np.stack([hits / np.maximum(d, 0.5) for d in over])  # without pictures hits are 0
+
+
+def summary(pairs: np.ndarray, counts: np.ndarray, classes: int) -> dict[str, float]:
+    """Means over classes, as scikit-learn names and counts them.
+
+    Args:
+        pairs: (true class, predicted class), int [P, 2].
+        counts: pictures of each pair, all above 0, int [P].
+        classes: K.
+
+    Returns:
+        balanced_accuracy: mean recall of the classes with pictures.
+        macro_precision, macro_recall, macro_f1: means over classes with pictures or answers.
+        weighted_precision, weighted_recall, weighted_f1: means by the pictures of each class.
+    """
+    scores = class_scores(pairs, counts, classes)
+    support = np.bincount(pairs[:, 0], counts, classes)
+    seen = np.zeros(classes, bool)
+    seen[pairs] = True
+    found = {"balanced_accuracy": float(scores[1, support > 0].sum() / max((support > 0).sum(), 1))}
+    for i, name in enumerate(("precision", "recall", "f1")):
+        found[f"macro_{name}"] = float(scores[i, seen].sum() / max(seen.sum(), 1))
+        found[f"weighted_{name}"] = float(scores[i] @ support / max(support.sum(), 1))
+    return found
+
+
+def wilson(hits: int, count: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Returns the interval of a share by Wilson (1927); z is 1.96 for 95 %."""
+    if not count:
+        return 0.0, 1.0
+    share, extra = hits / count, z * z / count
+    middle = (share + extra / 2) / (1 + extra)
+    half = z / (1 + extra) * float(np.sqrt(share * (1 - share) / count + extra / (4 * count)))
+    return middle - half, middle + half

@@ -14,6 +14,7 @@ from ppcls_lite.model_info import ModelInfo
 
 # More classes than this make unreadable labels and numbers; the picture then shows colours only.
 MOST_LABELS = 30
+MOST_SAID, MOST_PAIRS = 20, 5  # classes, those of least recall first; confused pairs
 MOST_CLASSES = 1000  # more make a matrix that nobody can look at, and gigabytes
 
 
@@ -27,9 +28,19 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
     folder.mkdir(parents=True, exist_ok=True)
     names = [info.class_name(k) for k in range(info.num_classes)]
     per_class = folder / "per_class.csv"
+    # `accuracy` is recall under its former name, NaN without pictures: older readers look for it.
+    head = ["class", "pictures", "accuracy", "precision", "recall", "f1"]
     rows = zip(names, accuracy.class_counts()[0], accuracy.per_class(), strict=True)
+    scores = accuracy.class_scores().T
     write_csv(
-        per_class, [["class", "pictures", "accuracy"], *([n, c, f"{a:.4f}"] for n, c, a in rows)]
+        per_class,
+        [
+            head,
+            *(
+                [name, count, f"{recall:.4f}", *(f"{x:.4f}" for x in three)]
+                for (name, count, recall), three in zip(rows, scores, strict=True)
+            ),
+        ],
     )
     title = f"{info.name}: top-1 {accuracy.top1:.3f}"
     if len(names) > MOST_CLASSES:
@@ -43,6 +54,27 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
         write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
         draw_confusion_matrix(counts, names, title, picture)
     return [table, per_class, picture]
+
+
+def metric_lines(accuracy: Accuracy, info: ModelInfo) -> list[str]:
+    """Says an evaluation in numbers: averages over classes with 95 % intervals, weak classes."""
+    values = {"top1": accuracy.top1, **accuracy.summary()}
+    lines = [
+        f"{name.replace('_', ' ')} {values[name]:.4f} (95 %: {low:.4f} to {high:.4f})"
+        for name, (low, high) in accuracy.intervals().items()
+    ]
+    counts, scores = accuracy.class_counts()[0], accuracy.class_scores()
+    weakest = [k for k in np.argsort(scores[1], kind="stable") if counts[k]][:MOST_SAID]
+    lines += [
+        f"class {info.class_name(k)}: precision {scores[0, k]:.4f}, recall {scores[1, k]:.4f},"
+        f" F1 {scores[2, k]:.4f}, {counts[k]} pictures"
+        for k in map(int, weakest)
+    ]
+    lines += [
+        f"{info.class_name(true)} taken for {info.class_name(predicted)}: {n} of {counts[true]}"
+        for true, predicted, n in accuracy.most_confused()[:MOST_PAIRS]
+    ]
+    return lines
 
 
 def draw_confusion_matrix(counts: np.ndarray, names: list[str], title: str, path: Path) -> None:

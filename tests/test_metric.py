@@ -9,9 +9,9 @@ import paddle
 import pytest
 from PIL import Image
 
-from ppcls_lite.metric import Accuracy, cross_entropy, label_rank
+from ppcls_lite.metric import Accuracy, cross_entropy, label_rank, wilson
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.report import write_confusion_matrix
+from ppcls_lite.report import metric_lines, write_confusion_matrix
 
 
 def test_rank_of_the_label_counted_by_hand():
@@ -135,6 +135,78 @@ def test_the_most_confused_pairs_come_first(tmp_path):
     files = write_confusion_matrix(tmp_path, accuracy, ModelInfo("mobilenet_v3_small", k))
     assert [f.name for f in files] == ["confused_pairs.csv", "per_class.csv", "confused_pairs.png"]
     assert files[0].read_text().splitlines()[:2] == ["true,predicted,pictures", "4,3,2"]
-    assert files[1].read_text().splitlines()[4] == "3,1,1.0000"
+    assert files[1].read_text().splitlines()[4] == "3,1,1.0000,0.3333,1.0000,0.5000"
     with Image.open(files[2]) as image:
         image.verify()
+
+
+def drawn(classes: int, pictures: int, seed: int = 0) -> tuple[Accuracy, np.ndarray, np.ndarray]:
+    """Counts of random answers, of which the last class has none, neither true nor predicted."""
+    draws = np.random.default_rng(seed)
+    true, predicted = draws.integers(0, classes - 1, (2, pictures))
+    predicted = np.where(draws.random(pictures) < 0.6, true, predicted)
+    accuracy = Accuracy(classes)
+    accuracy.count, accuracy.top1_hits = pictures, int((true == predicted).sum())
+    accuracy.pairs.update(zip(true.tolist(), predicted.tolist(), strict=True))
+    return accuracy, true, predicted
+
+
+@pytest.mark.parametrize(("classes", "pictures"), [(2, 5), (7, 200), (60, 90)])
+def test_class_metrics_are_scikit_learns(classes, pictures):
+    metrics = pytest.importorskip("sklearn.metrics")
+    accuracy, true, predicted = drawn(classes, pictures)
+    theirs = metrics.precision_recall_fscore_support(
+        true, predicted, labels=range(classes), zero_division=0
+    )
+    np.testing.assert_allclose(accuracy.class_scores(), theirs[:3], rtol=0, atol=1e-12)
+    ours = accuracy.summary()
+    for average in ("macro", "weighted"):
+        of_all = metrics.precision_recall_fscore_support(
+            true, predicted, average=average, zero_division=0
+        )
+        for name, value in zip(("precision", "recall", "f1"), of_all[:3], strict=True):
+            assert ours[f"{average}_{name}"] == pytest.approx(value, abs=1e-12)
+    balanced = metrics.balanced_accuracy_score(true, predicted)
+    assert ours["balanced_accuracy"] == pytest.approx(balanced, abs=1e-12)
+
+
+def test_class_metrics_counted_by_hand():
+    accuracy = Accuracy(3)
+    accuracy.add(np.eye(3)[[0, 1, 1, 2]], np.array([0, 0, 1, 1]))  # predicted 0 1 1 2
+    assert accuracy.class_scores().tolist() == [[1, 0.5, 0], [0.5, 0.5, 0], [2 / 3, 0.5, 0]]
+    found = accuracy.summary()
+    assert found["balanced_accuracy"] == 0.5  # of the two classes with pictures
+    assert found["macro_recall"] == pytest.approx(1 / 3)
+    assert found["weighted_precision"] == 0.75
+
+
+def test_wilsons_interval_is_the_published_one():
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
+    for hits, count, low, high in (
+        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):  # fmt: skip
+        assert wilson(hits, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_intervals_repeat_and_hold_the_value():
+    accuracy, _, _ = drawn(7, 200)
+    found = accuracy.intervals(draws=200)
+    assert found == accuracy.intervals(draws=200) != accuracy.intervals(draws=200, seed=1)
+    for name, value in accuracy.summary().items():
+        low, high = found[name]
+        assert low < value < high and high - low < 0.3
+
+
+def test_the_whole_sets_numbers_are_said_and_need_no_matrix():
+    accuracy, _, _ = drawn(20_000, 3000)
+    tracemalloc.start()
+    accuracy.summary()
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    small, _, _ = drawn(4, 40)
+    lines = metric_lines(small, ModelInfo("x", 4, classes=("a", "b", "c", "d")))
+    assert lines[1].startswith("balanced accuracy 0.")
+    assert any(line.startswith("class b: precision ") for line in lines)
+    assert any(" taken for " in line for line in lines)
+    assert not any(line.startswith("class d") for line in lines)

@@ -19,7 +19,7 @@ from ppcls_lite.engine.settings import ValidateConfig
 from ppcls_lite.errors import UserError, some
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
-from ppcls_lite.report import write_confusion_matrix
+from ppcls_lite.report import metric_lines, write_confusion_matrix
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.find import Weights, find_weights
 from ppcls_lite.weights.load import load_weights
@@ -70,6 +70,8 @@ def measure(config: ValidateConfig, world: World) -> int:
         evaluate.loader.close()
     for path, cause in evaluate.loader.broken.items():
         log.line(f"skipped broken picture {path}: {cause}")
+    for line in metric_lines(accuracy, info) if world.is_main else ():
+        log.line(line)
     if config.confusion_matrix and world.is_main:
         beside = weights.path if weights.path.is_dir() else weights.path.parent
         folder = Path(config.output_dir) if config.given("output_dir") else beside

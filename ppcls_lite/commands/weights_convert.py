@@ -1,15 +1,21 @@
 """`weights convert`: weights from one framework's file into another's."""
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from paddle import nn
 
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.engine.balance import log_prior
+from ppcls_lite.engine.calibration import calibration_error, fit_temperature
+from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.errors import UserError
+from ppcls_lite.metric import cross_entropy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
@@ -45,11 +51,16 @@ def run(config: ConvertConfig) -> int:
     )
     if config.logit_adjustment:
         ours = adjusted(ours, model, info, config, path)
-    elif config.data_path:
-        raise UserError("--data-path is for --logit-adjustment", "--logit-adjustment 1")
+    elif config.data_path and not config.calibrate:
+        raise UserError(
+            "--data-path is for --logit-adjustment and --calibrate", "--logit-adjustment 1"
+        )
+    extra: dict[str, Any] = {}
+    if config.calibrate:
+        ours, extra = calibrated(ours, model, info, config, path)
     described = config.to == "ours" and out.suffix in DESCRIBED
     if described:
-        save_weights(out, ours, info)
+        save_weights(out, ours, info, extra)
         print(f"assuming {info.preprocess}; written to {out.stem}.json")
     else:
         write_weights(out, from_ours(ours, model, config.to))
@@ -87,3 +98,43 @@ def adjusted(
         f" training pictures of {config.data_path}, {counts.min()} to {counts.max()} of a class"
     )
     return arrays | {name: (arrays[name] - offsets).astype(arrays[name].dtype)}
+
+
+def calibrated(
+    arrays: dict[str, np.ndarray],
+    model: nn.Layer,
+    info: ModelInfo,
+    config: ConvertConfig,
+    path: Path,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Returns weights whose logits are divided by a fitted temperature, and what that changed.
+
+    Raises:
+        UserError: the data is not there or of other classes, or the network gives no numbers.
+    """
+    config.require("data_path")
+    val = open_split(str(config.data_path), "val", shares=Shares(run=str(path)))
+    val, _ = val.matched(info.class_set(str(path)), "val", "give the data it was trained on")
+    model.set_state_dict(arrays)
+    forward = dygraph_forward(model)
+    found = []
+    with closing(Loader(val, info.preprocess, 32, training=False)) as loader:
+        for batch in loader.epoch(0):
+            logits = forward(info.preprocess.normalize(batch.images))
+            found.append((logits, batch.labels))
+    logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not np.isfinite(logits).all():
+        raise UserError(f"{path} answers with numbers that are not finite", "take other weights")
+    temperature = fit_temperature(logits, labels)
+    report: dict[str, Any] = {"temperature": temperature, "pictures": len(labels)}
+    for when, seen in (("before", logits), ("after", logits / temperature)):
+        report[when] = {
+            "nll": float(cross_entropy(seen, labels).mean()),
+            "ece": calibration_error(seen, labels),
+        }
+        print(f"{when} calibration: NLL {report[when]['nll']:.4f}, ECE {report[when]['ece']:.4f}")
+    print(f"temperature {temperature:.4f}, fitted to {len(labels)} pictures, in the last layer now")
+    last = last_linear(model)
+    names = [n for n, t in model.state_dict().items() if t is last.weight or t is last.bias]
+    scaled = {n: (arrays[n] / temperature).astype(arrays[n].dtype) for n in names}
+    return arrays | scaled, {"calibration": report}

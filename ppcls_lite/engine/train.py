@@ -180,7 +180,7 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     progress.epoch, progress.batch, progress.seconds = done + 1, 0, 0.0
     progress.best_top1 = max(progress.best_top1, accuracy.top1)
     metrics = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss}
-    run.log.record("eval", progress.step, {"epoch": done} | metrics)
+    run.log.record("eval", progress.step, {"epoch": done} | metrics | accuracy.summary())
     run.log.line(
         f"[Epoch {done}] val top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f},"
         f" loss: {accuracy.loss:.5f}, best top1: {progress.best_top1:.5f}"

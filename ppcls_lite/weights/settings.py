@@ -29,7 +29,10 @@ class ConvertConfig(Settings):
     """Subtract so many times the logarithm of each class's share of the training pictures of
     --data-path from the last layer's bias: answers for classes of equal size; 0 does not."""
     data_path: str | None = None
-    """Data that the weights were trained on, for --logit-adjustment."""
+    """Data that the weights were trained on, for --logit-adjustment and --calibrate."""
+    calibrate: bool = False
+    """Divide the last layer by the temperature that makes the probabilities of the validation
+    pictures of --data-path fit best: same classes, and answers as sure as they are right."""
 
 
 @dataclass(frozen=True)
