@@ -188,7 +188,7 @@ def test_a_scaled_rate_is_used_and_shown():
 TWO_PROCESSES = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
-from ppcls_lite.environment import load_paddle
+from ppcls_lite.environment import leave, load_paddle
 paddle = load_paddle()
 import numpy as np
 from test_engine import batches, frozen_network, joined, make_run, weights
@@ -214,6 +214,7 @@ for how in ("broadcast", "reduce"):
     shared[how] = sorted(set((n, *map(float, values)) for n, values in kept))
 with open({out!r} + str(world.rank), "w") as file:
     print(shared, file=file)
+leave(0)
 """
 
 

@@ -64,7 +64,7 @@ def test_gradients_repeat_to_the_bit_and_accumulate_as_sums():
 TWO_PROCESSES = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
-from ppcls_lite.environment import load_paddle
+from ppcls_lite.environment import leave, load_paddle
 paddle = load_paddle()
 import numpy as np
 from float64_reference import Reference, step
@@ -83,6 +83,7 @@ average_gradients(model, world)
 if world.is_main:
     trained = [(k, p) for k, p in model.named_parameters() if not p.stop_gradient]
     np.savez({out!r}, **{{k: p.grad.numpy().astype(np.float64) for k, p in trained}})
+leave(0)
 """
 
 

@@ -65,13 +65,11 @@ def measure(config: ValidateConfig, world: World) -> int:
         log.line(line)
     evaluate = build_evaluation(network, data, info, config, world, log)
     try:
-        accuracy = evaluate()
+        accuracy = evaluate(lambda accuracy: metric_lines(accuracy, info))
     finally:
         evaluate.loader.close()
     for path, cause in evaluate.loader.broken.items():
         log.line(f"skipped broken picture {path}: {cause}")
-    for line in metric_lines(accuracy, info) if world.is_main else ():
-        log.line(line)
     if config.confusion_matrix and world.is_main:
         beside = weights.path if weights.path.is_dir() else weights.path.parent
         folder = Path(config.output_dir) if config.given("output_dir") else beside

@@ -8,7 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -143,14 +143,17 @@ class Evaluation:
     print_freq: int
     stop: StopRequest | None
 
-    def __call__(self) -> Accuracy:
+    def __call__(self, details: Callable[[Accuracy], Iterable[str]] = lambda _: ()) -> Accuracy:
         """Runs the validation set through the network as it stands and counts.
 
         Prints Step6's lines: median (mean) of the window, then the totals.
 
+        Args:
+            details: lines to print before the totals, which scripts read as the last line.
+
         Raises:
             Stopped: a stop was asked for; counts so far are dropped.
-        UserError: no picture can be read, or a broken one must not be skipped.
+            UserError: no picture can be read, or a broken one must not be skipped.
         """
         forward = self.dygraph
         if self.graph is not None:
@@ -183,6 +186,8 @@ class Evaluation:
                 check_hint(),
             )
         self.log.line(f"Test: Total time: {timedelta(seconds=int(time.perf_counter() - begin))}")
+        for line in details(accuracy) if world.is_main else ():
+            self.log.line(line)
         self.log.line(f" * Acc@1 {accuracy.top1:.3f} Acc@5 {accuracy.top5:.3f}")
         return accuracy
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress, load_checkpoint, newest_checkpoint
 from ppcls_lite.engine.distributed import World, sum_over_ranks
+from ppcls_lite.engine.lock import HOLDER
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.samples import what_changed
 from ppcls_lite.engine.settings import TrainConfig
@@ -112,9 +113,11 @@ def run_folder(config: TrainConfig) -> Path:
     if config.resume in (None, "auto"):
         return Path(config.output_dir)
     named = Path(config.resume or "")
-    if not (named.exists() or staged(named).exists()):  # the latter of an interrupted save
+    folder = Path(config.output_dir) if config.given("output_dir") else named.parent
+    found = named.exists() or staged(named).exists()  # the latter of an interrupted save
+    if not found and not (folder / HOLDER).exists():  # a training there may not have saved yet
         load_checkpoint(named)  # says what lies there
-    return Path(config.output_dir) if config.given("output_dir") else named.parent
+    return folder
 
 
 def find_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
