@@ -3,6 +3,7 @@
 import importlib
 import types
 from pathlib import Path
+from typing import Any
 
 from ppcls_lite.environment import cpu_flags, load_paddle
 from ppcls_lite.errors import UserError
@@ -38,3 +39,22 @@ def unreadable(path: Path, engine: str, error: Exception) -> UserError:
         f"{engine} cannot read {path}: {lines[-1] if lines else type(error).__name__}",
         "copy all files of the export folder again, or export the model again",
     )
+
+
+def paddle_uses_gpu(paddle: Any, device: str) -> bool:
+    """Tells whether Paddle is to compute on a GPU.
+
+    Args:
+        paddle: the module.
+        device: auto, cpu or gpu.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not available:
+        raise UserError(
+            "Paddle sees no GPU; allowed: --device cpu or auto",
+            "pip install paddlepaddle-gpu  # on a machine with an NVIDIA driver",
+        )
+    return device != "cpu" and available

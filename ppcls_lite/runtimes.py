@@ -9,12 +9,12 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ppcls_lite.engines import check_bf16, import_engine, unreadable
-from ppcls_lite.environment import cpu_cores, load_paddle
+from ppcls_lite.engines import check_bf16, import_engine, paddle_uses_gpu, unreadable
+from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.openvino_runtime import OpenVinoRuntime
@@ -56,32 +56,6 @@ def load_network(weights: Path | Weights, info: ModelInfo) -> "tuple[paddle.nn.L
     return network, report
 
 
-class DygraphRuntime:
-    """The network as it was trained, run layer by layer: the yardstick for the others.
-
-    Threads share it: a forward pass keeps nothing in the network, and Paddle's `no_grad` is of the
-    thread that asks for it.
-
-    Args:
-        model: the network; put into evaluation mode and moved to the device.
-        device: auto, cpu or gpu.
-    """
-
-    batch: int | None = None
-
-    def __init__(self, model: "paddle.nn.Layer", device: str = "cpu") -> None:
-        self._paddle = load_paddle()
-        on_gpu = _paddle_uses_gpu(self._paddle, device)
-        self._place = self._paddle.CUDAPlace(0) if on_gpu else self._paddle.CPUPlace()
-        self._model = model
-        self._model.to(device=self._place)
-        self._model.eval()
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        with self._paddle.no_grad():
-            return self._model(self._paddle.to_tensor(images, place=self._place)).numpy()
-
-
 class PaddleInferenceRuntime:
     """Paddle Inference on `.pdmodel` or `.json`, with `.pdiparams` beside it.
 
@@ -111,7 +85,7 @@ class PaddleInferenceRuntime:
         inference = importlib.import_module("paddle.inference")
         config = inference.Config(str(path), str(params or path.with_suffix(".pdiparams")))
         config.disable_glog_info()
-        on_gpu = _paddle_uses_gpu(paddle, device)
+        on_gpu = paddle_uses_gpu(paddle, device)
         if on_gpu:
             config.enable_use_gpu(256, 0)  # MB of GPU memory taken at the start, device number
         else:
@@ -206,13 +180,3 @@ def is_installed(engine: str) -> bool:
     """Tells whether an engine of `FILE_RUNTIMES` is installed, without loading it."""
     module = {"paddle_inference": "paddle"}.get(engine, engine)
     return importlib.util.find_spec(module) is not None
-
-
-def _paddle_uses_gpu(paddle: Any, device: str) -> bool:
-    available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if device == "gpu" and not available:
-        raise UserError(
-            "Paddle sees no GPU; allowed: --device cpu or auto",
-            "pip install paddlepaddle-gpu  # on a machine with an NVIDIA driver",
-        )
-    return device != "cpu" and available

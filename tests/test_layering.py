@@ -24,7 +24,7 @@ LAYERS = {
     "flags": 2, "loss": 2, "model_info": 2,
     "yaml_files": 3, "report": 3, "arch": 3, "optimizer": 3,
     "engines": 1, "weights": 4, "kernels": 4, "slim": 4, "graph": 4,
-    "openvino_runtime": 5, "runtimes": 5, "engine": 6, "int8": 6,
+    "dygraph_runtime": 5, "openvino_runtime": 5, "runtimes": 5, "engine": 6, "int8": 6,
     "deploy": 7, "launch": 7,
     "quantize": 8, "serving": 8, "accelerator": 8, "deploy.serving": 8,
     "benchmark": 9, "tipc": 9, "commands": 10, "cli": 10,

@@ -23,11 +23,12 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
+from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import FILE_RUNTIMES, DygraphRuntime, Runtime, load_network
+from ppcls_lite.runtimes import FILE_RUNTIMES, Runtime, load_network
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 

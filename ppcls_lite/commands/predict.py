@@ -31,8 +31,9 @@ def run(config: PredictConfig) -> int:
         print(f"predict: {predictor.note}", file=sys.stderr)
     if predictor.choice:
         print(f"predict: {predictor.choice}", file=sys.stderr)
-    failed, saved = 0, set[Path]()
-    for result in classify(predictor, files, config.topk):
+    failed, saved, explained = 0, set[Path](), set[Path]()
+    explain = config.explain is not None
+    for result in classify(predictor, files, config.topk, explain, config.explain_layer):
         if result.image is None:
             failed += 1
             print(f"predict: {result.error}", file=sys.stderr)
@@ -41,10 +42,16 @@ def run(config: PredictConfig) -> int:
         elif result.image is not None:
             print("\n".join(_as_text(result, predictor.engine)), flush=True)
         if config.save_vis is not None and result.image is not None:
-            target = _free_name(Path(config.save_vis), result.file, saved)
+            target = _free_name(Path(config.save_vis), f"{result.file.stem}_pred", ".jpg", saved)
             save_overlay(result.image, result.ranking[:5], target)
+        if config.explain is not None and result.why is not None:
+            name = f"{result.file.stem}_{result.why.method}"
+            target = _free_name(Path(config.explain), name, ".png", explained)
+            save_overlay(result.why.side_by_side(), result.ranking[:5], target)
     if saved:
         print(f"predict: {len(saved)} pictures saved to {config.save_vis}", file=sys.stderr)
+    if explained:
+        print(f"predict: {len(explained)} heatmaps saved to {config.explain}", file=sys.stderr)
     if failed:
         print(f"predict: {failed} of {len(files)} pictures failed", file=sys.stderr)
     return 1 if failed else 0
@@ -73,11 +80,11 @@ def _bar_characters() -> tuple[str, str]:
     return ("█", "░") if unicode else ("#", ".")
 
 
-def _free_name(folder: Path, file: Path, taken: set[Path]) -> Path:
-    """Returns `<stem>_pred.jpg`, numbered when another input of this run has the same stem."""
-    target, number = folder / f"{file.stem}_pred.jpg", 1
+def _free_name(folder: Path, name: str, suffix: str, taken: set[Path]) -> Path:
+    """Returns a file of that name, numbered when another input of this run has the same one."""
+    target, number = folder / f"{name}{suffix}", 1
     while target in taken:
         number += 1
-        target = folder / f"{file.stem}_pred_{number}.jpg"
+        target = folder / f"{name}_{number}{suffix}"
     taken.add(target)
     return target

@@ -9,19 +9,21 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.predictor import Prediction, Predictor
 from ppcls_lite.deploy.settings import PredictConfig
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file: ranked classes, or an error."""
+    """What became of one file: ranked classes, why on request, or an error."""
 
     file: Path
     ranking: list[Prediction]
     image: Image.Image | None = None
     milliseconds: float = 0.0
     error: str = ""
+    why: Explanation | None = None
 
     def to_dict(self, engine: str) -> dict[str, object]:
         """Returns it as --json prints it."""
@@ -43,8 +45,14 @@ def open_predictor(config: PredictConfig) -> Predictor:
     )
 
 
-def classify(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator[Result]:
-    """Yields one result per file, in order."""
+def classify(
+    predictor: Predictor,
+    files: Sequence[Path],
+    topk: int,
+    explain: bool = False,
+    layer: str | None = None,
+) -> Iterator[Result]:
+    """Yields one result per file, in order; with `explain` also why, by `Predictor.explain`."""
     size = predictor.info.preprocess.crop_size
     # The first run of an engine prepares its kernels; it would blur the times shown.
     predictor.raw(np.zeros((1, 3, size, size), np.float32))
@@ -58,10 +66,16 @@ def classify(predictor: Predictor, files: Sequence[Path], topk: int) -> Iterator
             except ImageError as error:
                 errors[file] = str(error)
         begin = time.perf_counter()
-        rankings = dict(zip(images, predictor(list(images.values()), topk), strict=True))
+        given, reasons = list(images.values()), dict[Path, Explanation]()
+        if explain:
+            reasons = dict(zip(images, predictor.explain(given, topk, layer=layer), strict=True))
+            rankings = {file: why.answer for file, why in reasons.items()}
+        else:
+            rankings = dict(zip(images, predictor(given, topk), strict=True))
         milliseconds = 1000 * (time.perf_counter() - begin) / max(1, len(images))
         for file in chunk:
             if file in errors:
                 yield Result(file, [], error=errors[file])
             else:
-                yield Result(file, rankings[file], images[file], milliseconds)
+                why = reasons.get(file)
+                yield Result(file, rankings[file], images[file], milliseconds, why=why)

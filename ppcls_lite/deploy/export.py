@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.deploy.predictor import scaled
+from ppcls_lite.deploy.assumed import scaled
 from ppcls_lite.deploy.settings import OPSETS
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify

@@ -1,6 +1,5 @@
 """From pictures to named probabilities, whichever engine runs the network."""
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,18 @@ import numpy as np
 
 from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
-from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.deploy.assumed import are_probabilities, assumed, usual_preprocess
 from ppcls_lite.deploy.choose import find_model
+from ppcls_lite.deploy.explain import Explanation, heatmaps
 from ppcls_lite.deploy.first_load import check_whole
-from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input
+from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
+from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import cache_folder
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import (
-    FILE_RUNTIMES,
-    DygraphRuntime,
-    OnnxRuntime,
-    OpenVinoRuntime,
-    Runtime,
-    import_engine,
-    load_network,
-)
+from ppcls_lite.runtimes import FILE_RUNTIMES, OpenVinoRuntime, Runtime, import_engine, load_network
 from ppcls_lite.weights.find import Weights, find_weights
 
 
@@ -114,7 +107,7 @@ class Predictor:
         self._run = DygraphRuntime(network, device)
         self.has_softmax = False
         if weights.description is None:
-            self.note = _assumed(weights) + report.choice
+            self.note = assumed(weights) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
@@ -129,10 +122,10 @@ class Predictor:
             if file.name in sidecar.outputs:
                 self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
                 return
-        spec = _usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
+        spec = usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
         # paddle2onnx's own command adds files that no sidecar lists: they must show it themselves.
         output = self.raw(np.zeros((1, 3, spec.crop_size, spec.crop_size), np.float32))  # [1, K]
-        self.has_softmax = _are_probabilities(output)
+        self.has_softmax = are_probabilities(output)
         if sidecar is not None:
             self.note = (
                 f"{SIDECAR} does not list {file.name}; preprocessing and names are taken from it"
@@ -211,6 +204,52 @@ class Predictor:
             results += self.answers(probs, topk)
         return results
 
+    def explain(
+        self,
+        images: Any,
+        topk: int = 5,
+        channel_order: ChannelOrder = "RGB",
+        class_id: int | None = None,
+        layer: str | None = None,
+    ) -> list[Explanation]:
+        """Classifies pictures and says where on each the network sees the class.
+
+        In dygraph (Grad-CAM) this takes one run of the network and the way back through its head;
+        an exported file is run 50 times a picture, with parts of it covered: see `heatmaps`.
+
+        Args:
+            images, topk, channel_order: as of a call.
+            class_id: of the heatmap; None takes the most probable of each picture.
+            layer: to look at, in dygraph only: a name of `network.named_sublayers()` whose output
+                is [N, C, H, W]; None takes the last convolution.
+
+        Raises:
+            ImageError: a picture cannot be decoded.
+            UserError: as a call; there is no such class or layer.
+        """
+        results = []
+        crops = (self.see(image) for image in pictures(images, channel_order))
+        while made := list(itertools.islice(crops, self.batch_size)):
+            results += self.explain_seen(made, topk, class_id, layer)
+        return results
+
+    def explain_seen(
+        self,
+        made: list[np.ndarray],
+        topk: int = 5,
+        class_id: int | None = None,
+        layer: str | None = None,
+    ) -> list[Explanation]:
+        """`explain` of what `see` made of the pictures, in one batch."""
+        images = network_input(made, self.info)
+        logits, ids, maps, method = heatmaps(self._run, self.logits, images, class_id, layer)
+        answers = self.answers(softmax(logits), topk)
+        seen = [visible(each, self.info) for each in made]
+        return [
+            Explanation(answer, int(of), method, heatmap, pixels)
+            for answer, of, heatmap, pixels in zip(answers, ids, maps, seen, strict=True)
+        ]
+
     def see(self, image: Picture) -> np.ndarray:
         """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""
         if self.preprocess is None:
@@ -238,30 +277,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits [N, K] -> probabilities [N, K] of the same dtype."""
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1: no overflow
     return exp / exp.sum(axis=1, keepdims=True)
-
-
-def _assumed(weights: Weights) -> str:
-    """Says what was taken for granted of weights without a JSON, in one sentence."""
-    info, tag = weights.info, weights.tag
-    names = "ImageNet's" if info.classes else "unknown"
-    known = tag is not None and tag.model == info.name
-    says = f"has the name of {tag}" if known else "does not say what it is"
-    assuming = f"assuming {info.name} and {info.preprocess}; class names are {names}"
-    return f"{weights.path} {says}: {assuming}"
-
-
-def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
-    """Returns the specification for another crop size, with the same share of the picture in it."""
-    resize_size = round(spec.resize_size * crop_size / spec.crop_size)
-    return dataclasses.replace(spec, resize_size=resize_size, crop_size=crop_size)
-
-
-def _usual_preprocess(run: Runtime) -> Preprocess:
-    size = run.image_size if isinstance(run, OnnxRuntime | OpenVinoRuntime) else None
-    return scaled(Preprocess(), size) if size else Preprocess()
-
-
-def _are_probabilities(output: np.ndarray) -> bool:
-    """Tells softmax output from logits: non-negative rows [N, K] that sum to 1."""
-    # float32 softmax sums to 1 within 1e-6; logits meet both conditions practically never.
-    return bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))

@@ -45,12 +45,19 @@ class PredictConfig(PictureLimit, BareWeights):
     """One JSON object per picture and line on stdout, and nothing else there."""
     save_vis: str | None = None
     """Folder for copies of the pictures with the five best classes drawn beneath."""
+    explain: str | None = None
+    """Folder for heatmaps, a PNG a picture: where the network sees the class. A checkpoint is
+    explained by Grad-CAM; an exported file runs 50 times a picture, with parts covered."""
+    explain_layer: str | None = None
+    """The checkpoint's layer for --explain, like features.8; null takes the last convolution."""
     shards: str | None = None
     """Folder for files of 1000 JSON lines, instead of stdout: for millions of pictures. Ray Data
     spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
 
     def __post_init__(self) -> None:
-        idle = [name for name in ("json", "save_vis") if self.changed(name)]
+        if self.explain_layer is not None and self.explain is None:
+            raise UserError("--explain-layer has no effect without --explain", "--explain heatmaps")
+        idle = [name for name in ("json", "save_vis", "explain") if self.changed(name)]
         if self.shards is not None and idle:
             raise UserError(
                 f"--{idle[0].replace('_', '-')} has no effect with --shards, which writes JSON",

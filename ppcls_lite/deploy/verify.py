@@ -12,9 +12,10 @@ from PIL import Image
 
 from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.predictor import softmax
+from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import FILE_RUNTIMES, DygraphRuntime, is_installed
+from ppcls_lite.runtimes import FILE_RUNTIMES, is_installed
 
 if TYPE_CHECKING:
     import paddle

@@ -1,0 +1,37 @@
+"""What is taken for granted of weights and files that do not say it."""
+
+import dataclasses
+
+import numpy as np
+
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.runtimes import OnnxRuntime, OpenVinoRuntime, Runtime
+from ppcls_lite.weights.find import Weights
+
+
+def assumed(weights: Weights) -> str:
+    """Says what was taken for granted of weights without a JSON, in one sentence."""
+    info, tag = weights.info, weights.tag
+    names = "ImageNet's" if info.classes else "unknown"
+    known = tag is not None and tag.model == info.name
+    says = f"has the name of {tag}" if known else "does not say what it is"
+    assuming = f"assuming {info.name} and {info.preprocess}; class names are {names}"
+    return f"{weights.path} {says}: {assuming}"
+
+
+def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
+    """Returns the specification for another crop size, with the same share of the picture in it."""
+    resize_size = round(spec.resize_size * crop_size / spec.crop_size)
+    return dataclasses.replace(spec, resize_size=resize_size, crop_size=crop_size)
+
+
+def usual_preprocess(run: Runtime) -> Preprocess:
+    """Returns ImageNet's preprocessing, scaled to the size that a file demands, if it does."""
+    size = run.image_size if isinstance(run, OnnxRuntime | OpenVinoRuntime) else None
+    return scaled(Preprocess(), size) if size else Preprocess()
+
+
+def are_probabilities(output: np.ndarray) -> bool:
+    """Tells softmax output from logits: non-negative rows [N, K] that sum to 1."""
+    # float32 softmax sums to 1 within 1e-6; logits meet both conditions practically never.
+    return bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))
