@@ -103,6 +103,12 @@ class Accuracy:
         """Mean cross entropy."""
         return self.loss_sum / max(self.count, 1)
 
+    def score(self, metric: str) -> float:
+        """Returns top1, balanced_accuracy, macro_f1 or minus the loss: the more, the better."""
+        if metric == "loss":
+            return -self.loss
+        return self.top1 if metric == "top1" else self.summary()[metric]
+
     def confusion(self) -> np.ndarray:
         """Returns int64 [K, K], rows are the true classes, columns the predicted ones."""
         matrix = np.zeros((self.num_classes, self.num_classes), np.int64)

@@ -1,9 +1,18 @@
 """A temperature against the one that made the labels, and the error against a count by hand."""
 
+import json
+
 import numpy as np
 import pytest
+from conftest import run_tool, same_weights, train
 
-from ppcls_lite.engine.calibration import calibration_error, fit_temperature
+from ppcls_lite.engine.calibration import (
+    calibrate_checkpoint,
+    calibration_error,
+    fit_temperature,
+)
+from ppcls_lite.engine.checkpoint import load_checkpoint
+from ppcls_lite.weights.formats import read_weights
 
 
 def test_the_temperature_that_drew_the_labels_is_found():
@@ -19,3 +28,49 @@ def test_the_error_counted_by_hand():
     logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.7, 0.3], [0.3, 0.7]]))
     # in the bin of 0.9 one of two is right, in the bin of 0.7 both are
     assert calibration_error(logits, np.array([0, 1, 0, 1])) == pytest.approx(0.35)
+
+
+def test_few_pictures_without_a_mistake_do_not_make_certain():
+    logits, labels = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([0, 1])
+    assert 0.4 < fit_temperature(logits, labels) < 1
+    assert fit_temperature(np.repeat(logits, 500, axis=0), np.repeat(labels, 500)) < 0.3
+
+
+@pytest.fixture(scope="module")
+def runs(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrated")
+    flags = ("--epochs=2",)
+    done = [
+        train(pictures, folder / "a", *flags, "--calibrate"),
+        train(pictures, folder / "b", *flags),
+    ]
+    assert not any(x.returncode for x in done), done[0].stderr
+    return folder / "a", folder / "b", done[0].stdout
+
+
+def test_best_is_calibrated_in_a_file_of_its_own(runs, pictures):
+    out, plain, said = runs
+    assert same_weights(out / "latest.pdparams", plain / "latest.pdparams")
+    state = json.loads((out / "best.json").read_text())
+    report = state["calibration"]
+    assert report["after"]["nll"] < report["before"]["nll"]
+    assert f"before calibration: NLL {report['before']['nll']:.4f}" in said
+    before, after = (read_weights(x / "best.pdparams") for x in (plain, out))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"classifier.3.weight", "classifier.3.bias"}
+    for name in changed:
+        np.testing.assert_allclose(after[name] * report["temperature"], before[name], rtol=1e-6)
+    assert "calibration" not in json.loads((plain / "best.json").read_text())
+    # An evaluation of the file has the loss that was said.
+    tested = run_tool("tools/validate.py", f"--data-path={pictures}", "--device=cpu",
+                      f"--pretrained={out / 'best.pdparams'}", "--workers=0")  # fmt: skip
+    assert f"({report['after']['nll']:.4f})" in tested.stdout, tested.stderr
+
+
+def test_what_resumes_from_a_calibrated_file_goes_on_as_trained(runs):
+    out, plain, _ = runs
+    ours, theirs = (load_checkpoint(x / "best.pdparams") for x in (out, plain))
+    for a, b in ((ours.trained, theirs.trained), (ours.accumulators, theirs.accumulators)):
+        assert a.keys() == b.keys()
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert not list(calibrate_checkpoint(out / "best.pdparams", None))  # once is enough

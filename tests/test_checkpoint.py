@@ -33,7 +33,7 @@ def save(folder, epoch, value):
     path = folder / f"model_{epoch}.pdparams"
     params = {"w": paddle.full([300], float(value)), "b": paddle.full([2], float(value))}
     optimizer = {"w.velocity_0": np.full(300, value, np.float32)}
-    progress = Progress(epoch=epoch + 1, best_top1=0.5, seed=7)
+    progress = Progress(epoch=epoch + 1, best_score=0.5, seed=7)
     checkpoint.save_checkpoint(path, params, optimizer, INFO, progress, EXTRA)
     checkpoint.link_checkpoint(path, folder / "best.pdparams")
     checkpoint.link_checkpoint(path, folder / "latest.pdparams")
@@ -44,7 +44,7 @@ def test_everything_comes_back(tmp_path):
     for name in ("model_4", "best", "latest"):
         read = checkpoint.load_checkpoint(tmp_path / f"{name}.pdparams")
         assert read.info == INFO
-        assert read.progress == Progress(epoch=5, best_top1=0.5, seed=7)
+        assert read.progress == Progress(epoch=5, best_score=0.5, seed=7)
         assert (read.params["w"] == 1.5).all() and (read.optimizer["w.velocity_0"] == 1.5).all()
 
 

@@ -109,6 +109,25 @@ def test_the_plan_says_what_learns():
     assert lines(model, TrainConfig()) == []
 
 
+def test_best_is_by_the_metric_asked_for(tmp_path):
+    """One epoch finds 6 of 6 of class 0 and none of the others, the next one of each missing."""
+    epochs = ([(0, 0)] * 6 + [(1, 0), (2, 0)], [(0, 1)] * 3 + [(0, 0)] * 3 + [(1, 1), (2, 2)])
+    for metric, best in (("top1", 0), ("balanced_accuracy", 1), ("macro_f1", 1), ("loss", 1)):
+        run = replace(
+            make_run(create_model("mobilenet_v3_small", 5, width=0.35), 1, best_metric=metric),
+            folder=tmp_path / metric, log=RunLog(None),
+        )  # fmt: skip
+        run.folder.mkdir()
+        for sure, rows in zip((9.0, 1.0), epochs, strict=True):
+            accuracy = Accuracy(5)
+            for true, predicted in rows:
+                accuracy.add(sure * np.eye(5)[[predicted]], np.array([true]))
+            finish_epoch(run, accuracy)
+        named = run.folder / "best.pdparams"
+        assert named.samefile(run.folder / f"model_{best}.pdparams"), metric
+        assert run.progress.gain_epoch == best
+
+
 def test_of_equal_epochs_the_later_one_is_the_best(tmp_path):
     run = replace(
         make_run(create_model("mobilenet_v3_small", 5, width=0.35), 1, keep_checkpoints=0),

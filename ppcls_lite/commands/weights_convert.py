@@ -1,6 +1,5 @@
 """`weights convert`: weights from one framework's file into another's."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.engine.balance import log_prior
-from ppcls_lite.engine.calibration import calibration_error, fit_temperature
-from ppcls_lite.engine.evaluate import dygraph_forward
+from ppcls_lite.engine.calibration import calibrate, said
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.errors import UserError
-from ppcls_lite.metric import cross_entropy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
 from ppcls_lite.slim.network import network_of
@@ -116,25 +113,9 @@ def calibrated(
     val = open_split(str(config.data_path), "val", shares=Shares(run=str(path)))
     val, _ = val.matched(info.class_set(str(path)), "val", "give the data it was trained on")
     model.set_state_dict(arrays)
-    forward = dygraph_forward(model)
-    found = []
-    with closing(Loader(val, info.preprocess, 32, training=False)) as loader:
-        for batch in loader.epoch(0):
-            logits = forward(info.preprocess.normalize(batch.images))
-            found.append((logits, batch.labels))
-    logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if not np.isfinite(logits).all():
-        raise UserError(f"{path} answers with numbers that are not finite", "take other weights")
-    temperature = fit_temperature(logits, labels)
-    report: dict[str, Any] = {"temperature": temperature, "pictures": len(labels)}
-    for when, seen in (("before", logits), ("after", logits / temperature)):
-        report[when] = {
-            "nll": float(cross_entropy(seen, labels).mean()),
-            "ece": calibration_error(seen, labels),
-        }
-        print(f"{when} calibration: NLL {report[when]['nll']:.4f}, ECE {report[when]['ece']:.4f}")
-    print(f"temperature {temperature:.4f}, fitted to {len(labels)} pictures, in the last layer now")
-    last = last_linear(model)
-    names = [n for n, t in model.state_dict().items() if t is last.weight or t is last.bias]
-    scaled = {n: (arrays[n] / temperature).astype(arrays[n].dtype) for n in names}
-    return arrays | scaled, {"calibration": report}
+    scaled, report = calibrate(model, info, Loader(val, info.preprocess, 32, training=False))
+    for line in said(report):
+        print(line)
+    return arrays | {n: x.astype(arrays[n].dtype) for n, x in scaled.items()}, {
+        "calibration": report
+    }

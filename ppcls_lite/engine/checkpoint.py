@@ -4,6 +4,8 @@
     X.pdopt     optimizer state, named after the weights       (readable by paddle.load)
                 With a moving average, X.pdparams holds it, because it is what was evaluated, and
                 X.pdopt also the weights that are being trained, as NAME.trained.
+                X.pdparams may have calibrated logits; then X.pdopt has its last layer as trained, as
+                NAME.uncalibrated.
     X.json      everything else, for people and programs: where the run stands, the network, class
                 names, preprocessing, settings, versions, and the SHA-256 of the two others
 
@@ -38,7 +40,11 @@ from ppcls_lite.weights.formats import read_weights
 
 PARTS = (".pdparams", ".pdopt", ".json")
 TRAINED = ".trained"
-RENAMED = {"layout": "batching"}  # fields of Progress as earlier versions wrote them
+UNCALIBRATED = ".uncalibrated"
+RENAMED = {
+    "layout": "batching",
+    "best_top1": "best_score",
+}  # fields of Progress as earlier versions wrote them
 MUTUAL = "peer."  # before everything of the second student of --distill-loss dml, in X.pdopt
 
 
@@ -50,12 +56,12 @@ class Progress:
         epoch: number of the epoch to go on with, from 0.
         batch: batches of that epoch that are done.
         step: optimizer steps done in all.
-        best_top1: best validation accuracy so far; -1 before the first evaluation.
+        best_score: best validation `Accuracy.score` so far; None before the first evaluation.
         seed: of the whole run; every random draw follows from it, the epoch and the batch or
             sample, so no generator state has to be kept.
         loss_scale: of the mixed-precision scaler; 0 without one.
         ema_updates: updates of the moving average since its last restart; 0 without one.
-        gain_epoch: the last epoch whose top-1 was better than all before; -1 before the first.
+        gain_epoch: the last epoch whose score was better than all before; -1 before the first.
         epochs: of the run, as fixed by --max-minutes; 0 until then, or without it.
         seconds: spent in an epoch that was stopped, for --max-minutes.
         batching: how an epoch is cut into batches; `batch` has a meaning only under the same one.
@@ -65,7 +71,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    best_top1: float = -1.0
+    best_score: float | None = None
     seed: int = 0
     loss_scale: float = 0.0
     ema_updates: int = 0
@@ -78,7 +84,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back from the three files."""
+    """What was read back from the three files; `params` are as trained, calibrated or not."""
 
     path: Path
     params: dict[str, np.ndarray]
@@ -193,11 +199,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     if not optimizer.path.is_file() or optimizer.digest() != state["sha256"]["pdopt"]:
         raise UserError(f"{optimizer.path} is missing or damaged", "resume from another checkpoint")
-    progress = _progress(path, state)
+    progress, kept = _progress(path, state), read_weights(optimizer)
+    for name in [name for name in kept if name.endswith(UNCALIBRATED)]:
+        params[name.removesuffix(UNCALIBRATED)] = kept.pop(name)
     return Checkpoint(
         path,
         params,
-        read_weights(optimizer),
+        kept,
         described_info(path, state),
         progress,
         state.get("config", {}),

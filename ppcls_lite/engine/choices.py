@@ -89,6 +89,7 @@ def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iter
     else:
         rows += [*from_nothing(pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
+    rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
     for row in rows:
         if not config.given(row.name):
             yield row

@@ -27,7 +27,9 @@ def goes_on(run: Run) -> bool:
     config, progress = run.config, run.progress
     waited = progress.epoch - 1 - progress.gain_epoch
     if config.early_stop and progress.gain_epoch >= 0 and waited >= config.early_stop:
-        run.log.line(f"no better val top1 in {waited} epochs (--early-stop): the run ends here")
+        run.log.line(
+            f"no better val {config.best_metric} in {waited} epochs (--early-stop): the run ends here"
+        )
         return False
     return progress.epoch < total_epochs(config, progress)
 

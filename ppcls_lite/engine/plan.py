@@ -175,7 +175,7 @@ def prepare_folder(folder: Path, config: TrainConfig, resumed: Checkpoint | None
     make_room(folder, resumed)
     if not resumed or not (folder / "config.yaml").is_file():
         write_atomically(folder / "config.yaml", to_yaml(config).encode())
-    if resumed and resumed.metrics.get("top1") == resumed.progress.best_top1:
+    if resumed and resumed.metrics.get("score", -1.0) == resumed.progress.best_score:
         # A kill between saving the best epoch, of equal ones the later, and naming it so must not
         # lose the name.
         link_checkpoint(resumed.path, folder / "best.pdparams")

@@ -156,6 +156,12 @@ def settings_of_run(config: TrainConfig, found: Checkpoint) -> dict[str, Any]:
             f"--opt {config.opt}: {found.path} holds the state of {found.config['opt']}",
             another_run,
         )
+    if config.given("best_metric"):
+        before = found.config.get("best_metric", "top1")
+        if config.best_metric != before:
+            raise UserError(
+                f"--best-metric {config.best_metric}: best of this run is by {before}", another_run
+            )
     if config.given("seed") and config.seed != found.progress.seed:
         raise UserError(
             f"--seed {config.seed}, but the run to resume has seed {found.progress.seed}",

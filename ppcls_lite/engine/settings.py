@@ -167,8 +167,13 @@ class RunSettings(Settings):
     fit_head: CountOrZero = 0
     """Fit the last layer before the first step, to the features of so many views of each training
     picture: as evaluated, mirrored, then as training distorts it; 0 does not."""
+    best_metric: Literal["top1", "balanced_accuracy", "macro_f1", "loss"] = "top1"
+    """What makes an epoch best, of the validation pictures; of equal epochs the later one is."""
+    calibrate: bool = False
+    """At the end divide the last layer of best by a temperature fitted to the validation pictures;
+    latest and model_N stay as trained."""
     early_stop: CountOrZero = 0
-    """Stop after so many epochs without a better validation top-1; 0 does not."""
+    """Stop after so many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
     """Train as many of --epochs as fit into so many minutes, by the time of the first one, and
     draw the schedule of the rate together; 0 trains all."""

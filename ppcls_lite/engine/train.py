@@ -32,7 +32,7 @@ from ppcls_lite.report import write_confusion_matrix
 
 
 def fit(run: Run) -> float:
-    """Trains until `epochs` are done, evaluating and saving after each; returns the best top-1.
+    """Trains until `epochs` are done, evaluating and saving after each; returns the best score.
 
     Raises:
         Stopped: after a signal; `latest` holds the exact place to go on from.
@@ -42,7 +42,7 @@ def fit(run: Run) -> float:
     begin = time.perf_counter()
     while goes_on(run):
         with saved(run, partial(save, run)), timed(run.progress) as seconds:
-            if run.config.fit_head and run.config.epochs and run.progress.best_top1 < 0:
+            if run.config.fit_head and run.config.epochs and run.progress.best_score is None:
                 keep_fitted(run)
             trained = train_one_epoch(run) if run.config.epochs else Accuracy(run.info.num_classes)
             accuracy = evaluate(run)
@@ -51,7 +51,7 @@ def fit(run: Run) -> float:
         for line in after_epoch(run, trained, accuracy):
             run.log.line(line)
     run.log.line(f"Training time {timedelta(seconds=int(time.perf_counter() - begin))}")
-    return run.progress.best_top1
+    return run.progress.best_score or 0.0
 
 
 def evaluate(run: Run) -> Accuracy:
@@ -68,10 +68,10 @@ def evaluate(run: Run) -> Accuracy:
 def keep_fitted(run: Run) -> None:
     """Evaluates what the fit of the last layer gave: the best until an epoch is as good."""
     accuracy = evaluate(run)
-    run.progress.best_top1 = accuracy.top1
+    run.progress.best_score = accuracy.score(run.config.best_metric)
     run.log.line(f"[Fitted last layer] val top1: {accuracy.top1:.5f}, loss: {accuracy.loss:.5f}")
     if run.world.is_main:
-        save(run, run.folder / "best.pdparams", {"top1": accuracy.top1, "loss": accuracy.loss})
+        save(run, run.folder / "best.pdparams", metrics_of(run, accuracy))
 
 
 def train_one_epoch(run: Run) -> Accuracy:
@@ -169,21 +169,31 @@ def stop_asked(run: Run) -> int:
     return (asked or signal.SIGTERM) if anybody else 0
 
 
+def metrics_of(run: Run, accuracy: Accuracy) -> dict[str, float]:
+    """What is stored of an evaluation; `score` is that of --best-metric."""
+    return {
+        "top1": accuracy.top1,
+        "top5": accuracy.top5,
+        "loss": accuracy.loss,
+        "score": accuracy.score(run.config.best_metric),
+    }
+
+
 def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     """Counts the epoch as done, records its evaluation and saves `model_<epoch>`, best, latest."""
     progress, done = run.progress, run.progress.epoch
     if not math.isfinite(accuracy.loss):
         raise Diverged(f"validation loss {accuracy.loss} after epoch {done}")
-    is_best = accuracy.top1 >= progress.best_top1  # of equal ones the later
-    if accuracy.top1 > progress.best_top1 or progress.gain_epoch < 0:
+    metrics, before = metrics_of(run, accuracy), progress.best_score
+    is_best = before is None or metrics["score"] >= before  # of equal ones the later
+    if before is None or metrics["score"] > before or progress.gain_epoch < 0:
         progress.gain_epoch = done
     progress.epoch, progress.batch, progress.seconds = done + 1, 0, 0.0
-    progress.best_top1 = max(progress.best_top1, accuracy.top1)
-    metrics = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss}
+    progress.best_score = metrics["score"] if is_best else before
     run.log.record("eval", progress.step, {"epoch": done} | metrics | accuracy.summary())
     run.log.line(
         f"[Epoch {done}] val top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f},"
-        f" loss: {accuracy.loss:.5f}, best top1: {progress.best_top1:.5f}"
+        f" loss: {accuracy.loss:.5f}, best {run.config.best_metric}: {abs(progress.best_score or 0):.5f}"
     )
     if run.world.is_main:
         path = run.folder / f"model_{done}.pdparams"
