@@ -39,11 +39,8 @@ def test_few_pictures_without_a_mistake_do_not_make_certain():
 @pytest.fixture(scope="module")
 def runs(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
-    flags = ("--epochs=2",)
-    done = [
-        train(pictures, folder / "a", *flags, "--calibrate"),
-        train(pictures, folder / "b", *flags),
-    ]
+    both = (("a", "--calibrate"), ("b", "--no-calibrate"))
+    done = [train(pictures, folder / name, "--epochs=2", flag) for name, flag in both]
     assert not any(x.returncode for x in done), done[0].stderr
     return folder / "a", folder / "b", done[0].stdout
 

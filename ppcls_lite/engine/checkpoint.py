@@ -4,8 +4,8 @@
     X.pdopt     optimizer state, named after the weights       (readable by paddle.load)
                 With a moving average, X.pdparams holds it, because it is what was evaluated, and
                 X.pdopt also the weights that are being trained, as NAME.trained.
-                X.pdparams may have calibrated logits; then X.pdopt has its last layer as trained, as
-                NAME.uncalibrated.
+                X.pdparams may have calibrated logits; then X.pdopt has its last layer as trained,
+                as NAME.uncalibrated.
     X.json      everything else, for people and programs: where the run stands, the network, class
                 names, preprocessing, settings, versions, and the SHA-256 of the two others
 

@@ -191,9 +191,10 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     progress.epoch, progress.batch, progress.seconds = done + 1, 0, 0.0
     progress.best_score = metrics["score"] if is_best else before
     run.log.record("eval", progress.step, {"epoch": done} | metrics | accuracy.summary())
+    best = abs(progress.best_score or 0.0)
     run.log.line(
         f"[Epoch {done}] val top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f},"
-        f" loss: {accuracy.loss:.5f}, best {run.config.best_metric}: {abs(progress.best_score or 0):.5f}"
+        f" loss: {accuracy.loss:.5f}, best {run.config.best_metric}: {best:.5f}"
     )
     if run.world.is_main:
         path = run.folder / f"model_{done}.pdparams"
