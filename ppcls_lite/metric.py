@@ -109,6 +109,11 @@ class Accuracy:
             return -self.loss
         return self.top1 if metric == "top1" else self.summary()[metric]
 
+    def metrics(self, best: str) -> dict[str, float]:
+        """Returns what a checkpoint keeps of an evaluation; `score` is by the metric `best`."""
+        kept = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+        return kept | {"score": self.score(best)}
+
     def confusion(self) -> np.ndarray:
         """Returns int64 [K, K], rows are the true classes, columns the predicted ones."""
         matrix = np.zeros((self.num_classes, self.num_classes), np.int64)

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from ppcls_lite import cli
+from ppcls_lite import cli, create_model
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.optimizer.optimizers import (
     build_optimizer,
@@ -228,3 +228,19 @@ def test_saved_state_continues_in_another_model_of_the_process(opt):
     train(second, other, [2, 3])
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert (a == b).all().item(), name
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("mobilenet_v3_small", 11), ("mnasnet0_5", 16)])
+def test_layer_decay_lowers_the_rate_block_by_block(name, blocks):
+    model = create_model(name, 3)
+    settings = TrainConfig(layer_decay=0.5, head_lr_factor=4)
+    rates = {
+        id(p): group["learning_rate"]
+        for group in parameter_groups(model, settings)
+        for p in group["params"]
+    }
+    by_name = {n: rates[id(p)] for n, p in model.named_parameters() if id(p) in rates}
+    in_order = list(dict.fromkeys(by_name.values()))
+    # stem, blocks, the rest of the features with the classifier's hidden layer, last layer
+    assert in_order == [0.5 ** (blocks + 2 - i) for i in range(blocks + 2)] + [4.0]
+    assert len({group["learning_rate"] for group in parameter_groups(model, TrainConfig())}) == 1

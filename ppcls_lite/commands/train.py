@@ -3,10 +3,9 @@
 from contextlib import closing
 
 from ppcls_lite.commands.folds import run_all, runs_all
-from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.build import build_run
-from ppcls_lite.engine.calibration import calibrate_checkpoint
+from ppcls_lite.engine.calibration import calibrate_best
 from ppcls_lite.engine.distributed import World, accounted, pick_device, start_world
 from ppcls_lite.engine.lock import locked
 from ppcls_lite.engine.resolve import resolve, run_folder
@@ -79,11 +78,8 @@ def fit_and_report(run: Run) -> int:
         for path, cause in (run.loader.broken | run.evaluate.loader.broken).items():
             run.log.line(f"skipped broken picture {path}: {cause}")
     weights = run.folder / "best.pdparams"
-    if run.config.calibrate and run.world.is_main:
-        pictures, batch = run.evaluate.loader.dataset, run.config.batch_size
-        val = Loader(pictures, run.info.preprocess, batch, training=False, on_error="skip")
-        for line in calibrate_checkpoint(weights, val):
-            run.log.line(line)
+    for line in calibrate_best(run, weights):
+        run.log.line(line)
     predict = command("predict", "--pretrained", weights, "--img-path", "PICTURE")
     export = command(
         "export", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"

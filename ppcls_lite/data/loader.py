@@ -12,7 +12,7 @@ its files when the run is killed; its workers are forks with Paddle inside, 90 M
 import contextlib
 import dataclasses
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import numpy as np
 
@@ -118,7 +118,7 @@ class Loader:
         lone = self.training and rest == 1 and batches > 0  # see the class
         return batches + (rest > 0 and not lone)
 
-    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_batch: int = 0) -> Generator[Batch]:
         """Yields the batches of one epoch from `start_batch` on; those before are not decoded.
 
         Raises:

@@ -27,6 +27,7 @@ from ppcls_lite.engine.samples import fingerprint
 from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
+from ppcls_lite.engine.statistics import set_bn_momentum
 from ppcls_lite.engine.teacher import Teacher, build_teacher
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
@@ -190,6 +191,8 @@ def build_network(
     if config.fpgm_ratio and not checkpoint:
         model, info = prune(model, info, config.fpgm_ratio)
     set_drop_path(model, config.drop_path)
+    if config.bn_momentum is not None:
+        set_bn_momentum(model, config.bn_momentum)
     if config.sync_bn:
         if world.device == "cpu":
             raise UserError(

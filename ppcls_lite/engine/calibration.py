@@ -14,6 +14,7 @@ from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import UNCALIBRATED, load_checkpoint, save_checkpoint
 from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.freezing import last_linear
+from ppcls_lite.engine.run import Run
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
 from ppcls_lite.metric import cross_entropy
@@ -106,6 +107,14 @@ def said(report: dict[str, Any]) -> Iterator[str]:
         f"temperature {report['temperature']:.4f}, fitted to {report['pictures']} pictures, in the"
         " last layer now"
     )
+
+
+def calibrate_best(run: Run, path: Path) -> Iterator[str]:
+    """Calibrates the best checkpoint of a run where that is asked for, on one process."""
+    if run.config.calibrate and run.world.is_main:
+        pictures, batch = run.evaluate.loader.dataset, run.config.batch_size
+        val = Loader(pictures, run.info.preprocess, batch, training=False, on_error="skip")
+        yield from calibrate_checkpoint(path, val)
 
 
 def calibrate_checkpoint(path: Path, val: Loader) -> Iterator[str]:

@@ -138,6 +138,7 @@ def from_nothing(pictures: int, batch: int) -> Iterator[Choice]:
     yield Choice("opt", "adamw", "it needs no tuning of the rate")
     yield Choice("lr", 2e-3, "large steps, since nothing has to be kept")
     yield Choice("lr_warmup_epochs", 5.0, "the first gradients of untrained weights are noise")
+    yield Choice("bn_estimate", 1000, "the running statistics may lag behind the weights")
 
 
 def finetune_lr(pictures: int) -> float:

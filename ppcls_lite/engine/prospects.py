@@ -80,7 +80,7 @@ def _remedy(run: Run, trained: Accuracy) -> str:
     if trained.count >= ENOUGH and trained.top1 > 2 / max(run.info.num_classes, 2):
         return (
             f", while train top1 is {trained.top1:.3f}: batch norm's statistics lag behind."
-            " --norm-eval keeps those of pretrained weights; more epochs catch up"
+            " --norm-eval keeps those of pretrained weights, --bn-estimate 1000 takes fresh ones"
         )
     if not run.loaded.loaded:
         finetune = command("finetune", "--data-path", run.config.data_path)

@@ -23,6 +23,7 @@ from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.prospects import after_epoch
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
+from ppcls_lite.engine.statistics import evaluate_both
 from ppcls_lite.loss import training_loss
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.optimizer.ema import ema_start
@@ -58,7 +59,7 @@ def evaluate(run: Run) -> Accuracy:
     """Evaluates the model, or its moving average, after all ranks have the same statistics."""
     share_statistics(run.model.state_dict(), run.world, run.config.dist_bn)
     if run.ema is None:
-        return run.evaluate()
+        return evaluate_both(run, run.evaluate)
     share_statistics(run.ema.average, run.world, run.config.dist_bn)
     run.log.line("Test: of the moving average (--model-ema), which is what a checkpoint holds")
     with run.ema.in_place():
@@ -71,7 +72,7 @@ def keep_fitted(run: Run) -> None:
     run.progress.best_score = accuracy.score(run.config.best_metric)
     run.log.line(f"[Fitted last layer] val top1: {accuracy.top1:.5f}, loss: {accuracy.loss:.5f}")
     if run.world.is_main:
-        save(run, run.folder / "best.pdparams", metrics_of(run, accuracy))
+        save(run, run.folder / "best.pdparams", accuracy.metrics(run.config.best_metric))
 
 
 def train_one_epoch(run: Run) -> Accuracy:
@@ -169,22 +170,12 @@ def stop_asked(run: Run) -> int:
     return (asked or signal.SIGTERM) if anybody else 0
 
 
-def metrics_of(run: Run, accuracy: Accuracy) -> dict[str, float]:
-    """What is stored of an evaluation; `score` is that of --best-metric."""
-    return {
-        "top1": accuracy.top1,
-        "top5": accuracy.top5,
-        "loss": accuracy.loss,
-        "score": accuracy.score(run.config.best_metric),
-    }
-
-
 def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     """Counts the epoch as done, records its evaluation and saves `model_<epoch>`, best, latest."""
     progress, done = run.progress, run.progress.epoch
     if not math.isfinite(accuracy.loss):
         raise Diverged(f"validation loss {accuracy.loss} after epoch {done}")
-    metrics, before = metrics_of(run, accuracy), progress.best_score
+    metrics, before = accuracy.metrics(run.config.best_metric), progress.best_score
     is_best = before is None or metrics["score"] >= before  # of equal ones the later
     if before is None or metrics["score"] > before or progress.gain_epoch < 0:
         progress.gain_epoch = done

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls_lite.optimizer.depth import depths
 from ppcls_lite.optimizer.rmsprop import TensorFlowRMSProp, TorchRMSProp
 from ppcls_lite.optimizer.settings import OptimizerSettings
 
@@ -27,10 +28,12 @@ def parameter_groups(model: nn.Layer, settings: OptimizerSettings) -> list[dict[
     }
     layers = model.sublayers(include_self=True)
     head = [layer for layer in layers if isinstance(layer, nn.Linear)][-1]
+    depth = depths(model) if settings.layer_decay < 1 else {}
     groups: dict[tuple[float, float], list[paddle.Tensor]] = {}
     for layer in layers:
         is_norm = isinstance(layer, nn.BatchNorm2D | nn.SyncBatchNorm)
         factor = settings.head_lr_factor if layer is head else 1.0
+        factor *= settings.layer_decay ** depth.get(id(layer), 0)
         for name, parameter in layer.named_parameters(include_sublayers=False):
             if parameter.stop_gradient:
                 continue

@@ -38,6 +38,9 @@ class OptimizerSettings(Settings):
     """Weight decay of the clipping thresholds of --pact-quant."""
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
+    layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Rate of each block, counted from the last layer down, as a factor of the one above it; the
+    hidden layers of the classifier count as one block, the stem as the last."""
     bias_lr_factor: NotNegative = 1.0
     """Learning rate of biases, as a factor of the others'; 2 in ShowLo's recipes."""
 
