@@ -121,8 +121,7 @@ class StepSettings(Settings):
     """Parts that do not learn: none; body: all but the last layer; stages:N: up to the Nth halving
     of the resolution. Their batch norm keeps its statistics."""
     bn_momentum: Fraction | None = None
-    """Share of its running statistics that batch norm keeps at a step; null keeps the model's own:
-    0.99 in torchvision's MobileNetV3, 0.9997 in its MnasNet."""
+    """Share of its statistics that batch norm keeps at a step; null keeps the model's own."""
     bn_estimate: CountOrZero = 0
     """Evaluate each epoch a second time, with batch-norm statistics of so many training pictures,
     and keep what is better; 0 does not."""
@@ -176,8 +175,7 @@ class RunSettings(Settings):
     best_metric: Literal["top1", "balanced_accuracy", "macro_f1", "loss"] = "top1"
     """What makes an epoch best, of the validation pictures; of equal epochs the later one is."""
     calibrate: bool = False
-    """At the end divide the last layer of best by a temperature fitted to the validation pictures;
-    latest and model_N stay as trained."""
+    """At the end divide the last layer of best by a temperature fitted to validation pictures."""
     early_stop: CountOrZero = 0
     """Stop after so many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
