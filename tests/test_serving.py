@@ -95,6 +95,27 @@ def test_raw_upload_and_form_answer_like_the_predictor(server, expected):
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "paddle_inference"])
+def test_a_heatmap_comes_when_it_is_asked_for(server, exported, expected, engine):
+    files = [("file", path.open("rb")) for path in (CAT, COFFEE)]
+    results = server.post(f"/predict?explain=true&engine={engine}", files=files).json()["results"]
+    whys = Predictor(exported, engine).explain([CAT, COFFEE])
+    for result, why, ranking in zip(results, whys, expected, strict=True):
+        probs = [row["prob"] for row in result["topk"]]
+        assert np.allclose(probs, [p.prob for p in ranking], atol=1e-5)
+        assert (result["explain"]["class_id"], "seen" in result) == (ranking[0].class_id, False)
+        assert result["explain"]["method"] == why.method == "occlusion"
+        head, _, data = result["explain"]["heatmap"].partition(",")
+        image = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert (head, image.format) == ("data:image/png;base64", "PNG")
+        # sums in another order move a colour by a step
+        assert np.abs(np.asarray(image, int) - np.asarray(why.overlay(), int)).max() <= 2
+    assert "explain" not in server.post("/predict", CAT.read_bytes()).json()["results"][0]
+    broken = [("file", CAT.open("rb")), ("file", b"words")]
+    failed = server.post("/predict?explain=true", files=broken)
+    assert (failed.status_code, failed.json()["error"][:16]) == (400, "picture 2 of 2: ")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "paddle_inference"])
 def test_every_engine_gives_the_same_classes(server, expected, engine):
     answer = server.post(f"/predict?engine={engine}", CAT.read_bytes()).json()
     assert answer["engine"] == engine

@@ -75,6 +75,19 @@ def test_a_picture_is_classified_shown_and_redone_with_another_engine(page, expe
     assert "secret" not in command
 
 
+def test_the_heatmap_is_shown_when_its_box_is_ticked(page, expected):
+    page.locator("#file").set_input_files(CAT)
+    page.get_by_role("listitem").first.wait_for()
+    assert not page.get_by_alt_text("where the network saw it").is_visible()
+    page.get_by_label("Show where the network saw it").check()
+    page.get_by_text(f"where it saw “{expected[0][0].name}” (occlusion)").wait_for()
+    heatmap = page.get_by_alt_text("where the network saw it")
+    assert heatmap.evaluate("async image => (await image.decode(), image.naturalWidth)") == 64
+    assert "explain=true" in page.locator("#curl").inner_text()
+    page.get_by_label("Show where the network saw it").uncheck()
+    heatmap.wait_for(state="hidden")
+
+
 def test_a_picture_given_before_the_key_is_classified_with_it(page):
     page.reload()
     page.get_by_text("asks for its key").wait_for()

@@ -21,6 +21,14 @@ class Class(BaseModel):
     name: str
 
 
+class Reason(BaseModel):
+    """Where on a picture the network sees a class: a PNG as a data URL."""
+
+    class_id: int
+    method: str
+    heatmap: str
+
+
 class Result(BaseModel):
     """What is on one picture."""
 
@@ -28,6 +36,7 @@ class Result(BaseModel):
     topk: list[Class] | None = None
     result: Any = None
     seen: str | None = None
+    explain: Reason | None = None
 
 
 class Predictions(BaseModel):

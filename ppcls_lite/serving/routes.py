@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import visible
 from ppcls_lite.serving import kserve, metrics, paddle_serving
 from ppcls_lite.serving.json_body import InferRequest
@@ -129,17 +130,29 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         engine: str | None = None,
         topk: Annotated[int, Query(ge=1, le=1000)] = 5,
         seen: bool = False,
+        explain: bool = False,
     ) -> Response:
-        """One picture as the body, or several as files of a form; `seen` returns the crop, too."""
+        """One picture as the body, or several as files of a form.
+
+        `seen` returns the crop, too; `explain` that crop with a heatmap of the first class over it.
+        """
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
         files = await _uploads(request, service.config.max_images)
-        answers, crops = await service.classify(served, [data for _, data in files], topk)
+        pictures = [data for _, data in files]
+        reasons: list[dict[str, Any]] = [{}] * len(files)
+        if explain:
+            whys = await service.explain(served, pictures, topk)
+            answers, crops = [why.answer for why in whys], [why.seen for why in whys]
+            reasons = [{"explain": _reason(why)} for why in whys]
+        else:
+            answers, crops = await service.classify(served, pictures, topk)
         results = [
             {"file": name}
             | ({"topk": [vars(p) for p in answer]} if served.is_ranked else {"result": answer})
-            | ({"seen": _data_url(served, crop)} if seen else {})
-            for (name, _), answer, crop in zip(files, answers, crops, strict=True)
+            | ({"seen": _data_url(_visible(served, crop))} if seen else {})
+            | reason
+            for (name, _), answer, crop, reason in zip(files, answers, crops, reasons, strict=True)
         ]
         milliseconds = round(1000 * (time.perf_counter() - begin), 2)
         return JSONResponse(
@@ -168,9 +181,17 @@ async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]
     return [(part.filename or "", await part.read()) for part in files]
 
 
-def _data_url(served: Served, made: Any) -> str:
+def _visible(served: Served, made: Any) -> Image.Image:
+    return Image.fromarray(visible(made, served.predictor.info))
+
+
+def _reason(why: Explanation) -> dict[str, Any]:
+    return {"class_id": why.class_id, "method": why.method, "heatmap": _data_url(why.overlay())}
+
+
+def _data_url(image: Image.Image) -> str:
     file = io.BytesIO()
-    Image.fromarray(visible(made, served.predictor.info)).save(file, "PNG")
+    image.save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -8,12 +8,15 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import load_hooks, network_input
+from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving import metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
@@ -147,12 +150,7 @@ class Service:
         seen: list[np.ndarray] = []
 
         def make() -> np.ndarray:
-            for number, picture in enumerate(pictures, start=1):
-                try:
-                    seen.append(decode(picture, predictor, self.config.max_megapixels))
-                except RequestError as error:
-                    which = f"picture {number} of {len(pictures)}: " if len(pictures) > 1 else ""
-                    raise RequestError(error.kind, which + error.message) from error
+            seen.extend(self._see(predictor, pictures, number) for number in range(len(pictures)))
             return network_input(seen, predictor.info)
 
         probs = await self.infer(served, make)
@@ -161,6 +159,29 @@ class Service:
         else:
             answers = await self.thread.run(lambda: predictor.answers(probs, topk))
         return answers, seen
+
+    async def explain(self, served: Served, pictures: list[bytes], topk: int) -> list[Explanation]:
+        """Pictures -> the answer to each, and where the network sees it: `Predictor.explain`.
+
+        One by one, as it takes 50 runs: other requests have their turns in between.
+
+        Raises:
+            RequestError: one of them is no picture; it names which.
+        """
+        predictor = served.predictor
+
+        def why(number: int) -> Explanation:
+            (found,) = predictor.explain_seen([self._see(predictor, pictures, number)], topk)
+            return found
+
+        return [await self.thread.run(partial(why, number)) for number in range(len(pictures))]
+
+    def _see(self, predictor: Predictor, pictures: list[bytes], number: int) -> np.ndarray:
+        try:
+            return decode(pictures[number], predictor, self.config.max_megapixels)
+        except RequestError as error:
+            which = f"picture {number + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
+            raise RequestError(error.kind, which + error.message) from error
 
 
 def read_key(file: str | None) -> bytes | None:
