@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+BINS = 15  # of equal width, by the probability of the best class
+
 
 def label_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns how many classes score before the right one, int64 [N]; 0 is a top-1 hit.
@@ -27,6 +29,34 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     return log_sum - shifted[np.arange(len(labels)), labels]
+
+
+def confidence_bins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns pictures, hits and summed probability of the best class, by it, float64 [3, BINS].
+
+    Args:
+        logits: float [N, K].
+        labels: int [N].
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    confidence = 1 / np.exp(shifted).sum(axis=1)  # of the best class
+    hits = logits.argmax(axis=1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return np.stack([np.bincount(bins, value, BINS) for value in (hits >= 0, hits, confidence)])
+
+
+def calibration_error(bins: np.ndarray) -> float:
+    """Returns the expected calibration error (Guo et al. 2017) of `confidence_bins`."""
+    count, hits, confidence = bins
+    return float(np.abs(hits - confidence).sum() / max(count.sum(), 1))
+
+
+def centred_logits(logits: np.ndarray) -> np.ndarray:
+    """Logits or logarithms of probabilities [N, K] -> float64 [N, K], mean 0 over the classes.
+
+    Both give the same, so a file with a softmax inside has lost nothing of it.
+    """
+    return logits - logits.mean(axis=1, keepdims=True, dtype=np.float64)
 
 
 @dataclass

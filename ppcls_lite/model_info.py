@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from ppcls_lite.data.classes import ClassSet
 from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.metric import centred_logits
 
+SMALLEST = np.finfo(np.float32).tiny  # what a softmax gives as 0 has no logarithm
 MOST_CLASSES = 1_000_000  # a file that asks for more would only fill the memory
 
 
@@ -24,6 +27,8 @@ class ModelInfo:
         preprocess: what was done to the evaluation pictures.
         quant_skip: what a quantized network leaves in float (`slim.pact.quantize`); None for a
             network that is not quantized.
+        known_limits: centred logits (`metric.centred_logits`), one a class: a picture that reaches
+            none of them shows none of the classes. Empty where that was not decided.
     """
 
     name: str
@@ -32,6 +37,7 @@ class ModelInfo:
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = field(default_factory=Preprocess)
     quant_skip: tuple[str, ...] | None = None
+    known_limits: tuple[float, ...] = ()
 
     def class_set(self, who: str) -> ClassSet:
         """Returns the classes for `match_classes`; `who` is what to call the network."""
@@ -44,13 +50,28 @@ class ModelInfo:
         """
         return spoken_name(self.class_set("").name(class_id))
 
+    def unknown(self, probs: np.ndarray) -> list[bool] | list[None]:
+        """Tells which pictures show none of the classes; None each where that was not decided.
+
+        Args:
+            probs: probabilities [N, K].
+        """
+        if not self.known_limits:
+            return [None] * len(probs)
+        reached = centred_logits(np.log(np.maximum(probs, SMALLEST))) >= self.known_limits
+        return [not row.any() for row in reached]
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain lists, dicts and numbers, ready for JSON or YAML."""
-        return asdict(self) | {
+        found = asdict(self) | {
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict(),
             "quant_skip": None if self.quant_skip is None else list(self.quant_skip),
+            "known_limits": list(self.known_limits),
         }
+        if not self.known_limits:
+            del found["known_limits"]
+        return found
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ModelInfo":
@@ -61,6 +82,9 @@ class ModelInfo:
             ValueError: a key is missing, or a value has the wrong type or is out of its limits.
         """
         found = msgspec.convert(data, _Stored)
+        if len(found.known_limits) not in (0, found.num_classes):
+            given = f"known_limits has {len(found.known_limits)} numbers"
+            raise ValueError(f"{given} for {found.num_classes} classes")
         return cls(
             **{
                 key: getattr(found, key) for key in _Stored.__struct_fields__ if key != "preprocess"
@@ -78,3 +102,4 @@ class _Stored(msgspec.Struct):
     classes: tuple[str, ...]
     preprocess: dict[str, Any]
     quant_skip: tuple[str, ...] | None = None  # older files know of none
+    known_limits: tuple[float, ...] = ()

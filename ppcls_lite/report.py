@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.metric import Accuracy
+from ppcls_lite.metric import Accuracy, calibration_error
 from ppcls_lite.model_info import ModelInfo
 
 # More classes than this make unreadable labels and numbers; the picture then shows colours only.
@@ -97,6 +97,30 @@ def draw_confusion_matrix(counts: np.ndarray, names: list[str], title: str, path
             if count:
                 dark = shares[row, column] > 0.5
                 axes.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
+    figure.savefig(path, dpi=110)
+
+
+def draw_reliability(bins: dict[str, np.ndarray], title: str, path: Path) -> None:
+    """Draws by how much answers are surer than they are right, and how many are how sure.
+
+    Args:
+        bins: `metric.confidence_bins` [3, B] by what they are called.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 7), layout="constrained")
+    axes, counts = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color="gray", linestyle="--", label="as sure as right")
+    for name, (count, hits, confidence) in bins.items():
+        seen = count > 0
+        label = f"{name}: ECE {calibration_error(np.stack([count, hits, confidence])):.3f}"
+        axes.plot(confidence[seen] / count[seen], hits[seen] / count[seen], "o-", label=label)
+        counts.step(np.linspace(0, 1, len(count) + 1), [*count, count[-1]], where="post")
+    axes.set(ylabel="share that is right", title=title, ylim=(0, 1.02))
+    counts.set(xlabel="probability of the best class", ylabel="pictures", xlim=(0, 1))
+    axes.legend()
+    for part in (axes, counts):
+        part.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 

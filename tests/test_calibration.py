@@ -8,10 +8,10 @@ from conftest import run_tool, same_weights, train
 
 from ppcls_lite.engine.calibration import (
     calibrate_checkpoint,
-    calibration_error,
     fit_temperature,
 )
 from ppcls_lite.engine.checkpoint import load_checkpoint
+from ppcls_lite.metric import calibration_error, confidence_bins
 from ppcls_lite.weights.formats import read_weights
 
 
@@ -21,13 +21,14 @@ def test_the_temperature_that_drew_the_labels_is_found():
     labels = (logits + draws.gumbel(size=logits.shape)).argmax(axis=1)  # a draw of softmax(logits)
     assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.03)
     assert fit_temperature(3 * logits, labels) == pytest.approx(3, abs=0.09)
-    assert calibration_error(logits, labels) < 0.02 < 0.1 < calibration_error(3 * logits, labels)
+    right, sure = (confidence_bins(k * logits, labels) for k in (1, 3))
+    assert calibration_error(right) < 0.02 < 0.1 < calibration_error(sure)
 
 
 def test_the_error_counted_by_hand():
     logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.7, 0.3], [0.3, 0.7]]))
     # in the bin of 0.9 one of two is right, in the bin of 0.7 both are
-    assert calibration_error(logits, np.array([0, 1, 0, 1])) == pytest.approx(0.35)
+    assert calibration_error(confidence_bins(logits, np.array([0, 1, 0, 1]))) == pytest.approx(0.35)
 
 
 def test_few_pictures_without_a_mistake_do_not_make_certain():

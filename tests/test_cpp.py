@@ -1,5 +1,6 @@
 """The C++ program, built by CMake and run as a process, against the Python one."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -170,6 +171,25 @@ def test_logits_get_a_softmax(build, exported, gallery, tmp_path):
     found = json.loads(done.stdout)["topk"]
     assert [row["prob"] for row in found] == pytest.approx([p.prob for p in ranking], abs=1e-5)
     assert found[0]["prob"] < 0.25  # of ten classes: flat
+
+
+@needs_openvino
+def test_it_says_unknown_of_the_pictures_that_python_does(build, exported, gallery, tmp_path):
+    """In the middle between two of the pictures, so that both verdicts occur."""
+    shutil.copy(exported / "inference.onnx", tmp_path)
+    files, sidecar = sorted(gallery.iterdir()), read_sidecar(exported)
+    crops = sidecar.info.preprocess([load_image(file) for file in files])
+    logits = Predictor(exported / "inference.onnx").logits(crops)
+    best = np.sort((logits - logits.mean(axis=1, keepdims=True)).max(axis=1))
+    limit = float(best[len(best) // 2 :][:2].mean())
+    info = dataclasses.replace(sidecar.info, known_limits=(limit,) * 10)
+    write_sidecar(tmp_path, dataclasses.replace(sidecar, info=info))
+    expected = [ranking.unknown for ranking in Predictor(tmp_path / "inference.onnx")(files)]
+    assert set(expected) == {True, False}
+    done = run(build, "--pretrained", tmp_path, "--img-path", gallery, "--json")
+    assert [json.loads(line)["unknown"] for line in done.stdout.splitlines()] == expected
+    done = run(build, "--pretrained", tmp_path, "--img-path", gallery)
+    assert done.stdout.count("unknown: none of the classes") == sum(expected)
 
 
 @pytest.mark.parametrize(

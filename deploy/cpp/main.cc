@@ -166,8 +166,9 @@ std::string shortest(double value) {  // what Python prints
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
-void print(const fs::path& file, const std::vector<Ranked>& ranking, const Sidecar& sidecar,
-           const std::string& engine, double milliseconds, bool as_json) {
+void print(const fs::path& file, const std::vector<float>& probs, size_t topk,
+           const Sidecar& sidecar, const std::string& engine, double milliseconds, bool as_json) {
+  const std::vector<Ranked> ranking = rank(probs, topk);
   if (as_json) {
     nlohmann::ordered_json line{
         {"file", file.string()}, {"engine", engine}, {"topk", nlohmann::ordered_json::array()}};
@@ -175,11 +176,13 @@ void print(const fs::path& file, const std::vector<Ranked>& ranking, const Sidec
       line["topk"].push_back({{"class_id", r.class_id},
                               {"prob", static_cast<double>(r.prob)},
                               {"name", sidecar.class_name(r.class_id)}});
+    if (!sidecar.known_limits.empty()) line["unknown"] = sidecar.unknown(probs);
     std::cout << line.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << std::endl;
     return;
   }
   std::printf("%s  (%s, %.1f ms)\n", file.c_str(), engine.c_str(), milliseconds);
   std::printf("class_id: %zu, prob: %s\n", ranking[0].class_id, shortest(ranking[0].prob).c_str());
+  if (sidecar.unknown(probs)) std::printf("unknown: none of the classes that the network knows\n");
   for (const Ranked& r : ranking)
     std::printf("  %6.2f %%  %zu  %s\n", 100.0 * r.prob, r.class_id,
                 sidecar.class_name(r.class_id).c_str());
@@ -206,7 +209,7 @@ int run(const Options& options) {
       std::vector<float> out = engine->run(spec.normalize(spec.pixels(picture)), spec.crop_size);
       const std::chrono::duration<double, std::milli> took =
           std::chrono::steady_clock::now() - begin;
-      print(file, rank(has_softmax ? out : softmax(out), options.topk), sidecar, name, took.count(),
+      print(file, has_softmax ? out : softmax(out), options.topk, sidecar, name, took.count(),
             options.json);
     } catch (const PictureError& error) {
       ++failed;

@@ -1,5 +1,9 @@
 #include "sidecar.h"
 
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+
 #include <yaml-cpp/yaml.h>
 
 #include "error.h"
@@ -46,11 +50,26 @@ Sidecar read_sidecar(const std::filesystem::path& folder) {
       sidecar.softmax[entry.first.as<std::string>()] = entry.second["softmax"].as<bool>();
     for (const auto& entry : content["files"])
       sidecar.bytes[entry.first.as<std::string>()] = entry.second["bytes"].as<uintmax_t>();
+    if (const YAML::Node limits = content["model"]["known_limits"])
+      sidecar.known_limits = limits.as<std::vector<double>>();
     return sidecar;
   } catch (const YAML::Exception& error) {
     throw UserError(path.string() + " cannot be understood: " + error.what(),
                     "export the model again");
   }
+}
+
+bool Sidecar::unknown(const std::vector<float>& probs) const {
+  if (known_limits.size() != probs.size()) return false;
+  std::vector<double> logs;  // of what the softmax gives as 0 there is none
+  double mean = 0;
+  for (const float prob : probs) {
+    logs.push_back(std::log(static_cast<double>(std::max(prob, FLT_MIN))));
+    mean += logs.back() / static_cast<double>(probs.size());
+  }
+  for (size_t k = 0; k < logs.size(); ++k)
+    if (logs[k] - mean >= known_limits[k]) return false;
+  return true;
 }
 
 void Sidecar::check(const std::filesystem::path& file) const {

@@ -64,6 +64,8 @@ def _as_text(result: Result, engine: str) -> list[str]:
         f"{result.file}  ({engine}, {result.milliseconds:.1f} ms)",
         f"class_id: {best.class_id}, prob: {best.prob}",  # Step6's line
     ]
+    if result.ranking.unknown:
+        lines.append("unknown: none of the classes that the network knows")
     id_width = max(len(str(p.class_id)) for p in result.ranking)
     for prediction in result.ranking:
         filled = round(BAR_WIDTH * prediction.prob)

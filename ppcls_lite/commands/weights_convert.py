@@ -1,20 +1,25 @@
 """`weights convert`: weights from one framework's file into another's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from paddle import nn
 
-from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.engine.balance import log_prior
-from ppcls_lite.engine.calibration import calibrate, said
+from ppcls_lite.engine.calibration import WHEN, calibrate
+from ppcls_lite.engine.calibration import said as calibration_lines
 from ppcls_lite.engine.freezing import last_linear
+from ppcls_lite.engine.unknown import said as limits_line
+from ppcls_lite.engine.unknown import with_limits
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
+from ppcls_lite.report import draw_reliability
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.description import DESCRIBED, save_weights
 from ppcls_lite.weights.find import find_weights
@@ -27,12 +32,19 @@ def run(config: ConvertConfig) -> int:
     """Reads, maps and writes weights, and says what was mapped."""
     config.require("weights", "out")
     out = Path(config.out)
+    described = config.to == "ours" and out.suffix in DESCRIBED
     is_for_torch = config.to in ("torchvision", "timm")
     if out.suffix not in SUFFIXES or (is_for_torch and out.suffix == ".pdparams"):
         raise UserError(
             f"--out {out} with --to {config.to}: .pdparams is for Paddle's layouts, .safetensors"
             " and .npz for any; .pth is not written, because reading one may run code",
             f"--out {out.with_suffix('.safetensors' if is_for_torch else '.pdparams')}",
+        )
+    if config.unknown and not described:
+        raise UserError(
+            f"--unknown with --out {out} and --to {config.to}: its limits go into the JSON that"
+            f" {' or '.join(DESCRIBED)} with our names have beside them",
+            f"--out {out.with_suffix('.pdparams')}",
         )
     weights = find_weights(config.weights, config.model)
     path = weights.path
@@ -48,14 +60,12 @@ def run(config: ConvertConfig) -> int:
     )
     if config.logit_adjustment:
         ours = adjusted(ours, model, info, config, path)
-    elif config.data_path and not config.calibrate:
-        raise UserError(
-            "--data-path is for --logit-adjustment and --calibrate", "--logit-adjustment 1"
-        )
+        info = replace(info, known_limits=())  # they are of other answers
     extra: dict[str, Any] = {}
     if config.calibrate:
-        ours, extra = calibrated(ours, model, info, config, path)
-    described = config.to == "ours" and out.suffix in DESCRIBED
+        ours, info, extra = calibrated(ours, model, info, config, path)
+    if config.unknown:
+        info, extra = limited(ours, model, info, config, path, extra)
     if described:
         save_weights(out, ours, info, extra)
         print(f"assuming {info.preprocess}; written to {out.stem}.json")
@@ -83,9 +93,7 @@ def adjusted(
     Raises:
         UserError: the data is not there, or of other classes.
     """
-    config.require("data_path")
-    train = open_split(str(config.data_path), "train", shares=Shares(run=str(path)))
-    train, _ = train.matched(info.class_set(str(path)), "train", "give the data it was trained on")
+    train = known_split("train", info, config, path)
     counts = np.bincount(train.labels[train.labels >= 0], minlength=info.num_classes)
     bias = last_linear(model).bias
     name = next(name for name, tensor in model.state_dict().items() if tensor is bias)
@@ -103,19 +111,51 @@ def calibrated(
     info: ModelInfo,
     config: ConvertConfig,
     path: Path,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, np.ndarray], ModelInfo, dict[str, Any]]:
     """Returns weights whose logits are divided by a fitted temperature, and what that changed.
 
     Raises:
         UserError: the data is not there or of other classes, or the network gives no numbers.
     """
-    config.require("data_path")
-    val = open_split(str(config.data_path), "val", shares=Shares(run=str(path)))
-    val, _ = val.matched(info.class_set(str(path)), "val", "give the data it was trained on")
+    val = known_split("val", info, config, path)
     model.set_state_dict(arrays)
     scaled, report = calibrate(model, info, Loader(val, info.preprocess, 32, training=False))
-    for line in said(report):
+    for line in calibration_lines(report):
         print(line)
-    return arrays | {n: x.astype(arrays[n].dtype) for n, x in scaled.items()}, {
-        "calibration": report
-    }
+    picture = Path(config.out).with_suffix(".reliability.png")
+    bins = {when.replace("_", " "): np.array(report[when]["bins"]) for when in WHEN}
+    draw_reliability(bins, f"{info.name}: {path.name}", picture)
+    print(f"wrote {picture}")
+    arrays = arrays | {n: x.astype(arrays[n].dtype) for n, x in scaled.items()}
+    return arrays, replace(info, known_limits=()), {"calibration": report}
+
+
+def limited(
+    arrays: dict[str, np.ndarray],
+    model: nn.Layer,
+    info: ModelInfo,
+    config: ConvertConfig,
+    path: Path,
+    extra: dict[str, Any],
+) -> tuple[ModelInfo, dict[str, Any]]:
+    """Returns what travels with weights, with the limits of the known, and `extra` with a report.
+
+    Raises:
+        UserError: the data is not there or of other classes, or the network gives no numbers.
+    """
+    model.set_state_dict(arrays)
+    train, val = (known_split(split, info, config, path) for split in ("train", "val"))
+    info, report = with_limits(model, info, train, val, config.keep_known)
+    print(limits_line(report))
+    return info, extra | {"unknown": report}
+
+
+def known_split(split: str, info: ModelInfo, config: ConvertConfig, path: Path) -> ImageDataset:
+    """Opens a split of --data-path, by the classes of the network.
+
+    Raises:
+        UserError: the data is not there, or of other classes.
+    """
+    config.require("data_path")
+    data = open_split(str(config.data_path), split, shares=Shares(run=str(path)))
+    return data.matched(info.class_set(str(path)), split, "give the data it was trained on")[0]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.deploy.explain import Explanation
-from ppcls_lite.deploy.predictor import Prediction, Predictor
+from ppcls_lite.deploy.predictor import Predictor, Ranking
 from ppcls_lite.deploy.settings import PredictConfig
 
 
@@ -19,7 +19,7 @@ class Result:
     """What became of one file: ranked classes, why on request, or an error."""
 
     file: Path
-    ranking: list[Prediction]
+    ranking: Ranking
     image: Image.Image | None = None
     milliseconds: float = 0.0
     error: str = ""
@@ -29,8 +29,7 @@ class Result:
         """Returns it as --json prints it."""
         if self.error:
             return {"file": str(self.file), "error": self.error}
-        topk = [asdict(prediction) for prediction in self.ranking]
-        return {"file": str(self.file), "engine": engine, "topk": topk}
+        return {"file": str(self.file), "engine": engine} | self.ranking.to_dict()
 
 
 def open_predictor(config: PredictConfig) -> Predictor:
@@ -75,7 +74,7 @@ def classify(
         milliseconds = 1000 * (time.perf_counter() - begin) / max(1, len(images))
         for file in chunk:
             if file in errors:
-                yield Result(file, [], error=errors[file])
+                yield Result(file, Ranking([]), error=errors[file])
             else:
                 why = reasons.get(file)
                 yield Result(file, rankings[file], images[file], milliseconds, why=why)

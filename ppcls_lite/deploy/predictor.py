@@ -1,6 +1,7 @@
 """From pictures to named probabilities, whichever engine runs the network."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,24 @@ class Prediction:
     class_id: int
     prob: float
     name: str
+
+
+class Ranking(list[Prediction]):
+    """The most probable classes of one picture, best first.
+
+    Attributes:
+        unknown: the picture shows none of the network's classes; None where the network has no
+            limits for that (`ModelInfo.known_limits`).
+    """
+
+    def __init__(self, predictions: Iterable[Prediction], unknown: bool | None = None) -> None:
+        super().__init__(predictions)
+        self.unknown = unknown
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns `topk`, and `unknown` where that was decided, as answers in JSON have them."""
+        said = {} if self.unknown is None else {"unknown": self.unknown}
+        return {"topk": [vars(prediction) for prediction in self]} | said
 
 
 class Predictor:
@@ -188,8 +207,8 @@ class Predictor:
             channel_order: of arrays and tensors: RGB, or BGR as OpenCV reads pictures.
 
         Returns:
-            One list of `Prediction` per picture, or what your own postprocess returned for it, in
-            the order given, also for a single one.
+            One `Ranking`, a list of `Prediction`, per picture, or what your own postprocess
+            returned for it, in the order given, also for a single one.
 
         Raises:
             ImageError: a picture cannot be decoded.
@@ -263,13 +282,13 @@ class Predictor:
             return self.rank(probs, topk)
         return [self.postprocess(row, self.info) for row in probs]
 
-    def rank(self, probs: np.ndarray, topk: int) -> list[list[Prediction]]:
+    def rank(self, probs: np.ndarray, topk: int) -> list[Ranking]:
         """Probabilities [N, K] -> the topk classes of each row, the most probable first."""
         order = np.argsort(-probs, axis=1, kind="stable")[:, :topk]
         name = self.info.class_name
         return [
-            [Prediction(int(i), float(row[i]), name(int(i))) for i in ids]
-            for row, ids in zip(probs, order, strict=True)
+            Ranking([Prediction(int(i), float(row[i]), name(int(i))) for i in ids], unknown)
+            for row, ids, unknown in zip(probs, order, self.info.unknown(probs), strict=True)
         ]
 
 

@@ -12,19 +12,26 @@ from paddle import nn
 
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.checkpoint import UNCALIBRATED, load_checkpoint, save_checkpoint
-from ppcls_lite.engine.evaluate import dygraph_forward
+from ppcls_lite.engine.evaluate import FEWEST, dygraph_forward, exported_or
 from ppcls_lite.engine.freezing import last_linear
+from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.run import Run
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
-from ppcls_lite.metric import cross_entropy
+from ppcls_lite.graph import StaticGraph
+from ppcls_lite.metric import calibration_error, confidence_bins, cross_entropy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.slim.network import network_of
 from ppcls_lite.weights.description import read_description
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures looked at
+# Whose numbers a report holds, and in words.
+WHEN = {
+    "before": "before calibration",
+    "after": "after calibration",
+    "held_out": "each half of the pictures by the other's temperature",
+}
 PRIOR = math.log(2)  # standard deviation of log T, before any picture is seen
-BINS = 15
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -50,19 +57,35 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the expected calibration error of the best class in BINS equal bins (Guo et al.).
+def answers(model: nn.Layer, info: ModelInfo, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+    """Runs pictures of known classes through a network: logits float32 [N, K], labels int64 [N].
 
     Args:
-        logits: float [N, K].
-        labels: int [N].
+        model: images to logits.
+        info: its preprocessing.
+        loader: every picture once; closed afterwards.
+
+    Raises:
+        UserError: the network gives no numbers.
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    confidence = 1 / np.exp(shifted).sum(axis=1)  # of the best class
-    hits = logits.argmax(axis=1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, hits - confidence, BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    forward, found = dygraph_forward(model), []
+    if info.quant_skip is None and len(loader.dataset) >= FEWEST:
+        graph = StaticGraph(model, info.preprocess.crop_size)
+        forward = exported_or(forward, graph, RunLog(None))
+    with closing(loader):
+        for batch in loader.epoch(0):
+            found.append((forward(info.preprocess.normalize(batch.images)), batch.labels))
+    logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    logits, labels = logits[labels >= 0], labels[labels >= 0]
+    if not np.isfinite(logits).all():
+        raise UserError("the network answers with numbers that are not finite", "other weights")
+    return logits, labels
+
+
+def halves(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns (fitted to, measured on) twice: every other picture, and the rest."""
+    even = np.arange(count) % 2 == 0
+    return [(even, ~even), (~even, even)]
 
 
 def calibrate(
@@ -78,20 +101,18 @@ def calibrate(
     Raises:
         UserError: the network gives no numbers.
     """
-    forward, found = dygraph_forward(model), []
-    with closing(val):
-        for batch in val.epoch(0):
-            found.append((forward(info.preprocess.normalize(batch.images)), batch.labels))
-    logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    logits, labels = logits[labels >= 0], labels[labels >= 0]
-    if not np.isfinite(logits).all():
-        raise UserError("the network answers with numbers that are not finite", "other weights")
+    logits, labels = answers(model, info, val)
     temperature = fit_temperature(logits, labels)
     report: dict[str, Any] = {"temperature": temperature, "pictures": len(labels)}
-    for when, seen in (("before", logits), ("after", logits / temperature)):
+    held_out = logits.copy()
+    for fitted, measured in halves(len(labels)):
+        held_out[measured] /= fit_temperature(logits[fitted], labels[fitted])
+    for when, seen in zip(WHEN, (logits, logits / temperature, held_out), strict=True):
+        bins = confidence_bins(seen, labels)
         report[when] = {
             "nll": float(cross_entropy(seen, labels).mean()),
-            "ece": calibration_error(seen, labels),
+            "ece": calibration_error(bins),
+            "bins": bins.tolist(),
         }
     last = last_linear(model)
     values = {n: t for n, t in model.state_dict().items() if t is last.weight or t is last.bias}
@@ -100,9 +121,8 @@ def calibrate(
 
 def said(report: dict[str, Any]) -> Iterator[str]:
     """Yields the lines on a calibration."""
-    for when in ("before", "after"):
-        row = report[when]
-        yield f"{when} calibration: NLL {row['nll']:.4f}, ECE {row['ece']:.4f}"
+    for when, words in WHEN.items():
+        yield f"{words}: NLL {report[when]['nll']:.4f}, ECE {report[when]['ece']:.4f}"
     yield (
         f"temperature {report['temperature']:.4f}, fitted to {report['pictures']} pictures, in the"
         " last layer now"

@@ -34,6 +34,7 @@ class Result(BaseModel):
 
     file: str
     topk: list[Class] | None = None
+    unknown: bool | None = None
     result: Any = None
     seen: str | None = None
     explain: Reason | None = None

@@ -149,7 +149,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
             answers, crops = await service.classify(served, pictures, topk)
         results = [
             {"file": name}
-            | ({"topk": [vars(p) for p in answer]} if served.is_ranked else {"result": answer})
+            | (answer.to_dict() if served.is_ranked else {"result": answer})
             | ({"seen": _data_url(_visible(served, crop))} if seen else {})
             | reason
             for (name, _), answer, crop, reason in zip(files, answers, crops, reasons, strict=True)

@@ -1,5 +1,6 @@
 """Settings of the commands on weights."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -29,10 +30,23 @@ class ConvertConfig(Settings):
     """Subtract so many times the logarithm of each class's share of the training pictures of
     --data-path from the last layer's bias: answers for classes of equal size; 0 does not."""
     data_path: str | None = None
-    """Data that the weights were trained on, for --logit-adjustment and --calibrate."""
+    """Data that the weights were trained on, for --logit-adjustment, --calibrate and --unknown."""
     calibrate: bool = False
     """Divide the last layer by the temperature that makes the probabilities of the validation
     pictures of --data-path fit best: same classes, and answers as sure as they are right."""
+    unknown: bool = False
+    """Find limits for each class in --data-path: predictions say unknown of a picture that reaches
+    none, and exports, servers and the C++ program after them."""
+    keep_known: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    """Share of the validation pictures that --unknown leaves known."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        if self.data_path and not (self.logit_adjustment or self.calibrate or self.unknown):
+            yield "--data-path is for --logit-adjustment, --calibrate and --unknown; give one"
+        if self.changed("keep_known") and not self.unknown:
+            yield "--keep-known has no effect without --unknown"
+        yield from super().problems()
 
 
 @dataclass(frozen=True)
