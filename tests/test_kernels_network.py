@@ -12,6 +12,12 @@ from float64_reference import Reference, compare, distance, randomised, step
 from paddle import nn
 
 from ppcls_lite import create_model
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.engine import evaluate
+from ppcls_lite.engine.distributed import World
+from ppcls_lite.engine.log import RunLog
+from ppcls_lite.engine.settings import EvaluationSettings
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.model_info import ModelInfo
@@ -108,6 +114,42 @@ def test_two_processes_average_the_gradients_of_their_halves(tmp_path):
     together = {k: (halves[0][k] + halves[1][k]) / 2 for k in halves[0]}
     # Averaging rounds once, 3e-8 of the size; the halves themselves are the same bits.
     assert distance(dict(np.load(out)), together) < 1e-7
+
+
+@pytest.mark.parametrize("engine", ["auto", "exported", "dygraph"])
+def test_what_trains_a_network_evaluates_it_unless_another_engine_is_asked_for(
+    engine, pictures, monkeypatch
+):
+    """Against Paddle's own layers; no predictor is made, each of which keeps 0.25 MB for good."""
+    made = []
+    monkeypatch.setattr(evaluate, "PaddleInferenceRuntime", lambda file: made.append(file))
+    monkeypatch.setattr(evaluate, "FEWEST", 1)
+    paddle.seed(0)
+    model = create_model("mobilenet_v3_small", 3, width=0.5)
+    randomised(model)
+    model.train()
+    before = {k: v.numpy() for k, v in model.state_dict().items()}
+    config = EvaluationSettings(eval_engine=engine, workers=0, batch_size=8)
+    info = ModelInfo("mobilenet_v3_small", 3, preprocess=Preprocess(36, 32))
+    run = evaluate.build_evaluation(
+        model, open_split(str(pictures), "val"), info, config, World(0, 1, "cpu"), RunLog(None),
+        trained=accelerate(model, Kernels(2)),
+    )  # fmt: skip
+    images = np.random.RandomState(0).standard_normal((5, 3, 48, 48)).astype(np.float32)
+    assert (run.kernels is not None) == (engine == "auto")
+    assert (run.graph is not None) == (engine == "exported")
+    if engine == "auto":
+        expected = run.dygraph(images)
+        model.train()  # as an epoch leaves it
+        assert np.abs(run.kernels(images) - expected).max() < 1e-5 * np.abs(expected).max()
+        assert run().count == 21 and not made
+    assert all(np.array_equal(before[k], v.numpy()) for k, v in model.state_dict().items())
+    bf16 = accelerate(model, Kernels(2))
+    bf16.kernels = Kernels(2, bf16=True)
+    again = evaluate.build_evaluation(
+        model, run.loader.dataset, info, config, run.world, run.log, trained=bf16
+    )
+    assert again.kernels is None  # bfloat16 changes answers
 
 
 def test_a_pruned_network_trains_in_the_kernels():

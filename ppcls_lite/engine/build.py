@@ -98,7 +98,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
             world.size,
             watch_of(config, world, log, stop),
         ),
-        evaluate=build_evaluation(model, sets.val, info, config, world, log, stop),
+        evaluate=build_evaluation(model, sets.val, info, config, world, log, stop, parallel),
         progress=progress,
         world=world,
         log=log,

@@ -58,7 +58,7 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     print_freq: Count = 10
     """Steps between two log lines; evaluation prints every tenth as often."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
-    """Evaluation on a CPU: exported is faster once running; auto takes it from 100 pictures up."""
+    """Evaluation on a CPU; auto: in training its kernels, else exported from 100 pictures up."""
     confusion_matrix: bool = False
     """Write confusion_matrix.png/.csv and per_class.csv, in training of the best epoch."""
 

@@ -64,20 +64,29 @@ class DroppingBlock:
 class AcceleratedModel(nn.Layer):
     """One of our networks with its training forward in kernels where they fit.
 
-    It owns no parameters: `model` keeps them, and everything but training runs `model` itself.
+    It owns no parameters: `model` keeps them, and out of training mode a call runs `model` itself.
     Forward hooks of inner layers, double backward and gradients of the images are not supported.
     """
 
     def __init__(self, model: nn.Layer, pieces: list[Piece], kernels: Kernels) -> None:
         super().__init__()
         self.model = model
-        self.pieces = pieces
+        self.pieces, self.kernels = pieces, kernels
         # Not a sublayer, as the layers belong to the model.
         self.classifier = [_dense(layer, kernels) or layer for layer in model.classifier]
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W]
-        if not self.model.training:
-            return self.model(images)
+        return self.run(images) if self.model.training else self.model(images)
+
+    def run(self, images: Tensor) -> Tensor:
+        """Runs the kernels, with batch norm and dropout in the mode that each layer is in.
+
+        Args:
+            images: [N, 3, H, W].
+
+        Returns:
+            Logits [N, K].
+        """
         x, channels_last = images, False
         for piece in self.pieces:
             if piece.fused:
