@@ -18,6 +18,8 @@ NAMES = {
     "tools/validate.py": "validate",
     "validate.py": "validate",  # MindCV's
     "tools/predict.py": "predict",
+    "tools/embed.py": "predict embed",
+    "tools/search.py": "predict search",
     "tools/export_model.py": "export",
     "tools/export.py": "export",
     "tools/compare.py": "export check",

@@ -40,6 +40,20 @@ class Runtime(Protocol):
         """float32 [N, 3, H, W] -> float32 [N, K]."""
 
 
+def in_batches(run: Runtime, images: np.ndarray) -> np.ndarray:
+    """Runs float32 [N, 3, H, W] through a runtime, as often as a fixed batch size takes.
+
+    What is missing in the last run is filled up.
+    """
+    size = run.batch
+    if size is None or len(images) == size:
+        return run(images)
+    missing = -len(images) % size
+    filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+    parts = [run(filled[i : i + size]) for i in range(0, len(images), size)]
+    return np.concatenate(parts)[: len(images)]
+
+
 def load_network(weights: Path | Weights, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":
     """Rebuilds a trained network, in evaluation mode, and says what the file gave.
 
@@ -124,7 +138,7 @@ class OnnxRuntime:
     """ONNX Runtime on `.onnx`. Threads share a session, which its makers allow.
 
     Args:
-        path: the model file.
+        path: the model file, or its bytes.
         device: auto, cpu or gpu.
         settings: of the session, by ONNX Runtime's names.
 
@@ -133,7 +147,7 @@ class OnnxRuntime:
     """
 
     def __init__(
-        self, path: Path, device: str = "cpu", settings: Mapping[str, str] | None = None
+        self, path: Path | bytes, device: str = "cpu", settings: Mapping[str, str] | None = None
     ) -> None:
         onnxruntime = import_engine("onnxruntime", "onnxruntime")
         providers = ["CPUExecutionProvider"]
@@ -151,9 +165,11 @@ class OnnxRuntime:
         for key, value in (settings or {}).items():
             options.add_session_config_entry(key, value)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            given = path if isinstance(path, bytes) else str(path)
+            self._session = onnxruntime.InferenceSession(given, options, providers=providers)
         except Exception as error:  # its error classes share no narrower base
-            raise unreadable(path, "ONNX Runtime", error) from error
+            named = Path("the network in memory") if isinstance(path, bytes) else path
+            raise unreadable(named, "ONNX Runtime", error) from error
         self.input_name: str = self._session.get_inputs()[0].name
         self.output_name: str = self._session.get_outputs()[0].name
         # [N, 3, H, W]; a size the file leaves open is a text or None

@@ -44,6 +44,8 @@ COMMANDS = {
     "launch": Command("launch", "LaunchConfig", False),
     "validate": Command("engine", "ValidateConfig", True),
     "predict": Command("deploy", "PredictConfig", False),
+    "predict embed": Command("deploy", "EmbedConfig", False),
+    "predict search": Command("deploy", "SearchConfig", False),
     "export": Command("deploy", "ExportConfig", True),
     "export check": Command("deploy", "CompareConfig", True),
     "export mobile": Command("deploy", "ExportMobileConfig", False),

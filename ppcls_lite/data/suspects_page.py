@@ -18,13 +18,18 @@ from ppcls_lite.files import write_atomically
 KINDS = ("duplicate", "near_duplicate", "blank", "dark", "tiny", "shape")
 MOST_SHOWN = 200  # findings of a kind on the page, some 5 kB each; the CSV has all
 THUMBNAIL = 160  # pixels
-HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Findings</title><style>
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>{title}</title><style>
 :root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:1em auto;
 max-width:60em;padding:0 1em}article{border-top:1px solid #8888;padding:.7em 0;break-inside:avoid}
 figure{display:inline-block;margin:.3em 1em .3em 0;max-width:24em;overflow-wrap:anywhere}
-</style><h1>Findings</h1>
+</style><h1>{title}</h1>
 """
+
+
+def head(title: str) -> str:
+    """Returns how a page of pictures begins."""
+    return _HEAD.replace("{title}", escape(title))
 
 
 class Entry(NamedTuple):
@@ -68,7 +73,7 @@ def write_report(folder: Path, pictures: Sequence[Entry], looks: Sequence[Look |
     )
     said = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing found"
     summary = f"{len(pictures)} pictures: {said}; pairs across splits: {leaks}"
-    page = HEAD + f"<p>{summary}</p>\n" + "".join(_sections(found, pictures))
+    page = head("Findings") + f"<p>{summary}</p>\n" + "".join(_sections(found, pictures))
     write_atomically(folder / "index.html", page.encode(errors="replace"))
     return f"{summary}: {folder / 'index.html'}"
 
@@ -96,18 +101,21 @@ def _sections(found: Sequence[Finding], pictures: Sequence[Entry]) -> list[str]:
         parts.append(f"<h2>{kind}: {len(same)}{more}</h2>\n")
         for f in same[:MOST_SHOWN]:
             shown = [f.file] if f.other is None else [f.file, f.other]
-            figures = "".join(_figure(pictures[i]) for i in shown)
+            figures = "".join(figure(pictures[i]) for i in shown)
             words = escape(f.suggestion)
             parts.append(f"<article><div>{f.score:.4f}: {words}</div>{figures}</article>\n")
     return parts
 
 
-def _figure(entry: Entry) -> str:
+def figure(entry: Entry, note: str = "") -> str:
+    """Returns a picture, small, with a note and its names below, as HTML that holds it."""
     image = load_image(read_source(entry.source))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = BytesIO()
     image.save(file, "JPEG", quality=75)
     data = base64.b64encode(file.getvalue()).decode()
-    text = f"<b>{escape(entry.label)}</b> ({entry.split})<br>{escape(entry.path)}"
+    split = f" ({escape(entry.split)})" if entry.split else ""
+    words = f"{escape(note)}<br>" if note else ""
+    text = f"{words}<b>{escape(entry.label)}</b>{split}<br>{escape(entry.path)}"
     picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
     return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"

@@ -1,15 +1,19 @@
 """What is taken for granted of weights and files that do not say it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.deploy.sidecar import SIDECAR
+from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import OnnxRuntime, OpenVinoRuntime, Runtime
 from ppcls_lite.weights.find import Weights
 
 
-def assumed(weights: Weights) -> str:
+def said_of_weights(weights: Weights) -> str:
     """Says what was taken for granted of weights without a JSON, in one sentence."""
     info, tag = weights.info, weights.tag
     names = "ImageNet's" if info.classes else "unknown"
@@ -17,6 +21,23 @@ def assumed(weights: Weights) -> str:
     says = f"has the name of {tag}" if known else "does not say what it is"
     assuming = f"assuming {info.name} and {info.preprocess}; class names are {names}"
     return f"{weights.path} {says}: {assuming}"
+
+
+def info_of_file(folder: Path, classes: int, spec: Preprocess) -> tuple[ModelInfo, str]:
+    """Returns what is taken for granted of a file in a folder without a sidecar, and says it.
+
+    Args:
+        folder: of the file.
+        classes: K of its output.
+        spec: the preprocessing.
+    """
+    names = imagenet_names(classes)
+    note = (
+        f"{folder} has no {SIDECAR}: assuming ImageNet's preprocessing (resize"
+        f" {spec.resize_size}, crop {spec.crop_size}); class names are"
+        + (" ImageNet's" if names else " unknown")
+    )
+    return ModelInfo("unknown", classes, classes=names, preprocess=spec), note
 
 
 def scaled(spec: Preprocess, crop_size: int) -> Preprocess:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.deploy.explain import Explanation
-from ppcls_lite.deploy.predictor import Predictor, Ranking
-from ppcls_lite.deploy.settings import PredictConfig
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.ranking import Ranking
+from ppcls_lite.deploy.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Result:
         return {"file": str(self.file), "engine": engine} | self.ranking.to_dict()
 
 
-def open_predictor(config: PredictConfig) -> Predictor:
+def open_predictor(config: NetworkSettings) -> Predictor:
     """Opens the network of the command's settings."""
     return Predictor(
         config.pretrained,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ppcls_lite.deploy.predictor import Prediction
+from ppcls_lite.deploy.ranking import Prediction
 
 MIN_SIDE, MAX_SIDE, MIN_WIDTH = 360, 960, 480  # picture's long side; whole result; in pixels
 BACKGROUND, INK, MUTED, TRACK = (246, 247, 249), (32, 36, 44), (110, 118, 130), (232, 235, 240)

@@ -1,60 +1,29 @@
 """From pictures to named probabilities, whichever engine runs the network."""
 
+import functools
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppcls_lite.data.imagenet import imagenet_names
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
-from ppcls_lite.deploy.assumed import are_probabilities, assumed, usual_preprocess
+from ppcls_lite.deploy import assumed
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.explain import Explanation, heatmaps
+from ppcls_lite.deploy.features import features_of_export
 from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
+from ppcls_lite.deploy.ranking import Prediction, Ranking
 from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
+from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import cache_folder
-from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import FILE_RUNTIMES, OpenVinoRuntime, Runtime, import_engine, load_network
+from ppcls_lite.runtimes import FILE_RUNTIMES, OpenVinoRuntime, Runtime, in_batches, load_network
 from ppcls_lite.weights.find import Weights, find_weights
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class of one picture.
-
-    Attributes:
-        prob: probability after softmax, 0 to 1.
-        name: of the class; its number as text when names are unknown.
-    """
-
-    class_id: int
-    prob: float
-    name: str
-
-
-class Ranking(list[Prediction]):
-    """The most probable classes of one picture, best first.
-
-    Attributes:
-        unknown: the picture shows none of the network's classes; None where the network has no
-            limits for that (`ModelInfo.known_limits`).
-    """
-
-    def __init__(self, predictions: Iterable[Prediction], unknown: bool | None = None) -> None:
-        super().__init__(predictions)
-        self.unknown = unknown
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns `topk`, and `unknown` where that was decided, as answers in JSON have them."""
-        said = {} if self.unknown is None else {"unknown": self.unknown}
-        return {"topk": [vars(prediction) for prediction in self]} | said
 
 
 class Predictor:
@@ -110,6 +79,7 @@ class Predictor:
         weights = find_weights(path, model, num_classes)
         found = find_model(weights.path, engine, device)
         self.engine, file, self.choice = found.engine, found.file, found.why
+        self._weights, self._file, self._device = weights, file, device
         self.batch_size = batch_size
         self.note = ""
         self.preprocess, self.postprocess = preprocess, postprocess
@@ -126,7 +96,7 @@ class Predictor:
         self._run = DygraphRuntime(network, device)
         self.has_softmax = False
         if weights.description is None:
-            self.note = assumed(weights) + report.choice
+            self.note = assumed.said_of_weights(weights) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:
         sidecar = read_sidecar(file.parent)
@@ -141,36 +111,20 @@ class Predictor:
             if file.name in sidecar.outputs:
                 self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
                 return
-        spec = usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
+        spec = assumed.usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
         # paddle2onnx's own command adds files that no sidecar lists: they must show it themselves.
         output = self.raw(np.zeros((1, 3, spec.crop_size, spec.crop_size), np.float32))  # [1, K]
-        self.has_softmax = are_probabilities(output)
+        self.has_softmax = assumed.are_probabilities(output)
         if sidecar is not None:
             self.note = (
                 f"{SIDECAR} does not list {file.name}; preprocessing and names are taken from it"
             )
             return
-        names = imagenet_names(output.shape[1])
-        self.info = ModelInfo("unknown", output.shape[1], classes=names, preprocess=spec)
-        self.note = (
-            f"{file.parent} has no {SIDECAR}: assuming ImageNet's preprocessing (resize"
-            f" {spec.resize_size}, crop {spec.crop_size}); class names are"
-            + (" ImageNet's" if names else " unknown")
-        )
+        self.info, self.note = assumed.info_of_file(file.parent, output.shape[1], spec)
 
     def raw(self, images: np.ndarray) -> np.ndarray:
-        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities.
-
-        A file with a fixed batch size runs as often as it takes; what is missing in the last run
-        is filled up.
-        """
-        size = self._run.batch
-        if size is None or len(images) == size:
-            return self._run(images)
-        missing = -len(images) % size
-        filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        parts = [self._run(filled[i : i + size]) for i in range(0, len(images), size)]
-        return np.concatenate(parts)[: len(images)]
+        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities."""
+        return in_batches(self._run, images)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, 3, H, W] -> float32 [N, K], scores before a softmax.
@@ -268,6 +222,37 @@ class Predictor:
             Explanation(answer, int(of), method, heatmap, pixels)
             for answer, of, heatmap, pixels in zip(answers, ids, maps, seen, strict=True)
         ]
+
+    def embed(self, images: Any, channel_order: ChannelOrder = "RGB") -> np.ndarray:
+        """Pictures -> float32 [N, D], what the network's last layer reads of each.
+
+        An export's come from its ONNX file by ONNX Runtime, whichever engine classifies.
+
+        Args:
+            images, channel_order: as of a call.
+
+        Raises:
+            ImageError: a picture cannot be decoded.
+            UserError: as a call; the export has no ONNX file.
+        """
+        crops = (self.see(image) for image in pictures(images, channel_order))
+        parts = []
+        while made := list(itertools.islice(crops, self.batch_size)):
+            parts.append(self._features(network_input(made, self.info)))
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, or of what an export's sidecar says it was made of."""
+        sidecar = None if self.engine == "dygraph" else read_sidecar(self._file.parent)
+        return self._weights.sha256 if sidecar is None else sidecar.source["sha256"]
+
+    @functools.cached_property
+    def _features(self) -> Callable[[np.ndarray], np.ndarray]:
+        """float32 [N, 3, H, W] -> float32 [N, D]; made at first use."""
+        if isinstance(self._run, DygraphRuntime):
+            return self._run.features
+        return features_of_export(self._file, self._device)
 
     def see(self, image: Picture) -> np.ndarray:
         """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""

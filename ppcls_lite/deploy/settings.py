@@ -21,26 +21,68 @@ OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked
 
 
 @dataclass(frozen=True)
-class PredictConfig(PictureLimit, BareWeights):
-    """Name what is on a picture, or on all pictures of a folder.
-
-    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
-    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
-    """
+class NetworkSettings(PictureLimit, BareWeights):
+    """Network."""
 
     pretrained: Annotated[str, BARE] = ""
     """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
     one; alone, the published weights of --model."""
-    img_path: str = ""
-    """A picture, a folder (searched recursively), or a quoted pattern."""
-    topk: Count = 5
-    """Classes to list per picture."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
     """What runs the network; auto follows the file; in a folder, the fastest at export."""
     batch_size: Count = 1
     """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
+
+
+@dataclass(frozen=True)
+class EmbedConfig(NetworkSettings):
+    """Write the features of pictures: what the network's last layer reads of each.
+
+    python tools/embed.py --pretrained output/best.pdparams --data-path my_pictures \\
+        --out features.npz
+    """
+
+    data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = ""
+    """Folder with splits, of class folders, or of pictures that have no class."""
+    out: str = "features.npz"
+    """.npz to write: features [N, D], paths, labels, splits, classes; or .parquet, by pyarrow."""
+
+    def __post_init__(self) -> None:
+        if not self.out.endswith((".npz", ".parquet")):
+            raise UserError(f"--out {self.out}; allowed: a name that ends in .npz or .parquet")
+
+
+@dataclass(frozen=True)
+class SearchConfig(NetworkSettings):
+    """Find the pictures of a gallery that are most like others, by the cosine of their features.
+
+    python tools/search.py gallery/ query.jpg --pretrained output/best.pdparams --html found.html
+    python tools/search.py features.npz 'queries/*.jpg' --pretrained output/best.pdparams
+    """
+
+    gallery: Annotated[str, Meta(extra={"positional": True})] = ""
+    """Folder of pictures, or the .npz that tools/embed.py wrote of them with the same weights."""
+    img_path: Annotated[str, Meta(extra={"positional": True})] = ""
+    """The pictures to look for: one, a folder (searched recursively), or a quoted pattern."""
+    topk: Count = 5
+    """Pictures to list for each."""
+    html: str | None = None
+    """Page to write, with the pictures; it needs no network."""
+
+
+@dataclass(frozen=True)
+class PredictConfig(NetworkSettings):
+    """Name what is on a picture, or on all pictures of a folder.
+
+    python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
+    python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
+    """
+
+    img_path: str = ""
+    """A picture, a folder (searched recursively), or a quoted pattern."""
+    topk: Count = 5
+    """Classes to list per picture."""
     json: bool = False
     """One JSON object per picture and line on stdout, and nothing else there."""
     save_vis: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ppcls_lite.deploy.predictor import Prediction
+from ppcls_lite.deploy.ranking import Prediction
 from ppcls_lite.errors import shortened
 from ppcls_lite.serving.json_body import read_model
 from ppcls_lite.serving.problems import RequestError

@@ -1,0 +1,84 @@
+"""`predict search`: the pictures of a gallery that are most like others."""
+
+import sys
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.commands.predict_embed import embed, rows_of
+from ppcls_lite.data.decode import ImageError
+from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.data.suspects_page import Entry, figure, head
+from ppcls_lite.deploy.classify import open_predictor
+from ppcls_lite.deploy.features import Features, nearest, read_features
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.settings import SearchConfig
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import readable, write_atomically
+from ppcls_lite.program import command
+
+
+def run(config: SearchConfig) -> int:
+    """Prints the nearest pictures; returns 1 when a picture could not be read, else 0."""
+    config.require("gallery", "img_path", "pretrained")
+    predictor = open_predictor(config)
+    queries = find_images(config.img_path)
+    gallery, failed = _open_gallery(config, predictor)
+    sections = []
+    for query in queries:
+        try:
+            (vector,) = predictor.embed(query)
+        except ImageError as error:
+            failed.append(str(error))
+            continue
+        rows, cosines = nearest(gallery.features, vector, config.topk)
+        print(readable(str(query)))
+        for row, cosine in zip(rows, cosines, strict=True):
+            name = gallery.class_name(row)
+            print(f"  {cosine:.4f}  {readable(str(gallery.paths[row]))}{name and f'  {name}'}")
+        print(flush=True)
+        if config.html is not None:
+            sections.append(_section(query, gallery, rows, cosines))
+    if config.html is not None:
+        page = head("Nearest pictures") + "".join(sections)
+        Path(config.html).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(config.html), page.encode(errors="replace"))
+        print(f"search: {config.html} shows them", file=sys.stderr)
+    for cause in failed:
+        print(f"search: {cause}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _open_gallery(config: SearchConfig, predictor: Predictor) -> tuple[Features, list[str]]:
+    path = Path(config.gallery)
+    if path.is_dir():
+        gallery, failed = embed(predictor, list(rows_of(config.gallery)))
+    else:
+        gallery, failed = read_features(path), []
+        if str(gallery.network) != predictor.weights_sha256:
+            raise UserError(
+                f"{path} holds features of other weights than {config.pretrained}",
+                command("predict embed", "--pretrained", config.pretrained)
+                + " --data-path DATA --out features.npz  # or name the weights they are of",
+            )
+    if not len(gallery.features):
+        raise UserError(f"{path}: no picture in it can be read", "name another gallery")
+    return gallery, failed
+
+
+def _section(query: Path, gallery: Features, rows: np.ndarray, cosines: np.ndarray) -> str:
+    """A query and what was found, as HTML."""
+    shown = [("looked for", Entry("", "", str(query), str(query)))]
+    for row, cosine in zip(rows, cosines, strict=True):
+        path = str(gallery.paths[row])
+        entry = Entry(str(gallery.splits[row]), gallery.class_name(row), path, path)
+        shown.append((f"{cosine:.4f}", entry))
+    return "<article>" + "".join(_shown(*each) for each in shown) + "</article>\n"
+
+
+def _shown(words: str, entry: Entry) -> str:
+    try:
+        return figure(entry, words)
+    except (OSError, ImageError):  # a gallery's .npz may outlive its pictures
+        return f"<figure>{escape(words)}<br>not readable: {escape(entry.path)}</figure>"

@@ -1,0 +1,165 @@
+"""Features of pictures: what a network's last layer reads of each, and which are nearest."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.deploy.first_load import check_whole
+from ppcls_lite.deploy.sidecar import read_sidecar
+from ppcls_lite.engines import import_engine
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import replacing
+from ppcls_lite.program import export_command
+from ppcls_lite.runtimes import OnnxRuntime, in_batches
+
+LINEAR = ("Gemm", "MatMul", "Conv")  # operators that may be a network's last layer
+ROWS = 2**16  # of a gallery compared at once
+SUFFIXES = (".npz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a set of pictures, as `predict embed` writes them.
+
+    Attributes:
+        features: float32 [N, D], the input of the last layer.
+        paths: str [N], the files.
+        labels: int64 [N], the class ids; -1 where there is none.
+        splits: str [N], train or val; empty where there is none.
+        classes: str [K], the names of the classes.
+        network: str [], SHA-256 of the weights that made them.
+    """
+
+    features: np.ndarray
+    paths: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    classes: np.ndarray
+    network: np.ndarray
+
+    def class_name(self, row: int) -> str:
+        """Returns the name of a picture's class; empty where it has none."""
+        label = int(self.labels[row])
+        return str(self.classes[label]) if 0 <= label < len(self.classes) else ""
+
+    def write(self, path: Path) -> None:
+        """Writes .npz with these names, or .parquet: path, split, label, class, feature.
+
+        Raises:
+            UserError: pyarrow is not installed.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, [path.suffix]) as staged:
+            if path.suffix == ".npz":
+                np.savez(staged, **vars(self))
+                return
+            arrow, parquet = (import_engine(x, "pyarrow") for x in ("pyarrow", "pyarrow.parquet"))
+            rows = range(len(self.features))
+            flat = arrow.array(self.features.ravel())
+            columns = {
+                "path": self.paths,
+                "split": self.splits,
+                "label": self.labels,
+                "class": [self.class_name(row) for row in rows],
+                "feature": arrow.FixedSizeListArray.from_arrays(flat, self.features.shape[1]),
+            }
+            table = arrow.table(columns).replace_schema_metadata({"network": str(self.network)})
+            parquet.write_table(table, staged)
+
+
+def read_features(path: Path) -> Features:
+    """Reads what `Features.write` wrote as .npz.
+
+    Raises:
+        UserError: it is no such file, or damaged.
+    """
+    names = Features.__dataclass_fields__
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Features(**{name: arrays[name] for name in names})
+        sizes = {len(x) for x in (found.features, found.paths, found.labels, found.splits)}
+        kinds = [getattr(found, name).dtype.kind for name in names]
+        if len(sizes) != 1 or found.features.ndim != 2 or "".join(kinds) != "fUiUUU":
+            raise ValueError(f"arrays of {sorted(sizes)} rows and of the kinds {kinds}")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no file of features: {error}",
+            "write it with tools/embed.py --out NAME.npz",
+        ) from error
+    return found
+
+
+def nearest(gallery: np.ndarray, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a gallery with the largest cosine to a query, exactly: every row is compared.
+
+    Args:
+        gallery: float32 [N, D].
+        query: float32 [D].
+        count: rows wanted; at most N come.
+
+    Returns:
+        rows int64 [count]; cosines float32 [count], the largest first. Of equal ones the first row.
+    """
+    cosines = np.concatenate([part @ unit(query) for part in _unit_parts(gallery)])
+    rows = np.argsort(-cosines, kind="stable")[:count]
+    return rows, cosines[rows]
+
+
+def _unit_parts(gallery: np.ndarray) -> Iterator[np.ndarray]:
+    """A gallery's rows at length 1, part by part: a copy of all would take its memory again."""
+    for start in range(0, len(gallery), ROWS):
+        yield unit(gallery[start : start + ROWS])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Vectors [..., D] at length 1; one of zeros stays."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def features_of_export(file: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Opens the ONNX file of an export: float32 [N, 3, H, W] -> float32 [N, D].
+
+    Args:
+        file: it, or another one of the export's folder.
+        device: auto, cpu or gpu.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    onnx_file = file if file.suffix == ".onnx" else file.parent / "inference.onnx"
+    if not onnx_file.is_file():
+        raise UserError(
+            f"{file}: features are read from an ONNX file, and there is none beside it",
+            export_command(file.parent),
+        )
+    check_whole(read_sidecar(onnx_file.parent), [onnx_file], "onnxruntime", device)
+    run = OnnxRuntime(cut_before_last_layer(onnx_file), device)
+    return lambda images: in_batches(run, images).reshape(len(images), -1)
+
+
+def cut_before_last_layer(path: Path) -> bytes:
+    """An ONNX file whose output is what its last layer reads, [N, D]: of any file, int8 too.
+
+    So an export has features without a second output, which every other program would have to know
+    of. ONNX Runtime leaves out what does not lead to them.
+
+    Raises:
+        UserError: onnx is not installed, or no last layer is found.
+    """
+    onnx = import_engine("onnx", "onnx")
+    model = onnx.load(str(path))
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    name = graph.output[0].name
+    while name in makers and makers[name].op_type not in LINEAR:
+        name = next((each for each in makers[name].input if each in makers), "")
+    if name not in makers:
+        raise UserError(f"{path}: no linear layer leads to {graph.output[0].name}")
+    kind = onnx.TensorProto.FLOAT
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info(makers[name].input[0], kind, None))
+    data: bytes = model.SerializeToString()
+    return data

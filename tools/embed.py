@@ -1,0 +1,6 @@
+"""Writes features of pictures: python tools/embed.py --pretrained WEIGHTS --data-path DATA"""
+
+from _bootstrap import run_file
+
+if __name__ == "__main__":
+    run_file(__file__)

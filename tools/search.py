@@ -1,0 +1,6 @@
+"""Finds like pictures: python tools/search.py GALLERY PICTURE --pretrained WEIGHTS"""
+
+from _bootstrap import run_file
+
+if __name__ == "__main__":
+    run_file(__file__)
