@@ -85,7 +85,11 @@ def transform_ops(spec: Preprocess) -> list[dict[str, Any]]:
 
 
 def to_yaml(config: BuildConfig) -> str:
-    """Writes a configuration in the form of its era."""
+    """Writes a configuration in the form of its era.
+
+    The first era numbers convolutions and has no key for names, so layers that stay in float are
+    in the second's only.
+    """
     sampler = {"suffix": config.suffix, "get_data_num": config.count}
     is_int8 = config.dtype == "int8"
     if config.era == 1:
@@ -105,7 +109,9 @@ def to_yaml(config: BuildConfig) -> str:
             "workspace": {"work_dir": config.work_dir, "enable_ir": False, "save_log": True},
         }
         return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
-    quantize = {"calibrate_mode": config.mode, "quantize_per_channel": True}
+    quantize: dict[str, Any] = {"calibrate_mode": config.mode, "quantize_per_channel": True}
+    if config.float_layers:
+        quantize["exclude_layers"] = list(config.float_layers)
     content = {
         "name": config.name,
         "frontend": {

@@ -15,17 +15,20 @@ from ppcls_lite.accelerator import scripts
 from ppcls_lite.accelerator.build_config import BuildConfig, to_yaml, transform_ops
 from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
 from ppcls_lite.accelerator.labels import folder_names, label_names, val_label_lines
+from ppcls_lite.accelerator.quantized import read_quantized
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
 from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.data.classes import ClassMatch
 from ppcls_lite.data.dataset import ImageDataset, open_split
 from ppcls_lite.data.shares import Shares
+from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME
+from ppcls_lite.int8.qdq import COMPILER_OPSET
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.weights.find import Weights, find_weights
+from ppcls_lite.weights.find import find_weights
 
 HW_CONFIG: dict[str, Any] = {
     "model": {"batch_size": "1", "idma": "0"},
@@ -49,13 +52,14 @@ class Request:
     """What a bundle is made of.
 
     Attributes:
-        pretrained: a checkpoint, weights of any framework, or the tag of published ones.
+        pretrained: a checkpoint, weights of any framework, the tag of published ones, or the folder
+            that `quantize --target accelerator` wrote.
         model: their network, when they do not say.
         num_classes: their classes, when they do not say.
         data_path: data root with the pictures of calibration and evaluation; None leaves them out.
         split: where calibration pictures come from.
         count: how many.
-        mode: calibration mode.
+        mode: calibration mode; None takes that of the folder, else the documents'.
         opset_version: of the ONNX file.
         image_size: side of the input; None takes the checkpoint's.
         created_by: the command.
@@ -67,10 +71,39 @@ class Request:
     data_path: str | None
     split: str
     count: int
-    mode: str
+    mode: str | None
     opset_version: int
     image_size: int | None
     created_by: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a bundle, whose ONNX file is written.
+
+    Attributes:
+        sidecar: what is known of it.
+        weights: the flags that name its weights on a command line, with absolute paths.
+        accuracy: of the float network; None where it was never measured.
+        mode: calibration mode.
+        float_layers: names of the layers that int8 leaves in float.
+    """
+
+    sidecar: Sidecar
+    weights: tuple[str, ...]
+    accuracy: dict[str, float] | None
+    mode: str
+    float_layers: tuple[str, ...] = ()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The network and how to feed it."""
+        return self.sidecar.info
+
+    @property
+    def file(self) -> str:
+        """The weights it was made of."""
+        return self.weights[1]
 
 
 def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
@@ -101,11 +134,8 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
 def _fill(work: Path, request: Request) -> dict[str, Any]:
     (work / "onnx").mkdir()
     draft = work / "onnx/network.onnx"
-    weights = find_weights(request.pretrained, request.model, request.num_classes)
-    sidecar = write_onnx(
-        weights, draft, opset_version=request.opset_version, image_size=request.image_size
-    )
-    info = sidecar.info
+    network = _write_network(draft, request)
+    info = network.info
     if info.preprocess.fit != "crop":
         raise UserError(
             f"{request.pretrained} was trained for --fit {info.preprocess.fit}; the card's own"
@@ -114,23 +144,25 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         )
     name = info.name
     file = draft.rename(work / f"onnx/{name}.onnx")
-    shares = Shares(run=str(weights.path))
+    shares = Shares(run=network.file)
     data, split = request.data_path, request.split
     train = open_split(data, split, shares=shares) if data else None
     val = open_split(data, "val", shares=shares) if data else None
-    known, matches = info.class_set(str(weights.path)), []
+    known, matches = info.class_set(network.file), []
     if train is not None and val is not None:
         hint = "give the data of the network's classes"
         train, of_train = train.matched(known, request.split, hint)
         val, of_val = val.matched(known, "val", hint)
         matches = [of_train, of_val]
-    _write_build(work, info, request)
-    _write_runtime_files(work, info, request.mode)
+    _write_build(work, network, request.count)
+    _write_runtime_files(work, info, network.mode)
     _write_labels(work, info, val, matches)
     calibration = {"pictures": 0, "split": request.split, "missing_classes": []}
     if train is not None:
         calibration |= write_calibration(work, info, train, request.count)
-    script = scripts.run_script(name, info.preprocess.crop_size, source(name), request.mode)
+    script = scripts.run_script(
+        name, info.preprocess.crop_size, source(name), network.mode, network.float_layers
+    )
     (work / "run.sh").write_text(script, encoding="utf-8")
     (work / "run.sh").chmod(0o755)
     description = {
@@ -139,14 +171,16 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "preprocess": info.preprocess.to_dict(),
         "onnx": {"file": str(file.relative_to(work)), "opset": request.opset_version}
         | {"input": INPUT_NAME, "softmax": False},
-        "fp32_accuracy": _accuracy(weights),
-        "verification": sidecar.verification,
+        "float_layers": list(network.float_layers),
+        "fp32_accuracy": network.accuracy,
+        "verification": network.sidecar.verification,
         "calibration": calibration,
         "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
         "classes_matched": [match.how for match in matches],
-        "source": sidecar.source,
-        "versions": sidecar.versions | {"python": platform.python_version()},
+        "source": network.sidecar.source,
+        "versions": network.sidecar.versions | {"python": platform.python_version()},
         "created_by": request.created_by,
+        "quantize": _quantize_flags(network, request.data_path),
         "files": {
             str(path.relative_to(work)): file_sha256(path)
             for path in sorted(work.rglob("*"))
@@ -163,12 +197,46 @@ def source(model: str) -> str:
     return model_spec(model).source
 
 
-def _accuracy(weights: Weights) -> dict[str, float] | None:
-    """What the checkpoint's own evaluation found; None when it never had one."""
-    return (weights.description or {}).get("metrics") or None
+def _write_network(file: Path, request: Request) -> Network:
+    """Writes the ONNX file of what a request names."""
+    quantized = read_quantized(Path(request.pretrained))
+    if quantized is not None:
+        given = (request.model, request.num_classes, request.image_size)
+        if given != (None, None, None) or request.opset_version != COMPILER_OPSET:
+            raise UserError(
+                f"{request.pretrained} holds a graph of opset {COMPILER_OPSET} whose network and"
+                " size are fixed: --model, --num-classes, --img-size and --opset-version have no"
+                " effect",
+                "leave these flags out",
+            )
+        quantized.copy_graph(file)
+        sidecar = quantized.sidecar
+        return Network(
+            sidecar,
+            ("--pretrained", str(Path(sidecar.source["file"]).absolute())),
+            {"top1": quantized.top1},
+            request.mode or quantized.mode,
+            quantized.float_layers,
+        )
+    weights = find_weights(request.pretrained, request.model, request.num_classes)
+    sidecar = write_onnx(
+        weights, file, opset_version=request.opset_version, image_size=request.image_size
+    )
+    flag, path, *more = weights.flags
+    accuracy = (weights.description or {}).get("metrics") or None
+    named = (flag, str(Path(path).absolute()), *more)
+    return Network(sidecar, named, accuracy, request.mode or "percentile")
 
 
-def _write_build(work: Path, info: ModelInfo, request: Request) -> None:
+def _quantize_flags(network: Network, data_path: str | None) -> list[str]:
+    """The flags with which quantize looks for what int8 can follow, given the same data."""
+    data = str(Path(data_path).absolute()) if data_path else "DATA"
+    more = ["--float-layers", "pool,worst:60"] if network.float_layers else []
+    return ["--target", "accelerator", *network.weights, "--data-path", data, *more]
+
+
+def _write_build(work: Path, network: Network, count: int) -> None:
+    info = network.info
     (work / "build").mkdir()
     graph = onnx.load(str(work / f"onnx/{info.name}.onnx"), load_external_data=False)
     value = graph.graph.input[0]
@@ -182,11 +250,12 @@ def _write_build(work: Path, info: ModelInfo, request: Request) -> None:
                 inputs={value.name: shape},
                 dtype=dtype,
                 softmax=True,
-                mode=request.mode,
+                mode=network.mode,
                 dataset="calib",
                 suffix=SUFFIX,
-                count=request.count,
+                count=count,
                 ops=transform_ops(info.preprocess),
+                float_layers=network.float_layers,
             )
             (work / f"build/v{era}_{dtype}.yaml").write_text(to_yaml(config), encoding="utf-8")
 

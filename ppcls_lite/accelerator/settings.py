@@ -26,7 +26,8 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
     """
 
     pretrained: str = ""
-    """A checkpoint, or weights of any framework (with --model)."""
+    """A checkpoint, weights of any framework (with --model), or the folder that
+    `quantize --target accelerator` wrote: its graph and the layers it keeps in float."""
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
     data_path: str | None = None
@@ -35,8 +36,9 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
     """Where calibration pictures come from; the documents test on the val they take them from."""
     calibration_images: Count = 1000
     """Calibration pictures, as many of each class as possible."""
-    calibration_mode: CalibrationMode = "percentile"
-    """How the compiler finds where int8 clips."""
+    calibration_mode: CalibrationMode | None = None
+    """How the compiler finds where int8 clips; null is that of quantize's folder, else percentile,
+    as the documents have it."""
     opset_version: Annotated[int, Meta(ge=10, le=11)] = 11
     """ONNX operator set: the documents have 10 (PaddleClas, ShowLo) and 11 (timm, torchvision)."""
     img_size: Pixels | None = None

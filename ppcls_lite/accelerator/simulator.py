@@ -43,6 +43,7 @@ from ppcls_lite.untrusted import field, read_json, reading
 ENDING = "-sim"
 CARD_ENDING = "-vacc"
 WORK_FOLDER = "deploy_weights"  # of the published build files
+CHECKED = 100  # calibration pictures, at most, whose classes are compared with the float graph's
 NOTE = "simulated on a CPU by ppcls_lite; not a product of the accelerator's compiler"
 
 
@@ -60,12 +61,15 @@ class Built:
         findings: what the linter had to say.
         pictures: calibration pictures used.
         float_layers: layers kept in float.
+        kept: of up to CHECKED calibration pictures, whether int8 gives the float graph's class;
+            empty for half precision.
     """
 
     prefix: Path
     findings: list[Finding]
     pictures: int
     float_layers: list[str]
+    kept: list[bool]
 
 
 def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None) -> Built:
@@ -97,14 +101,25 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
         activations = Activations(graph, rounded_tensors(graph, layers), images)
         thresholds: dict[str, Threshold] = calibrate(activations, config.mode)
         result = insert_qdq(graph, thresholds, layers)
+        kept = _kept_classes(graph, result, images)
     else:
-        thresholds = {}
+        thresholds, kept = {}, []
         result = insert_half(graph)
     if config.softmax:
         append_softmax(result)
     prefix = Path(config.folder + ENDING) / config.prefix
     _write(prefix, result, config, thresholds, sorted(layers), len(pictures))
-    return Built(prefix, findings, len(pictures), sorted(layers))
+    return Built(prefix, findings, len(pictures), sorted(layers), kept)
+
+
+def _kept_classes(graph: onnx.ModelProto, int8: onnx.ModelProto, images: Pictures) -> list[bool]:
+    """Whether int8 gives the float graph's class, for CHECKED pictures spread over the given."""
+    chosen = [images[i] for i in range(0, len(images), -(-len(images) // CHECKED) or 1)]
+    best = []
+    for model in (graph, int8):
+        name = model.graph.output[0].name
+        best.append([v[name].argmax() for v in Activations(model, [name], chosen, EXACT)])
+    return [bool(mine == theirs) for mine, theirs in zip(*best, strict=True)]
 
 
 def _write(

@@ -12,13 +12,14 @@ import onnx
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import check_utf8, file_sha256, temporary_folder
+from ppcls_lite.int8.qdq import FOR_COMPILER
 from ppcls_lite.program import command
 from ppcls_lite.quantize.job import Job, open_job
 from ppcls_lite.quantize.recipe import Recipe, quantize, score
 from ppcls_lite.quantize.sensitivity import with_worst
 from ppcls_lite.quantize.settings import QuantizeConfig
 from ppcls_lite.quantize.table import HEADING, compare, line
-from ppcls_lite.quantize.targets import FILE, FOR_COMPILER, TARGETS
+from ppcls_lite.quantize.targets import FILE, TARGETS
 
 OTHERS = 341  # pictures of train that --table shows beside val
 
@@ -100,9 +101,11 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
 
 
 def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
-    opset = max(entry.version for entry in onnx.load(str(work / FILE)).opset_import)
-    path = work / FILE
-    files = {FILE: {"sha256": file_sha256(path), "bytes": path.stat().st_size, "opset": opset}}
+    files = {}
+    for path in sorted(work.glob("*.onnx")):
+        opset = max(entry.version for entry in onnx.load(str(path)).opset_import)
+        size = path.stat().st_size
+        files[path.name] = {"sha256": file_sha256(path), "bytes": size, "opset": opset}
     sidecar = dataclasses.replace(
         job.sidecar,
         outputs={FILE: job.sidecar.outputs[FILE]},
@@ -141,5 +144,7 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> i
         return 1
     if config.target == "accelerator":
         print(f"for the card: {folder / FOR_COMPILER}, with the layers above in exclude_layers")
+        bundle = ("--pretrained", folder, "--data-path", config.data_path, "--out", "bundle")
+        print("next: " + command("export accelerator", *bundle) + "  # everything for the card")
     print("next: " + command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER"))
     return 0

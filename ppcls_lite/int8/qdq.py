@@ -18,6 +18,8 @@ from ppcls_lite.int8.biases import least_scales, step_of
 from ppcls_lite.int8.calibrate import INT8_STEPS, Threshold
 from ppcls_lite.runtimes import import_engine
 
+FOR_COMPILER = "accelerator.onnx"  # the float graph that quantize leaves for the card's compiler
+COMPILER_OPSET = 11  # its operator set; the documents have none above
 OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
 # What runs in int8: their activation inputs are rounded. Relu, Clip, Reshape and others work on
 # values that are rounded after them, as compilers fuse them.

@@ -8,13 +8,12 @@ import numpy as np
 import onnx
 
 from ppcls_lite.files import temporary_folder
+from ppcls_lite.int8.qdq import COMPILER_OPSET, FOR_COMPILER
 from ppcls_lite.quantize.gates import join_hard_swish
 from ppcls_lite.quantize.recipe import Quantized, Recipe, logits
 from ppcls_lite.runtimes import FILE_RUNTIMES
 
 FILE = "inference.onnx"
-FOR_COMPILER = "accelerator.onnx"
-COMPILER_OPSET = 11  # the documents have none above
 
 
 def for_compiler(graph: onnx.ModelProto) -> onnx.ModelProto:
