@@ -117,12 +117,17 @@ def test_the_remedied_graph_goes_through_both_sequences(chain, pictures):
     plain = np.abs(outputs(bundle / "output") - full).mean()
     # No outliers here, so little to gain: test_remedies.py has what they do where there are some.
     # Seen 0.95; a graph that lost its meaning is at several times the plain noise.
-    assert np.abs(outputs(remedied / "output") - full).mean() < 1.5 * plain
-    (built,) = (remedied / "deploy_weights").rglob("*.json")
-    float_layers = json.loads(built.read_text())["float_layers"]
-    assert len(float_layers) == 3  # the last pooling, two more
-    for layer in float_layers:
-        assert layer in (chain / "quantize.txt").read_text()
+    assert np.abs(outputs(remedied / "output_npz") - full).mean() < 1.5 * plain
+    built = [json.loads(f.read_text()) for f in (remedied / "deploy_weights").rglob("*.json")]
+    first, second = (description["float_layers"] for description in built)
+    assert first == second and len(first) == 3  # the last pooling, two more
+    said = (chain / "quantize.txt").read_text()
+    assert all(layer in said for layer in first)
+    assert (remedied / "onnx/mobilenet_v3_small.onnx").read_bytes() == (
+        chain / "int8/accelerator.onnx"
+    ).read_bytes()
+    kept = re.search(r"^int8 gives (\d+) of 12 cal", (chain / "remedied.txt").read_text(), re.M)
+    assert int(kept[1]) > 0
 
 
 def test_the_printout_has_vamps_lines_and_says_it_is_simulated(chain):

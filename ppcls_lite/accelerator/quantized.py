@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256
 from ppcls_lite.int8.calibrate import MODES
 from ppcls_lite.int8.qdq import FOR_COMPILER
 from ppcls_lite.program import command
@@ -39,7 +40,8 @@ class QuantizedFolder:
         graph = self.path / FOR_COMPILER
         if not graph.is_file():
             raise UserError(f"{self.path} has no {FOR_COMPILER}", _again())
-        self.sidecar.check_file(graph)
+        if self.sidecar.files.get(FOR_COMPILER, {}).get("sha256") != file_sha256(graph):
+            raise UserError(f"{graph} is not the file that {SIDECAR} beside it describes", _again())
         shutil.copyfile(graph, file)
 
 
