@@ -83,6 +83,7 @@ class Network:
 
     Attributes:
         sidecar: what is known of it.
+        given: what it was made of, for messages; a run's folder knows its split.
         weights: the flags that name its weights on a command line, with absolute paths.
         accuracy: of the float network; None where it was never measured.
         mode: calibration mode.
@@ -90,6 +91,7 @@ class Network:
     """
 
     sidecar: Sidecar
+    given: str
     weights: tuple[str, ...]
     accuracy: dict[str, float] | None
     mode: str
@@ -99,11 +101,6 @@ class Network:
     def info(self) -> ModelInfo:
         """The network and how to feed it."""
         return self.sidecar.info
-
-    @property
-    def file(self) -> str:
-        """The weights it was made of."""
-        return self.weights[1]
 
 
 def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
@@ -144,11 +141,11 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         )
     name = info.name
     file = draft.rename(work / f"onnx/{name}.onnx")
-    shares = Shares(run=network.file)
+    shares = Shares(run=network.given)
     data, split = request.data_path, request.split
     train = open_split(data, split, shares=shares) if data else None
     val = open_split(data, "val", shares=shares) if data else None
-    known, matches = info.class_set(network.file), []
+    known, matches = info.class_set(network.given), []
     if train is not None and val is not None:
         hint = "give the data of the network's classes"
         train, of_train = train.matched(known, request.split, hint)
@@ -210,10 +207,10 @@ def _write_network(file: Path, request: Request) -> Network:
                 "leave these flags out",
             )
         quantized.copy_graph(file)
-        sidecar = quantized.sidecar
         return Network(
-            sidecar,
-            ("--pretrained", str(Path(sidecar.source["file"]).absolute())),
+            quantized.sidecar,
+            request.pretrained,
+            ("--pretrained", "WEIGHTS"),  # the folder knows their name, not where they are
             {"top1": quantized.top1},
             request.mode or quantized.mode,
             quantized.float_layers,
@@ -225,7 +222,7 @@ def _write_network(file: Path, request: Request) -> Network:
     flag, path, *more = weights.flags
     accuracy = (weights.description or {}).get("metrics") or None
     named = (flag, str(Path(path).absolute()), *more)
-    return Network(sidecar, named, accuracy, request.mode or "percentile")
+    return Network(sidecar, str(weights.path), named, accuracy, request.mode or "percentile")
 
 
 def _quantize_flags(network: Network, data_path: str | None) -> list[str]:
