@@ -329,6 +329,12 @@ def test_training_goes_on_from_folded_batch_norm(tmp_path):
     model.train()
     kept = cosines(model(paddle.to_tensor(images)).numpy(), wanted)
     assert kept.min() > 0.9999 > 0.9 > np.median(lost)
+    # Of a fresh network, where one learning rate suits all layers; those of a file may be anything.
+    for name, weight in model.named_parameters():
+        if weight.ndim == 4 and ".fc" not in name:  # batch norm is behind it
+            norms = np.sqrt((weight.numpy() ** 2).sum((1, 2, 3)))
+            rule = (2 * weight.shape[1] / weight.shape[0]) ** 0.5 if weight.shape[1] > 1 else 2**0.5
+            np.testing.assert_allclose(norms, rule, rtol=1e-4)
 
 
 def test_no_other_network_is_taken_for_a_folded_one():

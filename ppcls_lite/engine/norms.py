@@ -59,26 +59,55 @@ def spread_pictures(data: ImageDataset, preprocess: Preprocess) -> np.ndarray:
 def estimate_norms(model: nn.Layer, images: np.ndarray) -> None:
     """Gives batch norms the statistics of pictures, and the gain and bias that keep every output.
 
+    The convolution before a batch norm gets the norm of a fresh one, channel by channel. Behind a
+    batch norm the size of a weight does not change an answer, but a gradient grows as it shrinks:
+    folded weights have a hundredth of that norm in one layer and a hundred times it in another,
+    so no learning rate would suit both.
+
     Args:
         images: [N, 3, H, W], prepared as for the network's evaluation.
     """
+    last: list[tuple[nn.Conv2D, Tensor]] = []
 
-    def take(layer: nn.BatchNorm2D, inputs: tuple[Tensor]) -> None:
+    def see(layer: nn.Conv2D, inputs: tuple[Tensor], output: Tensor) -> None:
+        last[:] = [(layer, output)]
+
+    def take(layer: nn.BatchNorm2D, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        scale = paddle.ones_like(layer.weight)
+        if last and last[0][1] is inputs[0]:
+            scale = _rescale(last[0][0])
         values = inputs[0].astype("float32")
         mean, variance = values.mean([0, 2, 3]), values.var([0, 2, 3], unbiased=False)
         gain = layer.weight / (layer._variance + layer._epsilon).sqrt()
         bias = layer.bias + gain * (mean - layer._mean)
-        layer.weight.set_value(gain * (variance + layer._epsilon).sqrt())
+        variance = variance * scale**2
+        layer.weight.set_value(gain / scale * (variance + layer._epsilon).sqrt())
         layer.bias.set_value(bias)
-        layer._mean.set_value(mean)
+        layer._mean.set_value(mean * scale)
         layer._variance.set_value(variance)
+        return (inputs[0] * scale.reshape([-1, 1, 1]),)  # as the convolution answers from now on
 
-    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
-    hooks = [layer.register_forward_pre_hook(take) for layer in norms]
+    layers = model.sublayers()
+    hooks = [x.register_forward_pre_hook(take) for x in layers if isinstance(x, nn.BatchNorm2D)]
+    hooks += [x.register_forward_post_hook(see) for x in layers if isinstance(x, nn.Conv2D)]
     with evaluation_mode(model), paddle.no_grad():
         model(paddle.to_tensor(images))
     for hook in hooks:
         hook.remove()
+
+
+def _rescale(layer: nn.Conv2D) -> Tensor:
+    """Gives each output channel of a convolution without bias the norm that Kaiming's rule (fan
+    out) gives it; returns the factors, [O]. A channel of zeros stays.
+    """
+    weight = layer.weight  # [O, I / groups, k, k]
+    outputs, inputs, *kernel = weight.shape
+    fan_out = outputs * int(np.prod(kernel)) / layer._groups
+    wanted = (2 * inputs * int(np.prod(kernel)) / fan_out) ** 0.5
+    norms = weight.astype("float32").square().sum([1, 2, 3]).sqrt()
+    scale = paddle.where(norms > 0, wanted / norms.clip(1e-30), paddle.ones_like(norms))
+    weight.set_value(weight * scale.reshape([-1, 1, 1, 1]))
+    return scale
 
 
 def check_norms(models: Sequence[nn.Layer], crop_size: int, batch: int) -> None:
