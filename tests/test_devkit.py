@@ -2,6 +2,7 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,7 +58,7 @@ def test_the_devkits_ids_are_refused_with_both_readings(root, subtracted):
     assert f"by the order of the wnids: {number} is {name}, but" in caught.value.message
     assert "shows sea snake, which is 65\n" in caught.value.message
     assert "by ILSVRC2012_ID, the devkit's order" in caught.value.message
-    assert caught.value.hint.startswith(f"cp DEVKIT/data/map_clsloc.txt {root}  # ")
+    assert caught.value.hint.startswith(f"cp DEVKIT/data/meta.mat {root}  # ")
 
 
 @pytest.mark.parametrize("place", ["", "ILSVRC2012_devkit_t12/data"])
@@ -66,6 +67,25 @@ def test_the_devkits_map_says_which_class_each_id_is(root, place, subtracted):
     write_map(root / place / "map_clsloc.txt")
     write_list(root, [i - subtracted for i in DEVKIT])
     assert labels_of(root) == SORTED
+
+
+def test_matlabs_table_of_the_devkit_says_it_too(root):
+    """scipy writes what scipy reads; torchvision reads the published file by these names."""
+    scipy_io = pytest.importorskip("scipy.io")
+    write_map(root / "map_clsloc.txt")
+    lines = [line.split() for line in (root / "map_clsloc.txt").read_text().splitlines()]
+    (root / "map_clsloc.txt").unlink()
+    rows = [(int(i), wnid, "words", 0) for wnid, i, _ in lines]
+    rows += [(1000 + i, f"n{i:08d}", "a group of classes", 3) for i in range(1, 4)]
+    fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+    file = root / "ILSVRC2012_devkit_t12/data/meta.mat"
+    file.parent.mkdir(parents=True)
+    scipy_io.savemat(file, {"synsets": np.array(rows, fields).reshape(-1, 1)}, do_compression=True)
+    write_list(root, DEVKIT)
+    assert labels_of(root) == SORTED
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"cannot read .*meta\.mat"):
+        open_split(str(root), "val")
 
 
 def test_a_map_of_something_else_does_not_count(root):

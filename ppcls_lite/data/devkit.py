@@ -4,17 +4,23 @@
 ids of everybody else, which count the sorted wnids, and call nearly every picture something else.
 """
 
+import importlib
+import importlib.util
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ppcls_lite.data.imagenet import imagenet_labels, imagenet_synsets
 from ppcls_lite.data.lists import read_text
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import quoted
+from ppcls_lite.untrusted import LARGEST_TEXT, read_bounded, reading
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-MAP = "map_clsloc.txt"  # of the devkit: lines `n02119789 1 kit_fox`
+MAP = "map_clsloc.txt"  # of later devkits: lines `n02119789 1 kit_fox`
+META = "meta.mat"  # of ILSVRC2012_devkit_t12: MATLAB's table `synsets`
 FOLDERS = ("", "ILSVRC2012_devkit_t12/data", "ILSVRC/devkit/data", "devkit/data", "data")
 VAL_PICTURE = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)")
 # What the first pictures of val show: places of their wnids among the sorted ones.
@@ -57,9 +63,11 @@ def names_of_ids(
     if not known or own or any(_fit(known, range(1000), first) for first in (0, 1)):
         return None
     position = {wnid: i for i, wnid in enumerate(imagenet_synsets())}
-    for file in (os.path.join(place, folder, MAP) for folder in FOLDERS):
+    readers = ((MAP, _read_map), (META, _read_meta))
+    for folder, (name, read) in itertools.product(FOLDERS, readers):
+        file = os.path.join(place, folder, name)
         if os.path.isfile(file):
-            wnids = _read_map(file)
+            wnids = _in_order(file, read(file))
             order = [position[wnid] for wnid in wnids]
             for first in (1, 0):
                 if _fit(known, order, first):
@@ -76,14 +84,31 @@ def _fit(known: list[tuple[str, int, int]], order: Sequence[int], first: int) ->
     return 2 * right > len(known)
 
 
-def _read_map(file: str) -> list[str]:
+def _read_map(file: str) -> dict[str, str]:
     rows = [line.split() for line in read_text(file).splitlines() if line.strip()]
-    by_id = {row[1]: row[0] for row in rows if len(row) > 1}
+    return {row[1]: row[0] for row in rows if len(row) > 1}
+
+
+def _read_meta(file: str) -> dict[str, str]:
+    if importlib.util.find_spec("scipy") is None:
+        raise UserError(
+            f"{file} is MATLAB's, which scipy reads, and scipy is not installed",
+            f"pip install scipy  # or put {MAP} beside it, lines `n02119789 1 kit_fox`",
+        )
+    with reading(Path(file), "table of ImageNet's synsets", "copy it from the devkit again"):
+        read_bounded(Path(file), LARGEST_TEXT)
+        scipy_io = importlib.import_module("scipy.io")
+        rows = scipy_io.loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"]
+        return {str(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
+
+
+def _in_order(file: str, by_id: dict[str, str]) -> list[str]:
+    """The wnids of the ids 1 to 1000; behind these meta.mat has groups of classes."""
     wnids = [by_id.get(str(i), "") for i in range(1, len(imagenet_synsets()) + 1)]
     if set(wnids) != set(imagenet_synsets()):
         raise UserError(
-            f"{file} does not give each of the ids 1 to 1000 a wnid of ImageNet's; a line is"
-            " `n02119789 1 kit_fox`",
+            f"{file} does not give each of the ids 1 to 1000 a wnid of ImageNet's; a line of {MAP}"
+            " is `n02119789 1 kit_fox`",
             "copy it from the devkit again",
         )
     return wnids
@@ -96,9 +121,9 @@ def _two_readings(list_file: str, place: str, file: str, number: int, true: int)
         f"{list_file}: {file} has the id {number}, and two readings fit:\n  by the order of the"
         f" wnids: {number} is {sorted_name}, but this picture of ImageNet's shows {labels[true]},"
         f" which is {true}\n  by ILSVRC2012_ID, the devkit's order, as {GROUND_TRUTH} has it: then"
-        f" {MAP} has to say which wnid is which id",
-        f"cp DEVKIT/data/{MAP} {quoted(place or '.')}  # from ImageNet's devkit; or list ids that"
-        " count the sorted wnids from 0",
+        f" {META}, or {MAP}, has to say which wnid is which id",
+        f"cp DEVKIT/data/{META} {quoted(place or '.')}  # or {MAP}, from ImageNet's devkit; or list"
+        " ids that count the sorted wnids from 0",
     )
 
 
