@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from golden.data_images import make_image
 from PIL import Image
 
 from ppcls_lite.commands.data_check import run
 from ppcls_lite.data.settings import CheckDataConfig
+from ppcls_lite.engine.doubtful import doubtful
 from ppcls_lite.errors import UserError
 
 
@@ -203,3 +205,36 @@ def test_report_finds_planted_copies_and_odd_pictures(tmp_path: Path) -> None:
     page = (out / "index.html").read_text()
     assert markup not in page and html.escape(markup) in page
     assert "http" not in page
+
+
+def test_report_finds_labels_that_were_swapped(pictures: Path, tmp_path: Path) -> None:
+    """Of 63 pictures whose class is their colour, three lie in another class's folder."""
+    root, out = tmp_path / "data", tmp_path / "report"
+    shutil.copytree(pictures, root)
+    run(CheckDataConfig(str(root), workers=0, report=str(out)))
+    assert not [x for x in csv.DictReader((out / "findings.csv").open()) if x["kind"] == "label"]
+
+    swapped = {"train/red/3.png": "blue", "train/green/5.png": "red", "val/blue/502.png": "green"}
+    for name, other in swapped.items():
+        file = root / name
+        file.rename(file.parent.parent / other / "swapped.png")
+    run(CheckDataConfig(str(root), workers=0, report=str(out)))
+    rows = [x for x in csv.DictReader((out / "findings.csv").open()) if x["kind"] == "label"]
+    places = {str(root / name.split("/")[0] / other / "swapped.png"): name.split("/")[1]
+              for name, other in swapped.items()}  # fmt: skip
+    assert {x["file"] for x in rows[: len(swapped)]} == {*places}
+    for row in rows[: len(swapped)]:
+        assert row["suggestion"].endswith(f"looks like {places[row['file']]}: decide")
+
+
+def test_doubtful_labels_are_as_many_as_were_drawn_anew() -> None:
+    """Probabilities that are true: labels drawn from them raise no doubt, others do."""
+    draws = np.random.default_rng(3)
+    p = draws.dirichlet(np.full(5, 0.3), 2000)
+    y = (p.cumsum(axis=1) > draws.random((2000, 1))).argmax(axis=1)
+    assert len(doubtful(p, y)) < 40
+    anew = draws.choice(2000, 100, replace=False)
+    y[anew] = (y[anew] + draws.integers(1, 5, 100)) % 5
+    found = doubtful(p, y)
+    assert 60 < len(found) < 300  # as many again are listed
+    assert np.isin(found[:60], anew).mean() > 0.9

@@ -3,27 +3,21 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppcls_lite.commands.data_report import write_findings
 from ppcls_lite.data.classes import NONE, match_classes, warnings
 from ppcls_lite.data.dataset import ImageDataset, open_split, open_whole
 from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.each import each
 from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.shares import Shares, split_pictures
-from ppcls_lite.data.suspects import look
-from ppcls_lite.data.suspects_page import Entry, write_report
-from ppcls_lite.data.watch import dead_worker
-from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError, some
-
-Result = TypeVar("Result")
 
 
 class Inspection(NamedTuple):
@@ -81,7 +75,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         datasets["val"], found = _matched(datasets["train"], datasets["val"])
         problems += found
     for split, dataset in datasets.items():
-        inspections = list(each(inspect, _sources(dataset), workers))
+        inspections = list(each(inspect, dataset.sources(), workers))
         summary = report["splits"][split] = _summary(dataset, inspections)
         summary["other_files"] = sorted(dataset.passed_over)
         summary["notes"] = list(dataset.notes)
@@ -149,26 +143,6 @@ def _copies(
     return paths, more, contradictions
 
 
-def _sources(dataset: ImageDataset) -> list[Source]:
-    return [dataset.source(i) for i in range(len(dataset))]
-
-
-def write_findings(config: CheckDataConfig) -> str:
-    """Writes --report: pictures of all splits that a person should look at; returns a summary."""
-    pictures: list[Entry] = []
-    whole = open_whole(config.data_path)
-    for split in ("all",) if whole else ("train", "val"):
-        try:
-            dataset = whole or open_split(config.data_path, split)
-        except UserError:
-            continue  # `check` has said so
-        for i, source in enumerate(_sources(dataset)):
-            name = dataset.classes[dataset.label(i)]
-            pictures.append(Entry(split, name, dataset.path(i), source))
-    looks = list(each(look, [x.source for x in pictures], config.workers))
-    return write_report(Path(config.report or ""), pictures, looks)
-
-
 def inspect(source: Source) -> Inspection:
     """Reads and decodes one file completely."""
     try:
@@ -177,32 +151,6 @@ def inspect(source: Source) -> Inspection:
     except ImageError as error:
         return Inspection(cause=error.cause)
     return Inspection(*image.size, hashlib.blake2b(data, digest_size=16).hexdigest())
-
-
-def each(
-    function: Callable[[Source], Result], sources: Sequence[Source], workers: int
-) -> Iterator[Result]:
-    """Yields what a function makes of each picture, in order; other processes run it, if any."""
-    if workers == 0:
-        yield from _with_progress(map(function, sources), len(sources))
-        return
-    pool = worker_pool(workers)
-    try:
-        yield from _with_progress(pool.map(function, sources, chunksize=16), len(sources))
-    except BrokenProcessPool as error:
-        raise dead_worker() from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _with_progress(items: Iterable[Result], total: int) -> Iterable[Result]:
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(items, "scanning", total, console=console, transient=True)
 
 
 def _summary(dataset: ImageDataset, inspections: list[Inspection]) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class ImageDataset:
         """Returns where the bytes of a picture are."""
         return self.path(index)
 
+    def sources(self) -> list[Source]:
+        """Returns where the bytes of all pictures are, in order."""
+        return [self.source(i) for i in range(len(self))]
+
     def name(self, index: int) -> bytes:
         """Returns the file of a picture and its folder's name, wherever the set lies."""
         return b"/".join(self._paths[index].split(b"/")[-2:])

@@ -241,7 +241,8 @@ class CheckDataConfig(DataRoot):
     json: bool = False
     """Print one JSON object instead of the tables."""
     report: str | None = None
-    """Look for near copies and odd pictures, too; folder for index.html and findings.csv."""
+    """Look for near copies, likely wrong labels and odd pictures, too; folder for index.html and
+    findings.csv."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.packed import Source, read_source
+from ppcls_lite.data.preprocess import Preprocess
 
 SIDE = 16  # of the small picture that stands for a whole one; fine enough for clothes on white
 # Correlation of two small pictures from which on they are called one photograph. On clothing10's
@@ -28,6 +29,7 @@ class Look(NamedTuple):
         small: uint8 [len(MARGINS), SIDE, SIDE, 3], the picture without each margin.
         width, height: pixels, upright.
         luminance, spread: mean and standard deviation of the luminance, 0 to 1.
+        views: uint8 [V, H, W, 3], as a network is to see it; None where none asked.
     """
 
     small: np.ndarray
@@ -35,6 +37,7 @@ class Look(NamedTuple):
     height: int
     luminance: float
     spread: float
+    views: np.ndarray | None = None
 
 
 class Finding(NamedTuple):
@@ -52,20 +55,26 @@ class Finding(NamedTuple):
     suggestion: str
 
 
-def look(source: Source) -> Look | None:
-    """Decodes one picture; None when it cannot be read, which `check` reports."""
+def look(source: Source, specs: Sequence[Preprocess] = ()) -> Look | None:
+    """Decodes one picture; None when it cannot be read, which `check` reports.
+
+    Args:
+        source: the picture.
+        specs: how networks see it.
+    """
     try:
         image = load_image(read_source(source))
     except ImageError:
         return None
     width, height = image.size
     boxes = [(m * width, m * height, (1 - m) * width, (1 - m) * height) for m in MARGINS]
+    views = np.stack([spec.pixels(image) for spec in specs]) if specs else None
     small = [image.resize((SIDE, SIDE), Image.Resampling.BOX, box) for box in boxes]
     # Statistics at 128 pixels: noise of single pixels is no content.
     image.thumbnail((128, 128), Image.Resampling.BOX)
     gray = np.asarray(image.convert("L"), np.float32) / 255
     smalls = np.stack([np.asarray(x) for x in small])
-    return Look(smalls, width, height, float(gray.mean()), float(gray.std()))
+    return Look(smalls, width, height, float(gray.mean()), float(gray.std()), views)
 
 
 def near_copies(looks: Sequence[Look | None]) -> Iterator[tuple[int, int, float]]:

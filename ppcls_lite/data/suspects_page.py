@@ -15,7 +15,7 @@ from ppcls_lite.data.suspects import Finding, Look, near_copies, odd
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 
-KINDS = ("duplicate", "near_duplicate", "blank", "dark", "tiny", "shape")
+KINDS = ("duplicate", "near_duplicate", "label", "blank", "dark", "tiny", "shape")
 MOST_SHOWN = 200  # findings of a kind on the page, some 5 kB each; the CSV has all
 THUMBNAIL = 160  # pixels
 _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
@@ -41,7 +41,12 @@ class Entry(NamedTuple):
     source: Source
 
 
-def write_report(folder: Path, pictures: Sequence[Entry], looks: Sequence[Look | None]) -> str:
+def write_report(
+    folder: Path,
+    pictures: Sequence[Entry],
+    looks: Sequence[Look | None],
+    labels: Sequence[Finding] = (),
+) -> str:
     """Writes folder/findings.csv and folder/index.html; returns what was found, in one line.
 
     Both are sorted by kind and, in it, the best evidence first. The page holds its pictures and
@@ -50,6 +55,7 @@ def write_report(folder: Path, pictures: Sequence[Entry], looks: Sequence[Look |
     Args:
         pictures: of all splits.
         looks: what each is like; None for one that cannot be read.
+        labels: findings of kind label.
 
     Raises:
         UserError: the folder cannot be made.
@@ -58,7 +64,7 @@ def write_report(folder: Path, pictures: Sequence[Entry], looks: Sequence[Look |
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--report {folder}: {error.strerror}", "name another folder") from error
-    found = [_pair(pictures, *pair) for pair in near_copies(looks)] + list(odd(looks))
+    found = [_pair(pictures, *pair) for pair in near_copies(looks)] + [*labels, *odd(looks)]
     found.sort(key=lambda f: (KINDS.index(f.kind), -f.score, f.file))
     table = StringIO()
     writer = csv.writer(table, lineterminator="\n")

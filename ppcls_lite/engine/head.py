@@ -114,7 +114,11 @@ def views(data: ImageDataset, preprocess: Preprocess, config: TrainConfig) -> It
 
 
 def logistic_regression(
-    x: np.ndarray, y: np.ndarray, classes: int, balanced: Balance | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    classes: int,
+    balanced: Balance | None = None,
+    decay: float = DECAY,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns weight [in, K] and bias [K] of the regression of labels on features.
 
@@ -123,6 +127,7 @@ def logistic_regression(
         y: int64 [N].
         classes: K.
         balanced: weights of the classes, or what is added to their logits in the loss.
+        decay: of the squared weights.
     """
     balanced = balanced or Balance()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
@@ -140,7 +145,7 @@ def logistic_regression(
         optimizer.clear_grad()
         logits = balanced.logits(inputs @ weight + bias)
         losses = F.cross_entropy(logits, labels, reduction="none").flatten()
-        value = (losses * shares).sum() + DECAY * (weight * weight).sum()
+        value = (losses * shares).sum() + decay * (weight * weight).sum()
         value.backward()
         return value
 
