@@ -1,6 +1,7 @@
 """Features: of every engine the same, the last layer's input, searched exactly."""
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ from small_checkpoint import checkpoint, network
 
 from ppcls_lite.commands import predict_embed, predict_search
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.deploy.features import nearest, read_features
+from ppcls_lite.deploy.features import features_of_export, nearest, read_features
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import EmbedConfig, SearchConfig
 from ppcls_lite.errors import UserError
@@ -84,6 +85,17 @@ def test_every_engine_gives_the_same_and_onnx_needs_no_paddle(folder):
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(out), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_file_put_there_since_is_refused(folder, tmp_path):
+    shutil.copytree(folder / "export", tmp_path / "export")
+    predictor = Predictor(tmp_path / "export")
+    file = tmp_path / "export/inference.onnx"
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        predictor.embed(folder / "flat/d.png")
+    with pytest.raises(UserError, match="there is none beside it"):
+        features_of_export(tmp_path / "inference.json", None, "cpu")
 
 
 def test_pictures_without_classes_and_broken_ones(folder, tmp_path, capsys):

@@ -115,6 +115,17 @@ def test_a_heatmap_comes_when_it_is_asked_for(server, exported, expected, engine
     assert (failed.status_code, failed.json()["error"][:16]) == (400, "picture 2 of 2: ")
 
 
+@pytest.mark.parametrize("explain", ["true", "false"])
+def test_features_come_when_they_are_asked_for(server, exported, explain):
+    files = [("file", path.open("rb")) for path in (CAT, COFFEE)]
+    answer = server.post(f"/predict?features=true&explain={explain}", files=files)
+    found = np.array([result["features"] for result in answer.json()["results"]])
+    expected = Predictor(exported, "onnxruntime").embed([CAT, COFFEE])
+    # alone or together, onnxruntime may add in another order
+    assert np.allclose(found, expected, atol=1e-5)
+    assert "features" not in server.post("/predict", CAT.read_bytes()).json()["results"][0]
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "paddle_inference"])
 def test_every_engine_gives_the_same_classes(server, expected, engine):
     answer = server.post(f"/predict?engine={engine}", CAT.read_bytes()).json()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.deploy.first_load import check_whole
-from ppcls_lite.deploy.sidecar import read_sidecar
+from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import replacing
@@ -119,11 +119,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
-def features_of_export(file: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+def features_of_export(
+    file: Path, sidecar: Sidecar | None, device: str
+) -> Callable[[np.ndarray], np.ndarray]:
     """Opens the ONNX file of an export: float32 [N, 3, H, W] -> float32 [N, D].
 
     Args:
         file: it, or another one of the export's folder.
+        sidecar: as read when the export was opened: a file put there since is refused.
         device: auto, cpu or gpu.
 
     Raises:
@@ -135,7 +138,7 @@ def features_of_export(file: Path, device: str) -> Callable[[np.ndarray], np.nda
             f"{file}: features are read from an ONNX file, and there is none beside it",
             export_command(file.parent),
         )
-    check_whole(read_sidecar(onnx_file.parent), [onnx_file], "onnxruntime", device)
+    check_whole(sidecar, [onnx_file], "onnxruntime", device)
     run = OnnxRuntime(cut_before_last_layer(onnx_file), device)
     return lambda images: in_batches(run, images).reshape(len(images), -1)
 

@@ -17,7 +17,7 @@ from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
 from ppcls_lite.deploy.ranking import Prediction, Ranking
-from ppcls_lite.deploy.sidecar import SIDECAR, read_sidecar
+from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
@@ -84,6 +84,7 @@ class Predictor:
         self.note = ""
         self.preprocess, self.postprocess = preprocess, postprocess
         self._run: Runtime
+        self._sidecar: Sidecar | None = None
         if self.engine == "dygraph":
             self._open_weights(weights, device)
         else:
@@ -99,7 +100,7 @@ class Predictor:
             self.note = assumed.said_of_weights(weights) + report.choice
 
     def _open_export(self, file: Path, device: str) -> None:
-        sidecar = read_sidecar(file.parent)
+        sidecar = self._sidecar = read_sidecar(file.parent)
         parts = [file] if file.suffix == ".onnx" else [file, file.with_suffix(".pdiparams")]
         check_whole(sidecar, parts, self.engine, device)
         if self.engine == "openvino":
@@ -238,13 +239,17 @@ class Predictor:
         crops = (self.see(image) for image in pictures(images, channel_order))
         parts = []
         while made := list(itertools.islice(crops, self.batch_size)):
-            parts.append(self._features(network_input(made, self.info)))
+            parts.append(self.embed_seen(made))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+    def embed_seen(self, made: list[np.ndarray]) -> np.ndarray:
+        """`embed` of what `see` made of the pictures, in one batch."""
+        return self._features(network_input(made, self.info))
 
     @functools.cached_property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights, or of what an export's sidecar says it was made of."""
-        sidecar = None if self.engine == "dygraph" else read_sidecar(self._file.parent)
+        sidecar = self._sidecar
         return self._weights.sha256 if sidecar is None else sidecar.source["sha256"]
 
     @functools.cached_property
@@ -252,7 +257,7 @@ class Predictor:
         """float32 [N, 3, H, W] -> float32 [N, D]; made at first use."""
         if isinstance(self._run, DygraphRuntime):
             return self._run.features
-        return features_of_export(self._file, self._device)
+        return features_of_export(self._file, self._sidecar, self._device)
 
     def see(self, image: Picture) -> np.ndarray:
         """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""

@@ -38,6 +38,7 @@ class Result(BaseModel):
     result: Any = None
     seen: str | None = None
     explain: Reason | None = None
+    features: list[float] | None = None
 
 
 class Predictions(BaseModel):

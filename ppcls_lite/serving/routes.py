@@ -131,28 +131,34 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         topk: Annotated[int, Query(ge=1, le=1000)] = 5,
         seen: bool = False,
         explain: bool = False,
+        features: bool = False,
     ) -> Response:
         """One picture as the body, or several as files of a form.
 
-        `seen` returns the crop, too; `explain` that crop with a heatmap of the first class over it.
+        `seen` returns the crop, too; `explain` that crop with a heatmap of the first class over it;
+        `features` what the network's last layer reads.
         """
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
         files = await _uploads(request, service.config.max_images)
         pictures = [data for _, data in files]
-        reasons: list[dict[str, Any]] = [{}] * len(files)
+        added: list[dict[str, Any]] = [{} for _ in files]
         if explain:
-            whys = await service.explain(served, pictures, topk)
-            answers, crops = [why.answer for why in whys], [why.seen for why in whys]
-            reasons = [{"explain": _reason(why)} for why in whys]
+            whys, crops = await service.explain(served, pictures, topk)
+            answers = [why.answer for why in whys]
+            for more, why in zip(added, whys, strict=True):
+                more["explain"] = _reason(why)
         else:
             answers, crops = await service.classify(served, pictures, topk)
+        if features:
+            for more, vector in zip(added, await service.features(served, crops), strict=True):
+                more["features"] = vector.tolist()
         results = [
             {"file": name}
             | (answer.to_dict() if served.is_ranked else {"result": answer})
             | ({"seen": _data_url(_visible(served, crop))} if seen else {})
-            | reason
-            for (name, _), answer, crop, reason in zip(files, answers, crops, reasons, strict=True)
+            | more
+            for (name, _), answer, crop, more in zip(files, answers, crops, added, strict=True)
         ]
         milliseconds = round(1000 * (time.perf_counter() - begin), 2)
         return JSONResponse(

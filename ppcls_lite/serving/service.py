@@ -160,8 +160,10 @@ class Service:
             answers = await self.thread.run(lambda: predictor.answers(probs, topk))
         return answers, seen
 
-    async def explain(self, served: Served, pictures: list[bytes], topk: int) -> list[Explanation]:
-        """Pictures -> the answer to each, and where the network sees it: `Predictor.explain`.
+    async def explain(
+        self, served: Served, pictures: list[bytes], topk: int
+    ) -> tuple[list[Explanation], list[np.ndarray]]:
+        """Pictures -> where the network sees its answer, and what `Predictor.see` made of each.
 
         One by one, as it takes 50 runs: other requests have their turns in between.
 
@@ -169,12 +171,26 @@ class Service:
             RequestError: one of them is no picture; it names which.
         """
         predictor = served.predictor
+        seen: list[np.ndarray] = []
 
         def why(number: int) -> Explanation:
-            (found,) = predictor.explain_seen([self._see(predictor, pictures, number)], topk)
+            seen.append(self._see(predictor, pictures, number))
+            (found,) = predictor.explain_seen(seen[-1:], topk)
             return found
 
-        return [await self.thread.run(partial(why, number)) for number in range(len(pictures))]
+        whys = [await self.thread.run(partial(why, number)) for number in range(len(pictures))]
+        return whys, seen
+
+    async def features(self, served: Served, seen: list[np.ndarray]) -> np.ndarray:
+        """What `Predictor.see` made of pictures -> their features, float32 [N, D].
+
+        Raises:
+            RequestError: the served file has none, see `Predictor.embed`.
+        """
+        try:
+            return await self.thread.run(lambda: served.predictor.embed_seen(seen))
+        except UserError as error:
+            raise RequestError("bad_body", f"features: {error.message}") from error
 
     def _see(self, predictor: Predictor, pictures: list[bytes], number: int) -> np.ndarray:
         try:
