@@ -241,7 +241,12 @@ def is_slow(item):
         for definition in item._fixtureinfo.name2fixturedefs.get(name, ())[-1:]
         if name not in ("exports_start_warm", "no_process_in_a_check")
     ]
-    return any(calls_slow(function, set()) for function in (item.function, *fixtures))
+    return any(map(is_slow_by_code, (item.function, *fixtures)))
+
+
+@cache
+def is_slow_by_code(function):
+    return calls_slow(function, set())
 
 
 # What starts a process or trains, by the names that tests know it under.

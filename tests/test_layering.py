@@ -49,6 +49,11 @@ def name_of(path, package=PACKAGE):
     return ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")
 
 
+def called(node):
+    """The last word of what is called."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
 def import_graph(package=PACKAGE):
     """What each file of a package imports of it, {name: names}.
 
@@ -68,7 +73,7 @@ def import_graph(package=PACKAGE):
                 asked |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.Import):
                 asked |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            elif isinstance(node, ast.Call) and called(node) == "import_module":
                 pattern = re.sub(r"\{[^}]*\}", "*", ast.unparse(node.args[0]).strip("f'\""))
                 asked |= {f"{top}.{x}" for x in files if fnmatchcase(f"{top}.{x}", pattern)}
         below = {x.removeprefix(f"{top}.") for x in asked if x.startswith(f"{top}.")}

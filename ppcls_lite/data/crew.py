@@ -65,6 +65,7 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         theirs.close()
+        self._has_answered = False
 
     def ask(self, job: Job) -> None:
         """Gives it one more thing to do."""
@@ -89,11 +90,17 @@ class Worker:
         except OSError as error:
             raise EOFError from error
         self.jobs.popleft().answer = answer
+        self._has_answered = True
         return True
 
     def place(self) -> int:
         """Which picture of its oldest job it is at, from 1; 0 before the first."""
         return int(self._place[self.jobs[0].slot])
+
+    def patience(self, limit: float) -> float:
+        """Seconds that it may stay where it is, when a picture may take `limit`."""
+        is_starting = not (self.place() or self._has_answered)
+        return max(limit, START_TIMEOUT) if is_starting else limit
 
     def replace(self) -> str:
         """Starts another process for the same jobs; says how the old one ended."""
@@ -195,7 +202,7 @@ class Crew:
             if place != worker.place():
                 place, since = worker.place(), time.monotonic()
             limit = self._watch.picture_timeout
-            if limit and time.monotonic() - since > (limit if place else max(limit, START_TIMEOUT)):
+            if limit and time.monotonic() - since > worker.patience(limit):
                 self._give_up(worker, place - 1)
                 place = -1
         return self._slots.array[job.slot, : len(job.task) - len(job.answer)].copy(), job.answer

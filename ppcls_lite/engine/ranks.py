@@ -222,7 +222,8 @@ class Ranks:
         if self.rank:
             self._links[0].send({"value": None})  # this one is alive
         try:
-            self._await(set(self._links), "in the middle of a sum over the processes", GONE)
+            seconds = min(self.timeout, GONE)  # who is alive fails in the same sum
+            self._await(set(self._links), "in the middle of a sum over the processes", seconds)
         except RankLost as found:
             lost = found
         self._pass_on(lost)

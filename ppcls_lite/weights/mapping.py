@@ -1,6 +1,7 @@
 """Arrays from another framework's layout into ours and back."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,7 @@ def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) ->
     Raises:
         UserError: as `to_ours`.
     """
-    with paddle.LazyGuard():  # names and shapes without values
-        model = build_model(name)
+    model = _skeleton(name)
     arrays = unwrapped(arrays, model)
     _, layout = to_ours(arrays, model, replace_head=True, label=label)
     bias = arrays.get((entries(model, layout) or [])[-1].theirs)
@@ -142,13 +142,18 @@ def fitting_models(
             continue
         if network is not None and not may_fit(arrays, spec.table):
             continue
-        with paddle.LazyGuard():  # names and shapes without values
-            model = build_model(spec.name, **overrides)
-        fit = _Fit(arrays, model, network)
+        fit = _Fit(arrays, _skeleton(spec.name, *overrides.items()), network)
         sources = LAYOUTS[fit.layout].sources
         if not fit.differs and (sources is None or sources[:1] == (spec.source,)):
             fitting.append(spec.name)
     return fitting
+
+
+@cache
+def _skeleton(name: str, *overrides: tuple[str, Any]) -> nn.Layer:
+    """A model's names and shapes without values, kept: all of them take some seconds."""
+    with paddle.LazyGuard():
+        return build_model(name, **dict(overrides))
 
 
 class _Fit:
