@@ -1,6 +1,7 @@
 """The fields of a settings class as flags and YAML keys: types, limits, help, spellings."""
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -22,13 +23,18 @@ class Flag:
     name: str
     kind: Any  # the annotated type, with its limits
     default: Any
-    help: str
+    owner: type[Settings]  # the group whose source has its help
     group: str
     spellings: tuple[str, ...]
     positional: bool  # the value alone, without a flag, will do
     rest: bool  # takes the first word that belongs to no flag, and all after it
     bare: str | None  # the value of the flag alone; None when it needs one
     also: Mapping[str, str]  # other words for values
+
+    @property
+    def help(self) -> str:
+        """What the flag is for; read from the source when it is asked for, which takes a while."""
+        return _helps(self.owner).get(self.name, "")
 
     @property
     def plain(self) -> Any:
@@ -80,6 +86,13 @@ def is_annotated(kind: Any) -> bool:
     return typing.get_origin(kind) is typing.Annotated
 
 
+@functools.cache
+def _helps(group: type[Settings]) -> dict[str, str]:
+    """The texts under the fields of a group."""
+    params = docstring_parser.parse_from_object(group).params
+    return {p.arg_name: " ".join((p.description or "").split()) for p in params}
+
+
 def flags(config: type[Settings]) -> dict[str, Flag]:
     """Returns the flags of a settings class by field name: the essentials, its own, then group by
     group."""
@@ -87,10 +100,6 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
     found = {}
     groups = (config, *reversed(config.__mro__[1:]))
     for group in [c for c in groups if c not in (object, Settings)]:
-        helps = {
-            p.arg_name: " ".join((p.description or "").split())
-            for p in docstring_parser.parse_from_object(group).params
-        }
         for field in [f for f in dataclasses.fields(group) if f.name in group.__annotations__]:
             kind = kinds[field.name]
             limits = typing.get_args(kind)[1:] if is_annotated(kind) else ()
@@ -99,7 +108,7 @@ def flags(config: type[Settings]) -> dict[str, Flag]:
                 name=field.name,
                 kind=kind,
                 default=field.default,
-                help=helps.get(field.name, ""),
+                owner=group,
                 group="Essentials"
                 if field.name in config.essentials
                 else (group.__doc__ or "").strip().splitlines()[0].rstrip("."),

@@ -6,6 +6,7 @@ and refuse the int8 file of ImageNet.
 
 import re
 import tracemalloc
+from functools import cache
 
 import numpy as np
 import paddle
@@ -32,6 +33,7 @@ needs_files = pytest.mark.skipif(not FILES["uint8"].is_file(), reason="no shared
 SMALL, LARGE = "tf_mobilenetv3_small_100", "tf_mobilenetv3_large_100"
 
 
+@cache
 def trained(name: str, num_classes: int = 20, **overrides) -> paddle.nn.Layer:
     """A network whose batch norms have been somewhere."""
     paddle.seed(1)
@@ -312,7 +314,7 @@ def test_pixels_from_0_to_255_are_told_from_pixels_from_0_to_1(tmp_path):
 
 
 def test_training_goes_on_from_folded_batch_norm(tmp_path):
-    source = trained(SMALL)
+    source = trained.__wrapped__(SMALL)  # one of its own, as it changes
     images = np.random.RandomState(0).randn(32, 3, 64, 64).astype(np.float32)
     estimate_norms(source, images)  # now batch statistics and running ones are the same
     source.eval()

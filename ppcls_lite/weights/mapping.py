@@ -138,9 +138,7 @@ def fitting_models(
     """
     fitting = []
     for spec in ZOO:
-        if name not in (None, spec.name):
-            continue
-        if network is not None and not may_fit(arrays, spec.table):
+        if name not in (None, spec.name) or not (network is None or may_fit(arrays, spec.table)):
             continue
         fit = _Fit(arrays, _skeleton(spec.name, *overrides.items()), network)
         sources = LAYOUTS[fit.layout].sources
@@ -248,11 +246,9 @@ def _hint(
         return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
     if not fit.differs:
         return command("train", *(flags or ("--pretrained", "WEIGHTS")), "--data-path", "DATA")
-    fitting = fitting_models(arrays, network)
-    if fitting:
+    if fitting := fitting_models(arrays, network):
         return _one_of(fitting)
-    fitting = fitting_models(arrays, network, same_padding=True) if network else []
-    if fitting:
+    if network and (fitting := fitting_models(arrays, network, same_padding=True)):
         return _one_of(fitting, " --same-padding")
     return f"{command('list_models')}  # names all that --model may be"
 

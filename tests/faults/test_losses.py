@@ -21,6 +21,7 @@ from conftest import (
     start,
     wait_for,
 )
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import check_goes_on, decode_workers, needs_namespaces, progress_of, until
@@ -64,8 +65,8 @@ def test_a_worker_without_memory_does_not_call_pictures_broken(tmp_path, monkeyp
     """The fifth picture takes 75 MB; the first worker may take 8 MB more."""
     for number in range(6):
         image = picture(number % 3, number)
-        image = image.resize((5000, 5000)) if number == 4 else image
-        image.save(tmp_path / f"{number}.png")
+        image = image.resize((5000, 5000), Image.Resampling.NEAREST) if number == 4 else image
+        image.save(tmp_path / f"{number}.png", compress_level=1)
     paths = [str(tmp_path / f"{number}.png") for number in range(6)]
     dataset, said = ImageDataset(paths, [0] * 6, ["x"]), []
     loader = Loader(
