@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose complaints are `UserError`s."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises UserError in the place of argparse's own end of the program."""
         raise UserError(message, help_command(self.prog))
 
 

@@ -137,7 +137,8 @@ class MNASNet(nn.Layer):
             nn.Linear(HEAD, num_classes, weight_attr=flavour.linear_init),
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pictures [N, 3, H, W] to logits [N, K], both float."""
         x = self.layers(x)  # [N, 1280, H/32, W/32]
         x = self.avgpool(x).squeeze([2, 3])  # [N, 1280]
         return self.classifier(x)  # [N, K]

@@ -25,9 +25,11 @@ LONGEST = 1 << 26  # bytes of one message
 class Store(Protocol):
     """Paddle's key-value store; `get` waits for the key."""
 
-    def set(self, key: str, value: str) -> None: ...
+    def set(self, key: str, value: str) -> None:
+        """Gives a key its value."""
 
-    def get(self, key: str) -> bytes: ...
+    def get(self, key: str) -> bytes:
+        """Waits for a key, and returns its value."""
 
 
 def watch(link: socket.socket) -> None:

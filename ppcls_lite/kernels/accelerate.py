@@ -75,7 +75,8 @@ class AcceleratedModel(nn.Layer):
         # Not a sublayer, as the layers belong to the model.
         self.classifier = [_dense(layer, kernels) or layer for layer in model.classifier]
 
-    def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W]
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised pictures, float32 [N, 3, H, W], to logits [N, K]; by kernels in training."""
         return self.run(images) if self.model.training else self.model(images)
 
     def run(self, images: Tensor) -> Tensor:

@@ -78,7 +78,8 @@ class Int8Conv2D(_Int8):
         self._stride, self._padding = conv._stride, conv._padding
         self._dilation, self._groups = conv._dilation, conv._groups
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, H, W] to [N, O, H/stride, W/stride], by way of 8-bit values."""
         x, weight = self._values(x)
         return convolve(self, x, weight, self.bias)
 
@@ -86,7 +87,8 @@ class Int8Conv2D(_Int8):
 class Int8Linear(_Int8):
     """A linear layer with int8 weights of 8-bit values."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, in]
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in] to [N, out], by way of 8-bit values."""
         x, weight = self._values(x)
         return F.linear(x, weight, self.bias)
 

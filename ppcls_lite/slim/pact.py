@@ -114,7 +114,8 @@ class PactConv2D(_Pact, nn.Conv2D):
         )
         self._take_over(conv)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, H, W] to [N, O, H/stride, W/stride], by way of 8-bit values."""
         x, weight = self._quantized(x)
         return convolve(self, x, weight, self.bias)
 
@@ -128,7 +129,8 @@ class PactLinear(_Pact, nn.Linear):
         super().__init__(*linear.weight.shape, bias_attr=False)
         self._take_over(linear)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, in]
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in] to [N, out], by way of 8-bit values."""
         x, weight = self._quantized(x)
         return F.linear(x, weight, self.bias)
 
