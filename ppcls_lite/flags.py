@@ -34,7 +34,7 @@ class Flag:
     @property
     def help(self) -> str:
         """What the flag is for; read from the source when it is asked for, which takes a while."""
-        return _helps(self.owner).get(self.name, "")
+        return _helps(self.owner).get(self.name, "")  # type: ignore[arg-type]  # a class is hashable
 
     @property
     def plain(self) -> Any:
