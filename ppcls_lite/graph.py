@@ -22,15 +22,17 @@ class StaticGraph:
     Args:
         model: images [N, 3, H, W] float32 to logits [N, K].
         image_size: H and W, in pixels.
-        softmax_inside: append a softmax, so that the outputs are probabilities.
+        activation: softmax or sigmoid to append, so that the outputs are probabilities; "".
     """
 
-    def __init__(
-        self, model: "paddle.nn.Layer", image_size: int, softmax_inside: bool = False
-    ) -> None:
+    def __init__(self, model: "paddle.nn.Layer", image_size: int, activation: str = "") -> None:
         paddle = load_paddle()
+        from ppcls_lite.arch.sigmoid import Sigmoid  # imports paddle, as below
+
         # to_static replaces `forward` of the layer it is given: give it one of our own.
-        tail = paddle.nn.Softmax(axis=-1) if softmax_inside else paddle.nn.Identity()
+
+        tails = {"softmax": paddle.nn.Softmax(axis=-1), "sigmoid": Sigmoid()}
+        tail = tails[activation] if activation else paddle.nn.Identity()
         self._wrapper = paddle.nn.Sequential(model, tail)
         spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
         self._graph = paddle.jit.to_static(self._wrapper, input_spec=[spec], full_graph=True)
@@ -46,7 +48,7 @@ class StaticGraph:
         In a process started with FLAGS_enable_pir_api=0 the same call writes `prefix.pdmodel`,
         `.pdiparams` and `.pdiparams.info`.
         """
-        from ppcls_lite.arch.layers import evaluation_mode  # imports paddle, as below
+        from ppcls_lite.arch.layers import evaluation_mode  # imports paddle, as above
 
         with evaluation_mode(self._wrapper):
             load_paddle().jit.save(self._graph, str(prefix))

@@ -51,6 +51,23 @@ def label_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tenso
     return rows.sum() / labelled.sum().clip(min=1e-6)  # 0 for a batch without any label
 
 
+def multi_label_loss(
+    logits: Tensor, targets: Tensor, smoothing: float, positives: Tensor | None = None
+) -> Tensor:
+    """Mean binary cross entropy over pictures and classes, where a picture has several labels.
+
+    Args:
+        logits: [N, K].
+        targets: float32 [N, K], 0 to 1.
+        smoothing: what draws the targets towards 0.5, as in Keras' `BinaryCrossentropy`.
+        positives: weight of each class where it is on the picture, [K], as torch's `pos_weight`.
+    """
+    smoothed = targets * (1 - smoothing) + 0.5 * smoothing
+    return F.binary_cross_entropy_with_logits(
+        logits.astype("float32"), smoothed, pos_weight=positives
+    )
+
+
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy of each sample, [N], against a distribution over the classes [N, K]."""
     return -(targets * log_softmax(logits)).sum(axis=1)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -76,6 +77,8 @@ class Accuracy:
     loss_sum: float = 0.0
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
 
+    meters: ClassVar = ("loss", "acc1", "acc5")  # of what `add` and `means` return
+
     def add(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
         """Counts a batch and returns its own mean loss, top-1 and top-5.
 
@@ -133,16 +136,30 @@ class Accuracy:
         """Mean cross entropy."""
         return self.loss_sum / max(self.count, 1)
 
+    @property
+    def means(self) -> tuple[float, float, float]:
+        """What `add` returns, over all pictures so far."""
+        return self.loss, self.top1, self.top5
+
+    @property
+    def running(self) -> dict[str, float]:
+        """What log lines of training say, over all pictures so far."""
+        return {"top1": self.top1, "top5": self.top5}
+
     def score(self, metric: str) -> float:
         """Returns top1, balanced_accuracy, macro_f1 or minus the loss: the more, the better."""
         if metric == "loss":
             return -self.loss
         return self.top1 if metric == "top1" else self.summary()[metric]
 
-    def metrics(self, best: str) -> dict[str, float]:
-        """Returns what a checkpoint keeps of an evaluation; `score` is by the metric `best`."""
-        kept = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
-        return kept | {"score": self.score(best)}
+    def values(self) -> dict[str, float]:
+        """Returns what log lines say of an evaluation, what counts most first."""
+        return {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+
+    @property
+    def totals(self) -> str:
+        """The last line of an evaluation, Step6's."""
+        return f" * Acc@1 {self.top1:.3f} Acc@5 {self.top5:.3f}"
 
     def confusion(self) -> np.ndarray:
         """Returns int64 [K, K], rows are the true classes, columns the predicted ones."""

@@ -12,6 +12,7 @@ from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.metric import centred_logits
 
 SMALLEST = np.finfo(np.float32).tiny  # what a softmax gives as 0 has no logarithm
+ACTIVATION, SIGMOID = "activation", "sigmoid"  # of networks with several labels a picture
 MOST_CLASSES = 1_000_000  # a file that asks for more would only fill the memory
 
 
@@ -29,6 +30,10 @@ class ModelInfo:
             network that is not quantized.
         known_limits: centred logits (`metric.centred_logits`), one a class: a picture that reaches
             none of them shows none of the classes. Empty where that was not decided.
+        multi_label: any number of the classes may be on a picture: each has a probability of its
+            own, the sigmoid of its logit, and not a share of a softmax.
+        thresholds: of such a network, the probability from which on a class is said to be on the
+            picture, [K]; empty is 0.5 for each.
     """
 
     name: str
@@ -38,6 +43,18 @@ class ModelInfo:
     preprocess: Preprocess = field(default_factory=Preprocess)
     quant_skip: tuple[str, ...] | None = None
     known_limits: tuple[float, ...] = ()
+    multi_label: bool = False
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """The threshold of each class, [K]."""
+        return self.thresholds or (0.5,) * self.num_classes
+
+    @property
+    def activation(self) -> str:
+        """What makes probabilities of the logits: softmax or sigmoid."""
+        return SIGMOID if self.multi_label else "softmax"
 
     def class_set(self, who: str) -> ClassSet:
         """Returns the classes for `match_classes`; `who` is what to call the network."""
@@ -71,6 +88,11 @@ class ModelInfo:
         }
         if not self.known_limits:
             del found["known_limits"]
+        del found["multi_label"], found["thresholds"]
+        if self.multi_label:
+            # In the place of `classes`, without which programs that know no sigmoid stop.
+            names = found.pop("classes")
+            found |= {ACTIVATION: SIGMOID, "thresholds": list(self.cuts), "labels": names}
         return found
 
     @classmethod
@@ -81,16 +103,17 @@ class ModelInfo:
             UserError: a value of the preprocessing is impossible.
             ValueError: a key is missing, or a value has the wrong type or is out of its limits.
         """
+        is_sigmoid = data.get(ACTIVATION) == SIGMOID
+        if is_sigmoid:
+            data = data | {"classes": data.get("labels", data.get("classes"))}
         found = msgspec.convert(data, _Stored)
-        if len(found.known_limits) not in (0, found.num_classes):
-            given = f"known_limits has {len(found.known_limits)} numbers"
-            raise ValueError(f"{given} for {found.num_classes} classes")
-        return cls(
-            **{
-                key: getattr(found, key) for key in _Stored.__struct_fields__ if key != "preprocess"
-            },
-            preprocess=Preprocess.from_dict(found.preprocess),
-        )
+        values = {key: getattr(found, key) for key in _Stored.__struct_fields__}
+        values["preprocess"] = Preprocess.from_dict(found.preprocess)
+        for key in ("known_limits", "thresholds"):
+            if len(values[key]) not in (0, found.num_classes):
+                given = f"{key} has {len(values[key])} numbers"
+                raise ValueError(f"{given} for {found.num_classes} classes")
+        return cls(**values, multi_label=is_sigmoid)
 
 
 class _Stored(msgspec.Struct):
@@ -103,3 +126,4 @@ class _Stored(msgspec.Struct):
     preprocess: dict[str, Any]
     quant_skip: tuple[str, ...] | None = None  # older files know of none
     known_limits: tuple[float, ...] = ()
+    thresholds: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...] = ()

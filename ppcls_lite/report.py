@@ -9,23 +9,31 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.label_metric import LabelAccuracy
 from ppcls_lite.metric import Accuracy, calibration_error
 from ppcls_lite.model_info import ModelInfo
 
 # More classes than this make unreadable labels and numbers; the picture then shows colours only.
 MOST_LABELS = 30
 MOST_SAID, MOST_PAIRS = 20, 5  # classes, those of least recall first; confused pairs
+SHARES = ("top1", "top5", "f1", "mAP", "macro_f1")  # of curves, in the records that have them
 MOST_CLASSES = 1000  # more make a matrix that nobody can look at, and gigabytes
 
 
-def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) -> list[Path]:
+def write_confusion_matrix(
+    folder: Path, accuracy: Accuracy | LabelAccuracy, info: ModelInfo
+) -> list[Path]:
     """Writes what is taken for what, and the accuracy of each class; returns the files' paths.
+
+    With several labels a picture nothing is taken for anything: per_class.csv alone.
 
     Up to MOST_CLASSES classes: confusion_matrix.csv and .png, rows are the true classes, columns
     the predicted ones, the PNG is coloured by shares of the row. Above: confused_pairs.csv and
     .png, the mistakes, most frequent first. In both cases per_class.csv.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(accuracy, LabelAccuracy):
+        return [_write_labels(folder / "per_class.csv", accuracy, info)]
     names = [info.class_name(k) for k in range(info.num_classes)]
     per_class = folder / "per_class.csv"
     # `accuracy` is recall under its former name, NaN without pictures: older readers look for it.
@@ -56,8 +64,37 @@ def write_confusion_matrix(folder: Path, accuracy: Accuracy, info: ModelInfo) ->
     return [table, per_class, picture]
 
 
-def metric_lines(accuracy: Accuracy, info: ModelInfo) -> list[str]:
+def _write_labels(path: Path, accuracy: LabelAccuracy, info: ModelInfo) -> Path:
+    head = ["class", "pictures", "threshold", "precision", "recall", "f1", "average_precision"]
+    columns = (accuracy.thresholds, *accuracy.class_scores(), accuracy.precisions)
+    rows = zip(*columns, strict=True)
+    true = accuracy.class_hits()[2]
+    write_csv(
+        path,
+        [head, *([info.class_name(k), true[k], *(f"{x:.6g}" for x in row)]
+                 for k, row in enumerate(rows))],
+    )  # fmt: skip
+    return path
+
+
+def label_lines(accuracy: LabelAccuracy, info: ModelInfo) -> list[str]:
+    """Says an evaluation with several labels a picture in numbers: all classes, then weak ones."""
+    found = {name: value for name, value in accuracy.values().items() if name != "loss"}
+    lines = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()]
+    scores, true = accuracy.class_scores(), accuracy.class_hits()[2]
+    weakest = [int(k) for k in np.argsort(accuracy.precisions, kind="stable") if true[k]]
+    return lines + [
+        f"class {info.class_name(k)}: AP {accuracy.precisions[k]:.4f}, from"
+        f" {accuracy.thresholds[k]:.4g} on: precision {scores[0, k]:.4f}, recall"
+        f" {scores[1, k]:.4f}, F1 {scores[2, k]:.4f}, {true[k]} pictures"
+        for k in weakest[:MOST_SAID]
+    ]
+
+
+def metric_lines(accuracy: Accuracy | LabelAccuracy, info: ModelInfo) -> list[str]:
     """Says an evaluation in numbers: averages over classes with 95 % intervals, weak classes."""
+    if isinstance(accuracy, LabelAccuracy):
+        return label_lines(accuracy, info)
     values = {"top1": accuracy.top1, **accuracy.summary()}
     lines = [
         f"{name.replace('_', ' ')} {values[name]:.4f} (95 %: {low:.4f} to {high:.4f})"
@@ -194,7 +231,7 @@ def plot_curves(events: dict[str, list[dict[str, Any]]], title: str, path: Path)
 
     figure = Figure(figsize=(8, 9), layout="constrained")
     loss, accuracy, rate = figure.subplots(3, sharex=True)
-    for axes, key in ((loss, "loss"), (accuracy, "top1"), (accuracy, "top5"), (rate, "lr")):
+    for axes, key in ((loss, "loss"), *((accuracy, key) for key in SHARES), (rate, "lr")):
         for event, style in (("train", {"alpha": 0.6}), ("eval", {"marker": "o"})):
             records = [r for r in events[event] if key in r]
             if records and not (key == "top5" and event == "train"):

@@ -192,6 +192,32 @@ def test_it_says_unknown_of_the_pictures_that_python_does(build, exported, galle
     assert done.stdout.count("unknown: none of the classes") == sum(expected)
 
 
+@needs_openvino
+@pytest.mark.parametrize("inside", [True, False])
+def test_several_labels_are_pythons(build, exported, gallery, tmp_path, inside):
+    """Thresholds between the answers of the pictures, so that each has another number of labels."""
+    shutil.copy(exported / "inference.onnx", tmp_path)
+    sidecar = read_sidecar(exported)
+    sidecar.outputs["inference.onnx"] |= {"softmax": False, "sigmoid": inside}
+    cuts = tuple((np.linspace(0.05, 0.2, 10) if inside else np.linspace(0.51, 0.55, 10)).tolist())
+    info = dataclasses.replace(sidecar.info, multi_label=True, thresholds=cuts)
+    write_sidecar(tmp_path, dataclasses.replace(sidecar, info=info))
+    files = sorted(gallery.iterdir())
+    expected = [r.to_dict() for r in Predictor(tmp_path / "inference.onnx")(files)]
+    assert len({len(row["labels"]) for row in expected}) > 1
+    done = run(build, "--pretrained", tmp_path, "--img-path", gallery, "--json")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for row, right in zip(found, expected, strict=True):
+        for key in ("topk", "labels"):
+            assert [x["name"] for x in row[key]] == [x["name"] for x in right[key]]
+            probs = [[x["prob"] for x in rows[key]] for rows in (row, right)]
+            assert probs[0] == pytest.approx(probs[1], abs=1e-5)
+    lines = run(build, "--pretrained", tmp_path, "--img-path", gallery).stdout.splitlines()
+    said = [line for line in lines if line.startswith("labels: ")]
+    names = [", ".join(x["name"] for x in row["labels"]) or "none" for row in expected]
+    assert said == [f"labels: {each}" for each in names]
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

@@ -18,7 +18,8 @@ from golden.data_images import make_image
 
 from ppcls_lite.data import loader as loader_module
 from ppcls_lite.data.classes import ClassMatch, ClassSet, match_classes
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform

@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "errors": 0, "weights.raw": 0, "weights.pickles": 0, "download": 0, "files": 0, "native": 0,
     "program": 0, "safe_yaml": 0, "wire": 0, "untrusted": 0, "environment": 0, "metric": 0,
+    "label_metric": 0,
     "pool": 0, "version": 0,
     "config": 1, "data": 1,
     "flags": 2, "loss": 2, "model_info": 2,

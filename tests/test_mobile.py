@@ -11,7 +11,7 @@ from small_checkpoint import CLASSES, checkpoint, trained_probabilities
 
 from ppcls_lite.deploy import mobile
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.deploy.predictor import softmax
+from ppcls_lite.deploy.ranking import softmax
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError
 

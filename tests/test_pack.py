@@ -267,7 +267,8 @@ def test_the_command(folder, tmp_path):
 MEMORY = """
 import multiprocessing, sys
 import numpy as np
-from ppcls_lite.data.dataset import ImageDataset, PackedDataset, open_split
+from ppcls_lite.data.dataset import PackedDataset, open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.packed import PackedFiles
 from ppcls_lite.data.preprocess import Preprocess

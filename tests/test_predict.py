@@ -21,8 +21,8 @@ from ppcls_lite.deploy import choose
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.overlay import save_overlay
-from ppcls_lite.deploy.predictor import Predictor, softmax
-from ppcls_lite.deploy.ranking import Prediction
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.ranking import Prediction, softmax
 from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.errors import UserError
 

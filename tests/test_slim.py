@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from ppcls_lite import cli, create_model
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.deploy.predictor import softmax
+from ppcls_lite.deploy.ranking import softmax
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError

@@ -23,7 +23,7 @@ SPINE = (
     "ppcls_lite/optimizer/optimizers.py",
     "ppcls_lite/optimizer/schedule.py",
 )
-BUDGET = 1450  # lines
+BUDGET = 1500  # lines; 40 for several labels a picture: its loss, log lines, best by mAP
 DOCUMENT = ROOT / "docs/architecture.md"
 WAITING = {"ppcls_lite/data/watch.py"}  # entered only when a picture is not there in time
 

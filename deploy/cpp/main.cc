@@ -152,6 +152,29 @@ std::vector<float> softmax(std::vector<float> logits) {
   return logits;
 }
 
+std::vector<float> sigmoid(std::vector<float> logits) {
+  for (float& value : logits)
+    value = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(value))));
+  return logits;
+}
+
+// The classes that reach their thresholds, best first.
+std::vector<Ranked> labels(const std::vector<Ranked>& ranking, const Sidecar& sidecar) {
+  std::vector<Ranked> found;
+  for (const Ranked& r : ranking)
+    if (r.prob >= sidecar.thresholds.at(r.class_id)) found.push_back(r);
+  return found;
+}
+
+nlohmann::ordered_json to_json(const std::vector<Ranked>& ranking, const Sidecar& sidecar) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const Ranked& r : ranking)
+    rows.push_back({{"class_id", r.class_id},
+                    {"prob", static_cast<double>(r.prob)},
+                    {"name", sidecar.class_name(r.class_id)}});
+  return rows;
+}
+
 std::vector<Ranked> rank(const std::vector<float>& probs, size_t topk) {
   std::vector<Ranked> all;
   for (size_t id = 0; id < probs.size(); ++id) all.push_back({id, probs[id]});
@@ -169,20 +192,25 @@ std::string shortest(double value) {  // what Python prints
 void print(const fs::path& file, const std::vector<float>& probs, size_t topk,
            const Sidecar& sidecar, const std::string& engine, double milliseconds, bool as_json) {
   const std::vector<Ranked> ranking = rank(probs, topk);
+  std::vector<Ranked> above;
+  if (!sidecar.thresholds.empty()) above = labels(rank(probs, probs.size()), sidecar);
   if (as_json) {
     nlohmann::ordered_json line{
-        {"file", file.string()}, {"engine", engine}, {"topk", nlohmann::ordered_json::array()}};
-    for (const Ranked& r : ranking)
-      line["topk"].push_back({{"class_id", r.class_id},
-                              {"prob", static_cast<double>(r.prob)},
-                              {"name", sidecar.class_name(r.class_id)}});
+        {"file", file.string()}, {"engine", engine}, {"topk", to_json(ranking, sidecar)}};
     if (!sidecar.known_limits.empty()) line["unknown"] = sidecar.unknown(probs);
+    if (!sidecar.thresholds.empty()) line["labels"] = to_json(above, sidecar);
     std::cout << line.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << std::endl;
     return;
   }
   std::printf("%s  (%s, %.1f ms)\n", file.c_str(), engine.c_str(), milliseconds);
   std::printf("class_id: %zu, prob: %s\n", ranking[0].class_id, shortest(ranking[0].prob).c_str());
   if (sidecar.unknown(probs)) std::printf("unknown: none of the classes that the network knows\n");
+  if (!sidecar.thresholds.empty()) {
+    std::string names;
+    for (const Ranked& r : above)
+      names += (names.empty() ? "" : ", ") + sidecar.class_name(r.class_id);
+    std::printf("labels: %s\n", names.empty() ? "none" : names.c_str());
+  }
   for (const Ranked& r : ranking)
     std::printf("  %6.2f %%  %zu  %s\n", 100.0 * r.prob, r.class_id,
                 sidecar.class_name(r.class_id).c_str());
@@ -209,8 +237,8 @@ int run(const Options& options) {
       std::vector<float> out = engine->run(spec.normalize(spec.pixels(picture)), spec.crop_size);
       const std::chrono::duration<double, std::milli> took =
           std::chrono::steady_clock::now() - begin;
-      print(file, has_softmax ? out : softmax(out), options.topk, sidecar, name, took.count(),
-            options.json);
+      if (!has_softmax) out = sidecar.thresholds.empty() ? softmax(out) : sigmoid(out);
+      print(file, out, options.topk, sidecar, name, took.count(), options.json);
     } catch (const PictureError& error) {
       ++failed;
       std::cerr << "classify: " << file.string() << ": " << error.what() << std::endl;

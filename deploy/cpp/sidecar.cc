@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 1, kMultiLabel = 2;
 
 Preprocess preprocess_of(const YAML::Node& node) {
   Preprocess spec;
@@ -38,16 +38,21 @@ Sidecar read_sidecar(const std::filesystem::path& folder) {
   if (!std::filesystem::is_regular_file(path)) throw UserError("no file " + path.string(), hint);
   try {
     const YAML::Node content = YAML::LoadFile(path.string());
-    if (content["version"].as<int>() != kVersion)
+    const int version = content["version"].as<int>();
+    if (version != kVersion && version != kMultiLabel)
       throw UserError(path.string() + " has version " + content["version"].as<std::string>() +
-                          "; this program reads version " + std::to_string(kVersion),
+                          "; this program reads versions " + std::to_string(kVersion) + " and " +
+                          std::to_string(kMultiLabel),
                       "export the model again");
     Sidecar sidecar;
     sidecar.preprocess = preprocess_of(content["preprocess"]);
     if (content["classes"].IsSequence())
       sidecar.classes = content["classes"].as<std::vector<std::string>>();
     for (const auto& entry : content["outputs"])
-      sidecar.softmax[entry.first.as<std::string>()] = entry.second["softmax"].as<bool>();
+      sidecar.softmax[entry.first.as<std::string>()] =
+          entry.second["softmax"].as<bool>() || entry.second["sigmoid"].as<bool>(false);
+    if (version == kMultiLabel)
+      sidecar.thresholds = content["model"]["thresholds"].as<std::vector<double>>();
     for (const auto& entry : content["files"])
       sidecar.bytes[entry.first.as<std::string>()] = entry.second["bytes"].as<uintmax_t>();
     if (const YAML::Node limits = content["model"]["known_limits"])

@@ -13,6 +13,7 @@ struct Sidecar {
   Preprocess preprocess;
   std::vector<std::string> classes;        // empty when names are unknown
   std::map<std::string, bool> softmax;     // by model file: probabilities come out, not logits
+  std::vector<double> thresholds;          // of several labels a picture, one a class; else empty
   std::map<std::string, uintmax_t> bytes;  // by file
   // One a class; a picture that reaches none shows none of them. Empty where that is not decided.
   std::vector<double> known_limits;

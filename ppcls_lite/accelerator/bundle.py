@@ -20,7 +20,8 @@ from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
 from ppcls_lite.arch.zoo import model_spec
 from ppcls_lite.data.classes import ClassMatch
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
@@ -133,6 +134,12 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     draft = work / "onnx/network.onnx"
     network = _write_network(draft, request)
     info = network.info
+    if info.multi_label:
+        raise UserError(
+            f"{request.pretrained} gives several labels a picture; the card's own postprocessing"
+            " knows a softmax and one class",
+            "tools/export_model.py writes files that end in a sigmoid, for CPUs and GPUs",
+        )
     if info.preprocess.fit != "crop":
         raise UserError(
             f"{request.pretrained} was trained for --fit {info.preprocess.fit}; the card's own"

@@ -5,8 +5,8 @@ from typing import Any
 
 from PIL import Image
 
-from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.int8.pictures import choose_pictures
 from ppcls_lite.model_info import ModelInfo

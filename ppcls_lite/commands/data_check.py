@@ -10,10 +10,11 @@ import numpy as np
 
 from ppcls_lite.commands.data_report import write_findings
 from ppcls_lite.data.classes import NONE, match_classes, warnings
-from ppcls_lite.data.dataset import ImageDataset, open_split, open_whole
+from ppcls_lite.data.dataset import open_split, open_whole
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.each import each
 from ppcls_lite.data.folders import check_root
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.shares import Shares, split_pictures

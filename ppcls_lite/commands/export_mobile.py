@@ -12,7 +12,8 @@ import numpy as np
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.mobile import FORMATS
-from ppcls_lite.deploy.predictor import Predictor, softmax
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.ranking import probabilities
 from ppcls_lite.deploy.settings import ExportMobileConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar, write_sidecar
 from ppcls_lite.deploy.verify import agreement, check_images
@@ -89,7 +90,8 @@ def convert(
     found: dict[str, Any] = {}
     answers = target.answers(work, export, images)
     if answers is not None:
-        answers = answers if output["softmax"] else softmax(answers)
+        if not (output["softmax"] or output.get("sigmoid")):
+            answers = probabilities(answers, sidecar.info)
         expected = Predictor(export / "inference.onnx", "onnxruntime", "cpu").probabilities(images)
         found = {"images": len(images), "limit": LIMIT} | agreement(answers, expected, LIMIT)
     names = target.names or (sidecar.input["name"], output["name"])

@@ -66,6 +66,8 @@ def _as_text(result: Result, engine: str) -> list[str]:
     ]
     if result.ranking.unknown:
         lines.append("unknown: none of the classes that the network knows")
+    if (labels := result.ranking.labels) is not None:
+        lines.append(f"labels: {', '.join(label.name for label in labels) or 'none'}")
     id_width = max(len(str(p.class_id)) for p in result.ranking)
     for prediction in result.ranking:
         filled = round(BAR_WIDTH * prediction.prob)

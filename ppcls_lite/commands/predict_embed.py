@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppcls_lite.data.dataset import ImageDataset, open_split, open_whole
+from ppcls_lite.data.dataset import open_split, open_whole
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.folders import check_root, look_for_split, pictures_root
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.classify import open_predictor

@@ -85,7 +85,7 @@ def fit_and_report(run: Run) -> int:
         "export", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
     )
     run.log.line(
-        f"best val {run.config.best_metric} {abs(best):.4f}: {weights}"
+        f"best val {run.score_name} {abs(best):.4f}: {weights}"
         f"\n  next: {predict}\n        {export}"
         f"\n        {command('plot_run', '--run', run.folder)}"
     )

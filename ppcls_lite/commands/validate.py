@@ -7,7 +7,7 @@ from typing import Any
 import paddle
 
 from ppcls_lite.data.classes import ClassMatch
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_val
 from ppcls_lite.deploy.choose import find_model, is_export
@@ -52,9 +52,10 @@ def measure(config: ValidateConfig, world: World) -> int:
         info = tested_model(config, weights.info, weights.path)
         network = network_of(info)
         choice = load_weights(network, weights).choice
+    info = dataclasses.replace(info, thresholds=info.cuts if info.multi_label else ())
     # What fine-tunes it to classes that it does not know.
     tune = command("train", *weights.flags, "--data-path", config.data_path)
-    data, match = open_val(config, run=str(weights.path)).matched(
+    data, match = tested_data(config, info, weights.path).matched(
         info.class_set("the network"), "val", tune
     )
     log.line(
@@ -76,6 +77,23 @@ def measure(config: ValidateConfig, world: World) -> int:
         for written in write_confusion_matrix(folder, accuracy, info):
             log.line(f"wrote {written}")
     return 0
+
+
+def tested_data(config: ValidateConfig, info: ModelInfo, path: Path) -> ImageDataset:
+    """Opens the pictures; a network with several labels a picture reads every list that way.
+
+    Raises:
+        UserError: they are not there, or have several labels, of which the network gives one.
+    """
+    if info.multi_label:
+        config = dataclasses.replace(config, labels="several")
+    data = open_val(config, run=str(path))
+    if data.labels.ndim == 2 and not info.multi_label:
+        raise UserError(
+            f"{data.place} lists several labels a picture, and {path} gives one",
+            "give lists with one label a picture, or a network that was trained with several",
+        )
+    return data
 
 
 def remarks(data: ImageDataset, match: ClassMatch) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.engine.balance import log_prior
@@ -154,8 +155,14 @@ def known_split(split: str, info: ModelInfo, config: ConvertConfig, path: Path) 
     """Opens a split of --data-path, by the classes of the network.
 
     Raises:
-        UserError: the data is not there, or of other classes.
+        UserError: the data is not there, or of other classes, or has several labels a picture.
     """
     config.require("data_path")
+    if info.multi_label:
+        raise UserError(
+            f"{path} gives several labels a picture; --calibrate, --unknown and --logit-adjustment"
+            " are of one label",
+            "leave them out: each class has a threshold of its own",
+        )
     data = open_split(str(config.data_path), split, shares=Shares(run=str(path)))
     return data.matched(info.class_set(str(path)), split, "give the data it was trained on")[0]

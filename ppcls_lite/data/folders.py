@@ -56,6 +56,10 @@ class Split:
     list_file: str = ""
     packed: bool = False
 
+    def roots(self, data_path: str) -> list[str]:
+        """Returns the folders that the paths of the list may start from."""
+        return [data_path, os.path.dirname(self.list_file), os.path.join(data_path, self.name)]
+
 
 def check_root(data_path: str) -> None:
     """Checks that the data root is a folder.

@@ -87,7 +87,7 @@ def read_list(file: str, hint: str) -> PictureList:
         text = read_text(file)
     except OSError as error:
         raise UserError(f"list file {file}: {error.strerror}", hint) from error
-    rows = _csv_rows(text) if file.lower().endswith((".csv", ".tsv")) else _text_rows(text)
+    rows = _labelled_rows(text) if file.lower().endswith((".csv", ".tsv")) else text_rows(text)
     lines: list[int] = []
     paths: list[str] = []
     labels: list[str] = []
@@ -144,7 +144,8 @@ def _is_numeric(label: str) -> bool:
     return all(NUMBER.fullmatch(word) for word in label.split())
 
 
-def _text_rows(text: str) -> Iterator[tuple[int, str, str]]:
+def text_rows(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yields number, path and label of every line that is not empty."""
     for number, raw in enumerate(io.StringIO(text, newline=None), 1):
         line = raw.strip()
         if not line:
@@ -158,14 +159,22 @@ def _text_rows(text: str) -> Iterator[tuple[int, str, str]]:
         yield number, path.strip(), label
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, str, str]]:
+def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of the last line and the cells of every row that is not empty.
+
+    Raises:
+        csv.Error: it is no CSV.
+    """
     first = text.lstrip().partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    for row in rows:
+        if any(cells := [cell.strip() for cell in row]):
+            yield rows.line_num, cells
+
+
+def _labelled_rows(text: str) -> Iterator[tuple[int, str, str]]:
     file, label = 0, 1
-    for number, row in enumerate(rows):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
+    for number, (line, cells) in enumerate(csv_rows(text)):
         if number == 0:
             names = [cell.casefold() for cell in cells]
             files = [i for i, name in enumerate(names) if name in FILE_COLUMNS]
@@ -175,10 +184,10 @@ def _csv_rows(text: str) -> Iterator[tuple[int, str, str]]:
                 file = next((i for i in files if i != label), 1 - min(label, 1))
                 continue
         if len(cells) <= max(file, label) or not cells[file] or not cells[label]:
-            yield rows.line_num, "", ",".join(cells)
+            yield line, "", ",".join(cells)
             continue
         boxes = CLASS_AND_BOXES.fullmatch(cells[label])
-        yield rows.line_num, cells[file], boxes[1] if boxes else cells[label]
+        yield line, cells[file], boxes[1] if boxes else cells[label]
 
 
 def _forms() -> list[Callable[[str], str]]:

@@ -17,7 +17,7 @@ from collections.abc import Generator
 import numpy as np
 
 from ppcls_lite.data.crew import Crew, Decoded
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.transforms import TrainTransform
@@ -36,7 +36,7 @@ class Batch:
     """Pictures, in the order of `indices`."""
 
     images: np.ndarray  # uint8 [N, H, W, 3]
-    labels: np.ndarray  # int64 [N]
+    labels: np.ndarray  # int64 [N], or several a picture, uint8 [N, K]
     indices: np.ndarray  # int64 [N], positions in the data set
 
 

@@ -38,8 +38,15 @@ class Mix:
         return mixed
 
     def targets(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        """Labels int64 [N] -> shares of the classes float32 [N, K]; label -1 is a row of zeros."""
-        one_hot = (labels[:, None] == np.arange(num_classes)).astype(np.float32)
+        """Labels int64 [N] -> shares of the classes float32 [N, K]; label -1 is a row of zeros.
+
+        Several labels a picture, [N, K'], are 0 and 1 for each of the first K' classes.
+        """
+        one_hot = np.zeros((len(labels), num_classes), np.float32)
+        if labels.ndim == 2:
+            one_hot[:, : labels.shape[1]] = labels
+        else:
+            one_hot += labels[:, None] == np.arange(num_classes)
         if self.share == 1:
             return one_hot
         partners = np.roll(one_hot, 1, axis=0)
@@ -58,7 +65,7 @@ def prepare(
 
     Args:
         pixels: uint8 [N, H, W, 3].
-        labels: int64 [N]; -1 where there is none.
+        labels: int64 [N]; -1 where there is none; or several a picture, 0 or 1, [N, K].
         preprocess: mean and std.
         num_classes: K.
         settings: of the mixing.

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data.cifar import FORMS, read_cifar
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.idx import read_idx_pair
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.settings import DatasetSettings, TrainData, ValData
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.download import fetch_file
@@ -110,7 +111,9 @@ def open_train(
     """
     if config.dataset == "folder":
         shares = shares_of(config, run)
-        data = open_split(config.data_path, "train", config.train_list, val_list, shares)
+        data = open_split(
+            config.data_path, "train", config.train_list, val_list, shares, config.labels
+        )
     else:
         data = _open_named(config, "train", dry_run)
     return _checked(data, config)
@@ -123,7 +126,7 @@ def open_val(
     if config.dataset == "folder":
         shares = shares_of(config, run)
         split, file = config.val_split, config.val_list
-        data = open_split(config.data_path, split, file, train_list, shares)
+        data = open_split(config.data_path, split, file, train_list, shares, config.labels)
     else:
         data = _open_named(config, "val", dry_run)
     return _checked(data, config)

@@ -102,3 +102,14 @@ def passed_over(files: Iterable[str]) -> str:
     heif = any(ending in counts for ending in HEIF_EXTENSIONS)
     hint = f"; to read .heic: {install_hint('heif')}" if heif else ""
     return f"passed over, not taken for pictures: {kinds}{hint}"
+
+
+def pictures_beside(folder: str) -> list[str]:
+    """Returns the pictures that lie in a folder of class folders itself."""
+    return sorted(
+        os.path.join(folder, entry.name)
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(IMAGE_EXTENSIONS)
+        and not is_litter(entry.name)
+        and entry.is_file()
+    )

@@ -1,7 +1,7 @@
 """A recipe's settings become training batches."""
 
 from ppcls_lite.data.augment import Motion
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.policies import Policy
 from ppcls_lite.data.preprocess import INTERPOLATIONS, Preprocess

@@ -44,6 +44,9 @@ class DatasetSettings(DataRoot):
     """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
     dataset_download: bool = False
     """Fetch a named data set into --data-path when it is not there."""
+    labels: Literal["auto", "one", "several"] = "auto"
+    """Labels of a picture in lists; auto takes 0,1,0 behind a path, a CSV with a column of 0 and 1
+    for each class, or names between | for several."""
     val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """Of one folder of class folders, without train/ and val/: share of each class for val."""
     folds: Annotated[int, Meta(ge=2)] | None = None

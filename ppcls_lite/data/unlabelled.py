@@ -2,8 +2,8 @@
 
 import os
 
-from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.folders import check_root
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import Source
 from ppcls_lite.data.preprocess import find_images
 

@@ -52,7 +52,10 @@ def usual_preprocess(run: Runtime) -> Preprocess:
     return scaled(Preprocess(), size) if size else Preprocess()
 
 
-def are_probabilities(output: np.ndarray) -> bool:
-    """Tells softmax output from logits: non-negative rows [N, K] that sum to 1."""
+def are_probabilities(output: np.ndarray, several: bool) -> bool:
+    """Tells softmax output from logits: non-negative rows [N, K] that sum to 1; of several labels
+    a picture whatever lies from 0 to 1."""
+    if several:
+        return bool((output >= 0).all() and (output <= 1).all())
     # float32 softmax sums to 1 within 1e-6; logits meet both conditions practically never.
     return bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))

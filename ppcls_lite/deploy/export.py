@@ -88,10 +88,10 @@ def export_model(
         with paddle.utils.unique_name.guard():  # names as in a fresh process
             network, _ = load_network(weights, info)
             reserve(work, _room_for(network, formats))
-            graph = StaticGraph(deployable(network, info), size, softmax_inside)
-            graph.save(work / "inference")
+            activation = info.activation if softmax_inside else ""
+            StaticGraph(deployable(network, info), size, activation).save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
-            _convert_in_child(weights.path, info, work, formats, opset_version, softmax_inside)
+            _convert_in_child(weights.path, info, work, formats, opset_version, activation)
         model_files = [work / FORMATS[format_][0] for format_ in formats]
         outputs, checks = verify(network, info, model_files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
@@ -169,14 +169,14 @@ def _convert_in_child(
     work: Path,
     formats: Sequence[str],
     opset_version: int,
-    softmax_inside: bool,
+    activation: str,
 ) -> None:
     """Has the legacy format and ONNX written by `export_child` into the folder `work`."""
     request = {
         "pretrained": str(pretrained.absolute()),
         "info": info.to_dict(),
         "prefix": str((work / "inference").absolute()),
-        "softmax": softmax_inside,
+        "activation": activation,
         "pdmodel": "pdmodel" in formats,
         "opset": opset_version if "onnx" in formats else None,
     }

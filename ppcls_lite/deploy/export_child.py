@@ -25,7 +25,8 @@ def write_pdmodel(request: dict[str, Any]) -> None:
     network, _ = load_network(Path(request["pretrained"]), info)
     from ppcls_lite.slim.int8 import deployable
 
-    graph = StaticGraph(deployable(network, info), info.preprocess.crop_size, request["softmax"])
+    size = info.preprocess.crop_size
+    graph = StaticGraph(deployable(network, info), size, request["activation"])
     graph.save(Path(request["prefix"]))
 
 

@@ -16,7 +16,7 @@ from ppcls_lite.deploy.features import features_of_export
 from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
-from ppcls_lite.deploy.ranking import Prediction, Ranking
+from ppcls_lite.deploy.ranking import Ranking, probabilities, rank, scores
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.engines import import_engine
@@ -56,7 +56,7 @@ class Predictor:
     Attributes:
         engine: the engine in use.
         info: the network, its class names and preprocessing.
-        has_softmax: `raw` gives probabilities, not logits.
+        has_softmax: `raw` gives probabilities, not logits; of several labels a picture, too.
         note: what had to be assumed, in one sentence; empty when everything was on file.
         preprocess, postprocess: as given.
         choice: why auto took this engine; empty when there was nothing to choose.
@@ -110,12 +110,14 @@ class Predictor:
         if sidecar is not None:
             self.info = sidecar.info
             if file.name in sidecar.outputs:
-                self.has_softmax = bool(sidecar.outputs[file.name]["softmax"])
+                listed = sidecar.outputs[file.name]
+                self.has_softmax = bool(listed["softmax"] or listed.get("sigmoid"))
                 return
         spec = assumed.usual_preprocess(self._run) if sidecar is None else sidecar.info.preprocess
         # paddle2onnx's own command adds files that no sidecar lists: they must show it themselves.
         output = self.raw(np.zeros((1, 3, spec.crop_size, spec.crop_size), np.float32))  # [1, K]
-        self.has_softmax = assumed.are_probabilities(output)
+        several = sidecar is not None and sidecar.info.multi_label
+        self.has_softmax = assumed.are_probabilities(output, several)
         if sidecar is not None:
             self.note = (
                 f"{SIDECAR} does not list {file.name}; preprocessing and names are taken from it"
@@ -134,13 +136,12 @@ class Predictor:
         of the same probabilities, losses and ranks.
         """
         output = self.raw(images)
-        smallest = np.finfo(np.float32).tiny
-        return np.log(np.maximum(output, smallest)) if self.has_softmax else output
+        return scores(output, self.info) if self.has_softmax else output
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """float32 [N, 3, H, W] -> float32 [N, K], rows that sum to 1."""
+        """float32 [N, 3, H, W] -> float32 [N, K]; sums of 1, but for several labels."""
         output = self.raw(images)
-        return output if self.has_softmax else softmax(output)
+        return output if self.has_softmax else probabilities(output, self.info)
 
     def __call__(
         self, images: Any, topk: int = 5, channel_order: ChannelOrder = "RGB"
@@ -217,7 +218,7 @@ class Predictor:
         """`explain` of what `see` made of the pictures, in one batch."""
         images = network_input(made, self.info)
         logits, ids, maps, method = heatmaps(self._run, self.logits, images, class_id, layer)
-        answers = self.answers(softmax(logits), topk)
+        answers = self.answers(probabilities(logits, self.info), topk)
         seen = [visible(each, self.info) for each in made]
         return [
             Explanation(answer, int(of), method, heatmap, pixels)
@@ -274,15 +275,4 @@ class Predictor:
 
     def rank(self, probs: np.ndarray, topk: int) -> list[Ranking]:
         """Probabilities [N, K] -> the topk classes of each row, the most probable first."""
-        order = np.argsort(-probs, axis=1, kind="stable")[:, :topk]
-        name = self.info.class_name
-        return [
-            Ranking([Prediction(int(i), float(row[i]), name(int(i))) for i in ids], unknown)
-            for row, ids, unknown in zip(probs, order, self.info.unknown(probs), strict=True)
-        ]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits [N, K] -> probabilities [N, K] of the same dtype."""
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1: no overflow
-    return exp / exp.sum(axis=1, keepdims=True)
+        return rank(probs, topk, self.info)

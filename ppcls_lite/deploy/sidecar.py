@@ -18,7 +18,9 @@ from ppcls_lite.program import export_command
 from ppcls_lite.safe_yaml import load_yaml
 
 SIDECAR = "inference.yml"
-VERSION = 1
+# Of networks whose answers are a softmax, and of those with several labels a picture: a sigmoid,
+# which programs that know version 1 alone would read wrongly.
+VERSION, MULTI_LABEL = 1, 2
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Sidecar:
         info: the network, its class names and its preprocessing.
         source: `file` and `sha256` of the checkpoint that was exported.
         input: `name`, `shape` (-1 = any batch size) and `dtype` of the one input.
-        outputs: per model file the output's `name` and whether `softmax` is inside.
+        outputs: per model file the output's `name` and whether `softmax` is inside; of several
+            labels a picture whether `sigmoid` is.
         files: per file `sha256` and `bytes`, for ONNX also the `opset`.
         verification: how far each runtime's answers were from the trained model's, and how fast.
         versions: of the packages that made the files.
@@ -65,11 +68,12 @@ class Sidecar:
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     """Writes `inference.yml`; the class names come last because there may be a thousand."""
     network = sidecar.info.to_dict()
-    preprocess, names = network.pop("preprocess"), network.pop("classes")
+    preprocess = network.pop("preprocess")
+    names = network.pop("labels" if sidecar.info.multi_label else "classes")
     # Other programs show them as they are here: a wnid gets its name.
     classes = [sidecar.info.class_name(class_id) for class_id in range(len(names))]
     content = {
-        "version": VERSION,
+        "version": MULTI_LABEL if sidecar.info.multi_label else VERSION,
         "created_by": sidecar.created_by,
         "model": network | {"source": sidecar.source},
         "input": sidecar.input,
@@ -97,10 +101,10 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     content = load_yaml(path)
     again = export_command(folder)
     try:
-        if content["version"] != VERSION:
+        if content["version"] not in (VERSION, MULTI_LABEL):
             raise UserError(
-                f"{path} has version {shortened(content['version'])}; this program reads version"
-                f" {VERSION}",
+                f"{path} has version {shortened(content['version'])}; this program reads versions"
+                f" {VERSION} and {MULTI_LABEL}",
                 f"{again}  # with this program",
             )
         return _from_yaml(content)
@@ -121,6 +125,7 @@ class _Input(msgspec.Struct):
 class _Output(msgspec.Struct):
     name: str
     softmax: bool
+    sigmoid: bool = False
 
 
 class _File(msgspec.Struct):

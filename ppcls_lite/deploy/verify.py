@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
-from ppcls_lite.deploy.predictor import softmax
+from ppcls_lite.deploy.ranking import probabilities
 from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
@@ -54,7 +54,7 @@ def verify(
     # Rounding errors grow with the logits; probabilities are at most 1.
     limit = limit_of(info) * (1.0 if softmax_inside else float(np.abs(expected).max()))
     if softmax_inside:
-        expected = softmax(expected)
+        expected = probabilities(expected, info)
     outputs: dict[str, dict[str, Any]] = {}
     files: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def verify(
     for path in model_files:
         usual = ENGINES_OF_SUFFIX[path.suffix][0]
         runtime = FILE_RUNTIMES[usual](path)
-        outputs[path.name] = {"name": runtime.output_name, "softmax": softmax_inside}
+        outputs[path.name] = output_entry(runtime.output_name, info, softmax_inside)
         files[path.name] = {"engine": usual} | agreement(runtime(images), expected, limit)
         runs[len(rows)] = partial(runtime, images[:1])
         rows.append({"file": path.name} | files[path.name])
@@ -78,6 +78,12 @@ def verify(
     for index, milliseconds in latencies(runs).items():
         rows[index]["ms"] = milliseconds
     return outputs, {"images": len(images), "limit": limit, "files": files, "engines": rows}
+
+
+def output_entry(name: str, info: ModelInfo, inside: bool) -> dict[str, Any]:
+    """Returns the output of a file for the sidecar; `inside`: probabilities come out."""
+    entry: dict[str, Any] = {"name": name, "softmax": inside and not info.multi_label}
+    return entry | {"sigmoid": inside} if info.multi_label else entry
 
 
 def engines_of(file: Path) -> list[str]:

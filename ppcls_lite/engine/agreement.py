@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.engine import plan
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.sets import Sets

@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.arch.layers import set_drop_path, set_zero_gamma
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.engine import agreement, plan
@@ -142,6 +142,7 @@ def describe_model(
             std=config.std or before.std,
         ),
         quant_skip=config.quant_skip if config.pact_quant else None,
+        multi_label=data.labels.ndim == 2,
     )
 
 

@@ -130,8 +130,11 @@ def said(report: dict[str, Any]) -> Iterator[str]:
 
 
 def calibrate_best(run: Run, path: Path) -> Iterator[str]:
-    """Calibrates the best checkpoint of a run where that is asked for, on one process."""
-    if run.config.calibrate and run.world.is_main:
+    """Calibrates the best checkpoint of a run where that is asked for, on one process.
+
+    With several labels a picture the thresholds do that work: one temperature is of a softmax.
+    """
+    if run.config.calibrate and run.world.is_main and not run.info.multi_label and path.is_file():
         pictures, batch = run.evaluate.loader.dataset, run.config.batch_size
         val = Loader(pictures, run.info.preprocess, batch, training=False, on_error="skip")
         yield from calibrate_checkpoint(path, val)

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader, check_hint
 from ppcls_lite.data.settings import BatchSettings
 from ppcls_lite.data.watch import Watch
+from ppcls_lite.engine.counts import Counts, counts
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.settings import EvaluationSettings
@@ -29,7 +30,6 @@ from ppcls_lite.environment import set_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
 from ppcls_lite.kernels.accelerate import AcceleratedModel
-from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import PaddleInferenceRuntime
 
@@ -160,7 +160,7 @@ class Evaluation:
     print_freq: int
     stop: StopRequest | None
 
-    def __call__(self, details: Callable[[Accuracy], Iterable[str]] = lambda _: ()) -> Accuracy:
+    def __call__(self, details: Callable[[Counts], Iterable[str]] = lambda _: ()) -> Counts:
         """Runs the validation set through the network as it stands and counts.
 
         Prints Step6's lines: median (mean) of the window, then the totals.
@@ -177,8 +177,8 @@ class Evaluation:
             forward = checked(self.kernels, self.dygraph, self.log, "the kernels' answer")
         elif self.graph is not None:
             forward = exported_or(self.dygraph, self.graph, self.log)
-        accuracy, batches = Accuracy(self.info.num_classes), len(self.loader)
-        windows: dict[str, list[float]] = {k: [] for k in ("loss", "acc1", "acc5", "time", "data")}
+        accuracy, batches = counts(self.info), len(self.loader)
+        windows: dict[str, list[float]] = {k: [] for k in (*accuracy.meters, "time", "data")}
         begin = last = time.perf_counter()
         with self.log.progress("Test", batches) as bar:
             for i, batch in enumerate(self.loader.epoch(0)):
@@ -194,7 +194,7 @@ class Evaluation:
                 if i % self.print_freq == 0:
                     left = (now - begin) / (i + 1) * (batches - i - 1)
                     self.log.line(self._line(i, left, windows, accuracy))
-                bar(i + 1, f"Test  acc1 {accuracy.top1:.4f}")
+                bar(i + 1, f"Test  {accuracy.meters[1]} {accuracy.means[1]:.4f}")
                 if self.stop and self.world.size == 1:
                     self.stop.check()
         world = self.world
@@ -207,15 +207,15 @@ class Evaluation:
         self.log.line(f"Test: Total time: {timedelta(seconds=int(time.perf_counter() - begin))}")
         for line in details(accuracy) if world.is_main else ():
             self.log.line(line)
-        self.log.line(f" * Acc@1 {accuracy.top1:.3f} Acc@5 {accuracy.top5:.3f}")
+        self.log.line(accuracy.totals)
         return accuracy
 
     def _line(
-        self, i: int, seconds_left: float, windows: dict[str, list[float]], accuracy: Accuracy
+        self, i: int, seconds_left: float, windows: dict[str, list[float]], accuracy: Counts
     ) -> str:
         batches = len(self.loader)
         recent = {k: statistics.median(values[-self.print_freq :]) for k, values in windows.items()}
-        means = {"loss": accuracy.loss, "acc1": accuracy.top1, "acc5": accuracy.top5}
+        means = dict(zip(accuracy.meters, accuracy.means, strict=True))
         meters = [f"{key}: {recent[key]:.4f} ({means[key]:.4f})" for key in means]
         meters += [f"{key}: {recent[key]:.4f}" for key in ("time", "data")]
         eta = timedelta(seconds=int(seconds_left))

@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Batch, Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
@@ -22,6 +22,7 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.kernels.accelerate import accelerate
 from ppcls_lite.kernels.calls import Kernels
+from ppcls_lite.loss import multi_label_loss
 from ppcls_lite.native import Unavailable
 
 # Of the squared weights, whose inputs have a standard deviation of 1.
@@ -53,7 +54,7 @@ def fit_head(
     model.eval()
     model.training = True  # the kernels run; every layer answers as in evaluation
     for batch in views(data, preprocess, config):
-        known = batch.labels >= 0
+        known = batch.labels.reshape(len(batch.labels), -1).max(axis=1) >= 0
         if known.any():
             with paddle.no_grad():
                 run(paddle.to_tensor(preprocess.normalize(batch.images[known])))
@@ -69,10 +70,12 @@ def fit_head(
     weight, bias = logistic_regression(x, y, classes, found)
     head.weight.set_value(weight)
     head.bias.set_value(bias)
-    right = ((x @ weight + bias).argmax(axis=1) == y).mean()
+    logits = x @ weight + bias
+    right = ((logits > 0) == y).mean() if y.ndim == 2 else (logits.argmax(axis=1) == y).mean()
+    of = "of their labels" if y.ndim == 2 else "of them"
     return (
         f"; the last layer fitted to the features of {len(data)} training pictures,"
-        f" {config.fit_head} views each, {right:.4f} of them right"
+        f" {config.fit_head} views each, {right:.4f} {of} right"
     )
 
 
@@ -124,15 +127,16 @@ def logistic_regression(
 
     Args:
         x: float32 [N, in]; brought to mean 0 and standard deviation 1 for the fit.
-        y: int64 [N].
+        y: int64 [N]; or several labels a picture, uint8 [N, K]: a regression for each class.
         classes: K.
         balanced: weights of the classes, or what is added to their logits in the loss.
         decay: of the squared weights.
     """
     balanced = balanced or Balance()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
-    weights = np.ones(classes, np.float32) if balanced.weights is None else balanced.weights
-    shares = paddle.to_tensor(weights[y] / weights[y].sum())  # [N]
+    if y.ndim == 1:
+        weights = np.ones(classes, np.float32) if balanced.weights is None else balanced.weights
+        shares = paddle.to_tensor(weights[y] / weights[y].sum())  # [N]
     inputs, labels = paddle.to_tensor((x - mean) / deviation), paddle.to_tensor(y)
     weight = paddle.zeros([x.shape[1], classes])
     bias = paddle.zeros([classes])
@@ -144,8 +148,13 @@ def logistic_regression(
     def loss() -> Tensor:
         optimizer.clear_grad()
         logits = balanced.logits(inputs @ weight + bias)
-        losses = F.cross_entropy(logits, labels, reduction="none").flatten()
-        value = (losses * shares).sum() + decay * (weight * weight).sum()
+        if y.ndim == 2:
+            targets = labels.astype("float32")
+            value = classes * multi_label_loss(logits, targets, 0.0, balanced.positives)
+        else:
+            losses = F.cross_entropy(logits, labels, reduction="none").flatten()
+            value = (losses * shares).sum()
+        value = value + decay * (weight * weight).sum()
         value.backward()
         return value
 

@@ -28,8 +28,7 @@ def goes_on(run: Run) -> bool:
     waited = progress.epoch - 1 - progress.gain_epoch
     if config.early_stop and progress.gain_epoch >= 0 and waited >= config.early_stop:
         run.log.line(
-            f"no better val {config.best_metric} in {waited} epochs (--early-stop): the run"
-            " ends here"
+            f"no better val {run.score_name} in {waited} epochs (--early-stop): the run ends here"
         )
         return False
     return progress.epoch < total_epochs(config, progress)

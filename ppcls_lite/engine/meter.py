@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import paddle
 
+from ppcls_lite.engine.counts import counts
 from ppcls_lite.engine.length import total_epochs
 from ppcls_lite.engine.log import Bar
 from ppcls_lite.engine.run import Diverged, Run
@@ -28,13 +29,13 @@ class LogMeter:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._last = time.perf_counter()
-        self.epoch = Accuracy(run.info.num_classes)  # over all windows
+        self.epoch = counts(run.info)  # over all windows
         self._clear()
 
     def _clear(self) -> None:
         self._losses: list[paddle.Tensor] = []
         self._answers: list[tuple[paddle.Tensor, np.ndarray]] = []
-        self._accuracy = Accuracy(self._run.info.num_classes)
+        self._accuracy = counts(self._run.info)
         self._pictures = 0
         self._reader_cost = 0.0
         self._begin = self._last
@@ -44,7 +45,7 @@ class LogMeter:
         self._reader_cost += time.perf_counter() - self._last
 
     def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: np.ndarray) -> None:
-        """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N]."""
+        """Takes in a finished batch: loss 0-D, logits [N, K], labels int64 [N] or uint8 [N, K]."""
         self._losses.append(loss.detach())
         self._answers.append((logits.detach(), labels))
         self._pictures += len(labels)
@@ -54,8 +55,11 @@ class LogMeter:
 
     def _count(self) -> None:
         for logits, labels in self._answers:
-            if (known := labels >= 0).any():
-                self._accuracy.add(logits.astype("float32").numpy()[known], labels[known])
+            answers = logits.astype("float32").numpy()
+            if labels.ndim == 2:
+                self._accuracy.add(answers, labels)
+            elif (known := labels >= 0).any():
+                self._accuracy.add(answers[known], labels[known])
         self._answers.clear()
 
     @contextmanager
@@ -80,12 +84,13 @@ class LogMeter:
         self._count()
         accuracy, batches, pictures = self._accuracy, len(self._losses), self._pictures
         self.epoch.count += accuracy.count
-        self.epoch.top1_hits += accuracy.top1_hits
+        if isinstance(self.epoch, Accuracy) and isinstance(accuracy, Accuracy):
+            self.epoch.top1_hits += accuracy.top1_hits
+        shares = accuracy.running
         seconds = time.perf_counter() - self._begin
         values = {
             "loss": loss,
-            "top1": accuracy.top1,
-            "top5": accuracy.top5,
+            **shares,
             "lr": run.optimizer.get_lr(),
             "reader_cost": self._reader_cost / batches,
             "batch_cost": seconds / batches,
@@ -98,7 +103,7 @@ class LogMeter:
         )
         run.log.line(
             f"[Epoch {progress.epoch}, iter: {progress.batch - 1}]"
-            f" top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f}, lr: {values['lr']:.5f},"
+            f" {', '.join(f'{k}: {v:.5f}' for k, v in shares.items())}, lr: {values['lr']:.5f},"
             f" loss: {loss:.5f}, avg_reader_cost: {values['reader_cost']:.5f} sec,"
             f" avg_batch_cost: {values['batch_cost']:.5f} sec,"
             f" avg_samples: {pictures / batches}, avg_ips: {values['ips']:.5f} images/sec."
@@ -107,5 +112,6 @@ class LogMeter:
         run.log.record(
             "train", progress.step, {"epoch": progress.epoch, "batch": progress.batch} | values
         )
-        bar(progress.batch, f"Epoch {progress.epoch}  loss {loss:.3f}  top1 {accuracy.top1:.3f}")
+        name, share = next(iter(shares.items()))
+        bar(progress.batch, f"Epoch {progress.epoch}  loss {loss:.3f}  {name} {share:.3f}")
         self._clear()

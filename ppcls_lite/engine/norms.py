@@ -13,8 +13,8 @@ from paddle import Tensor, nn
 
 from ppcls_lite.arch.count import watch_forward
 from ppcls_lite.arch.layers import evaluation_mode
-from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import read_source
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError

@@ -4,8 +4,10 @@ from collections import Counter
 
 from paddle import nn
 
+from ppcls_lite.engine.counts import Counts
 from ppcls_lite.engine.run import Run
 from ppcls_lite.errors import some
+from ppcls_lite.label_metric import LabelAccuracy
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.program import command
 
@@ -41,7 +43,7 @@ def before(run: Run) -> list[str]:
     ]
 
 
-def after_epoch(run: Run, trained: Accuracy, accuracy: Accuracy) -> list[str]:
+def after_epoch(run: Run, trained: Counts, accuracy: Counts) -> list[str]:
     """Says what is wrong with an epoch's answers, and what to try.
 
     Args:
@@ -49,6 +51,8 @@ def after_epoch(run: Run, trained: Accuracy, accuracy: Accuracy) -> list[str]:
         accuracy: over the validation pictures.
     """
     said: list[str] = []
+    if isinstance(accuracy, LabelAccuracy) or isinstance(trained, LabelAccuracy):
+        return _after_labels(run, accuracy) if isinstance(accuracy, LabelAccuracy) else []
     kinds = Counter[int]()
     answers = Counter[int]()
     for (true, predicted), count in accuracy.pairs.items():
@@ -75,6 +79,16 @@ def after_epoch(run: Run, trained: Accuracy, accuracy: Accuracy) -> list[str]:
     return []
 
 
+def _after_labels(run: Run, accuracy: LabelAccuracy) -> list[str]:
+    """The same where a picture has several labels: a class by chance has its share as precision."""
+    labels = accuracy.answers[1]
+    shares = labels.mean(axis=0)[labels.any(axis=0)]
+    if accuracy.count < ENOUGH or not len(shares) or accuracy.mean_precision > 1.1 * shares.mean():
+        return []
+    chance = f"val mAP {accuracy.mean_precision:.3f} is no better than chance ({shares.mean():.3f})"
+    return [f"note      {chance}{_last_remedy(run)}"]
+
+
 def _remedy(run: Run, trained: Accuracy) -> str:
     """What to try against answers that are no better than chance."""
     if trained.count >= ENOUGH and trained.top1 > 2 / max(run.info.num_classes, 2):
@@ -82,6 +96,10 @@ def _remedy(run: Run, trained: Accuracy) -> str:
             f", while train top1 is {trained.top1:.3f}: batch norm's statistics lag behind."
             " --norm-eval keeps those of pretrained weights, --bn-estimate 1000 takes fresh ones"
         )
+    return _last_remedy(run)
+
+
+def _last_remedy(run: Run) -> str:
     if not run.loaded.loaded:
         finetune = command("finetune", "--data-path", run.config.data_path)
         return f". Start from trained weights: {finetune}"

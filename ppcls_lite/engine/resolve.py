@@ -228,7 +228,13 @@ def check_goes_on(
             rest of that would be cut into other batches, or its pictures are others.
     """
     before, now = checkpoint.info.to_dict(), info.to_dict()
-    rows = [f"  {key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+    if "thresholds" in now:  # chosen after each epoch
+        now["thresholds"] = before.get("thresholds")
+    rows = [
+        f"  {key}: {before.get(key)} -> {now.get(key)}"
+        for key in now | before
+        if before.get(key) != now.get(key)
+    ]
     if rows:
         raise UserError(
             "\n".join([f"{checkpoint.path} was trained with other settings:", *rows]),

@@ -83,6 +83,12 @@ class Run:
         return (self.model, *peer)
 
     @property
+    def score_name(self) -> str:
+        """What `best` goes by: of several labels a picture mAP in the place of top-1."""
+        is_map = self.info.multi_label and self.config.best_metric == "top1"
+        return "mAP" if is_map else self.config.best_metric
+
+    @property
     def effective_batch(self) -> int:
         """Pictures of one optimizer step."""
         return effective_batch(self.config, self.world)

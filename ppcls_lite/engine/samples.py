@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.errors import some
 
 DIGEST_BYTES = 6  # enough: nobody forges it, and it is kept for each of up to 21,841 classes
@@ -19,14 +19,22 @@ def fingerprint(data: ImageDataset) -> str:
     A picture is known by its file and the folder of that, so the data root may lie elsewhere; what
     is in the file is not looked at.
     """
+    parts = []
+    for group in _groups(data):
+        names = (data.name(position) for position in group.tolist())
+        parts.append(f"{len(group)}:{_digest(b''.join(name + b'/' for name in names))}")
+    return " ".join([*parts, f"{len(data)}:{_digest(data.labels.tobytes())}"])
+
+
+def _groups(data: ImageDataset) -> list[np.ndarray]:
+    """Positions of the pictures without a label, then of those of each class."""
+    if data.labels.ndim == 2:
+        columns = [~data.labels.any(axis=1), *(data.labels.T > 0)]
+        return [np.flatnonzero(column) for column in columns]
     # Stable, so that the pictures of a class stay in their order; -1 comes first.
     order = np.argsort(data.labels, kind="stable")
     bounds = np.searchsorted(data.labels[order], np.arange(-1, len(data.classes) + 1))
-    parts = []
-    for begin, end in itertools.pairwise(bounds.tolist()):
-        names = (data.name(position) for position in order[begin:end].tolist())
-        parts.append(f"{end - begin}:{_digest(b''.join(name + b'/' for name in names))}")
-    return " ".join([*parts, f"{len(data)}:{_digest(data.labels.tobytes())}"])
+    return [order[begin:end] for begin, end in itertools.pairwise(bounds.tolist())]
 
 
 def _digest(data: bytes) -> str:

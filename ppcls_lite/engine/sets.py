@@ -1,5 +1,6 @@
 """The pictures of a run: opened, their classes matched, and what the plan should say of them."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names, warnings
-from ppcls_lite.data.dataset import SAME_CLASSES, ImageDataset
+from ppcls_lite.data.dataset import SAME_CLASSES
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_train, open_val
 from ppcls_lite.data.shares import write_split
@@ -59,8 +61,7 @@ def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None, run: str = 
     Raises:
         UserError: a split is not there, or val has a class that train lacks.
     """
-    train = open_train(config, config.dry_run, config.val_list, run)
-    val = open_val(config, config.dry_run, config.train_list, run)
+    train, val = _open_both(config, run)
     if goes_on:
         match = match_names(goes_on.class_set("the run"), train.class_set("train"))
         if sorted(match.ids) == list(range(len(goes_on.classes))):
@@ -79,9 +80,50 @@ def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None, run: str = 
     return Sets(train, val, classes, tuple(remarks), share_of)
 
 
+def _open_both(config: TrainConfig, run: str) -> tuple[ImageDataset, ImageDataset]:
+    """Both splits; where one list has several labels a picture, the other is read like it."""
+    train = open_train(config, config.dry_run, config.val_list, run)
+    val = open_val(config, config.dry_run, config.train_list, run)
+    if train.labels.ndim == val.labels.ndim:
+        return train, val
+    config = dataclasses.replace(config, labels="several")
+    if train.labels.ndim == 1:
+        return open_train(config, config.dry_run, config.val_list, run), val
+    return train, open_val(config, config.dry_run, config.train_list, run)
+
+
+def check_multi_label(config: TrainConfig, count: int) -> None:
+    """Raises UserError where the settings know one label a picture only.
+
+    Args:
+        config: of a training with several labels a picture.
+        count: K, as found in the data.
+    """
+    asked = {
+        "--teacher": config.teacher is not None,
+        "--unlabelled-path": config.unlabelled_path is not None,
+        "--cutmix": config.cutmix > 0,
+        "--sampler balanced": config.sampler == "balanced",
+        "--logit-adjustment": config.logit_adjustment > 0,
+        "--calibrate": config.given("calibrate") and config.calibrate,
+        "--best-metric balanced_accuracy": config.best_metric == "balanced_accuracy",
+        "--loss ce": config.given("loss") and config.loss == "ce",
+        f"--num-classes {config.num_classes}": config.num_classes not in (None, count),
+    }
+    if found := [flag for flag, is_asked in asked.items() if is_asked]:
+        raise UserError(
+            f"{' and '.join(found)}: {config.data_path} has several labels a picture ({count}"
+            " classes), and this knows one",
+            "leave it out; --mixup, --label-smoothing and --class-weights balanced work, or"
+            " --labels one if a picture has one label",
+        )
+
+
 def class_count(config: TrainConfig, data: ImageDataset) -> int:
     """Returns K: as asked for, or as found in the data."""
     found = len(data.classes)
+    if data.labels.ndim == 2:
+        check_multi_label(config, found)
     if found < 2:
         raise UserError(
             f"{config.data_path} has one class, {data.classes[0]}; telling apart needs two",

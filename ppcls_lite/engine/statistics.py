@@ -9,10 +9,10 @@ from collections.abc import Callable
 import paddle
 from paddle import nn
 
+from ppcls_lite.engine.counts import Counts
 from ppcls_lite.engine.distributed import share_statistics
 from ppcls_lite.engine.freezing import NORMS, training_mode
 from ppcls_lite.engine.run import Run
-from ppcls_lite.metric import Accuracy
 
 
 def set_bn_momentum(model: nn.Layer, keep: float) -> None:
@@ -22,7 +22,7 @@ def set_bn_momentum(model: nn.Layer, keep: float) -> None:
             layer._momentum = keep
 
 
-def evaluate_both(run: Run, evaluate: Callable[[], Accuracy]) -> Accuracy:
+def evaluate_both(run: Run, evaluate: Callable[[], Counts]) -> Counts:
     """Evaluates; with --bn-estimate a second time, with statistics of training pictures.
 
     The statistics that give the better --best-metric, of equal ones the lower loss, stay in the
@@ -45,9 +45,10 @@ def evaluate_both(run: Run, evaluate: Callable[[], Accuracy]) -> Accuracy:
     finally:  # after a stop, too: what resumes goes on from what was trained
         if not better:
             run.model.set_state_dict(kept)
+    (name, value), (_, old) = (next(iter(x.values().items())) for x in (after, before))
     run.log.line(
-        f"batch norm of {pictures} training pictures: val top1 {after.top1:.5f}, loss"
-        f" {after.loss:.5f}; as trained {before.top1:.5f}, {before.loss:.5f};"
+        f"batch norm of {pictures} training pictures: val {name} {value:.5f}, loss"
+        f" {after.loss:.5f}; as trained {old:.5f}, {before.loss:.5f};"
         f" {'the former' if better else 'the latter'} stays"
     )
     return after if better else before

@@ -14,6 +14,7 @@ import paddle
 from ppcls_lite.data.loader import Batch
 from ppcls_lite.data.mixing import prepare
 from ppcls_lite.engine import checkpoint
+from ppcls_lite.engine.counts import Counts, counts, judged
 from ppcls_lite.engine.distributed import average_gradients, share_statistics, sum_over_ranks
 from ppcls_lite.engine.freezing import training_mode
 from ppcls_lite.engine.leaving import saved
@@ -24,8 +25,7 @@ from ppcls_lite.engine.prospects import after_epoch
 from ppcls_lite.engine.run import Diverged, Run
 from ppcls_lite.engine.signals import Stopped
 from ppcls_lite.engine.statistics import evaluate_both
-from ppcls_lite.loss import training_loss
-from ppcls_lite.metric import Accuracy
+from ppcls_lite.loss import multi_label_loss, training_loss
 from ppcls_lite.optimizer.ema import ema_start
 from ppcls_lite.optimizer.optimizers import named_state
 from ppcls_lite.optimizer.schedule import lr_at
@@ -45,7 +45,7 @@ def fit(run: Run) -> float:
         with saved(run, partial(save, run)), timed(run.progress) as seconds:
             if run.config.fit_head and run.config.epochs and run.progress.best_score is None:
                 keep_fitted(run)
-            trained = train_one_epoch(run) if run.config.epochs else Accuracy(run.info.num_classes)
+            trained = train_one_epoch(run) if run.config.epochs else counts(run.info)
             accuracy = evaluate(run)
             fix_length(run, seconds())
             finish_epoch(run, accuracy)
@@ -55,7 +55,7 @@ def fit(run: Run) -> float:
     return run.progress.best_score or 0.0
 
 
-def evaluate(run: Run) -> Accuracy:
+def evaluate(run: Run) -> Counts:
     """Evaluates the model, or its moving average, after all ranks have the same statistics."""
     share_statistics(run.model.state_dict(), run.world, run.config.dist_bn)
     if run.ema is None:
@@ -70,13 +70,13 @@ def keep_fitted(run: Run) -> None:
     """Evaluates what the fit of the last layer gave: the best until an epoch is as good."""
     accuracy = evaluate(run)
     run.progress.best_score = accuracy.score(run.config.best_metric)
-    run.log.line(f"[Fitted last layer] val top1: {accuracy.top1:.5f}, loss: {accuracy.loss:.5f}")
+    run.log.line(f"[Fitted last layer] val {in_words(accuracy.values())}")
     if run.world.is_main:
-        save(run, run.folder / "best.pdparams", accuracy.metrics(run.config.best_metric))
+        save(run, run.folder / "best.pdparams", accuracy)
 
 
-def train_one_epoch(run: Run) -> Accuracy:
-    """Trains from where `run.progress` stands to the end of its epoch; returns its top-1 counts."""
+def train_one_epoch(run: Run) -> Counts:
+    """Trains from where `run.progress` stands to the end of its epoch; returns its counts."""
     progress, batches = run.progress, len(run.loader)
     meter = LogMeter(run)
     training_mode(run.model, run.config)
@@ -120,7 +120,11 @@ def train_batch(run: Run, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, b
     with run.parallel.no_sync() if as_they_come and not is_step else nullcontext():
         with paddle.amp.auto_cast(enable=run.scaler.is_enable(), level=config.amp_level):
             logits = run.parallel(images)  # [N, K]
-            loss = training_loss(run.balance.logits(logits), targets, teacher_logits, config)
+            if run.info.multi_label:
+                positives = run.balance.positives
+                loss = multi_label_loss(logits, targets, config.label_smoothing, positives)
+            else:
+                loss = training_loss(run.balance.logits(logits), targets, teacher_logits, config)
         run.scaler.scale(loss / group).backward()
     if is_step:
         if run.world.size > 1 and not as_they_come:
@@ -170,12 +174,12 @@ def stop_asked(run: Run) -> int:
     return (asked or signal.SIGTERM) if anybody else 0
 
 
-def finish_epoch(run: Run, accuracy: Accuracy) -> None:
+def finish_epoch(run: Run, accuracy: Counts) -> None:
     """Counts the epoch as done, records its evaluation and saves `model_<epoch>`, best, latest."""
     progress, done = run.progress, run.progress.epoch
     if not math.isfinite(accuracy.loss):
         raise Diverged(f"validation loss {accuracy.loss} after epoch {done}")
-    metrics, before = accuracy.metrics(run.config.best_metric), progress.best_score
+    metrics, before = metrics_of(run, accuracy), progress.best_score
     is_best = before is None or metrics["score"] >= before  # of equal ones the later
     if before is None or metrics["score"] > before or progress.gain_epoch < 0:
         progress.gain_epoch = done
@@ -184,12 +188,11 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
     run.log.record("eval", progress.step, {"epoch": done} | metrics | accuracy.summary())
     best = abs(progress.best_score or 0.0)
     run.log.line(
-        f"[Epoch {done}] val top1: {accuracy.top1:.5f}, top5: {accuracy.top5:.5f},"
-        f" loss: {accuracy.loss:.5f}, best {run.config.best_metric}: {best:.5f}"
+        f"[Epoch {done}] val {in_words(accuracy.values())}, best {run.score_name}: {best:.5f}"
     )
     if run.world.is_main:
         path = run.folder / f"model_{done}.pdparams"
-        save(run, path, metrics)
+        save(run, path, accuracy)
         if is_best:
             checkpoint.link_checkpoint(path, run.folder / "best.pdparams")
             if run.config.confusion_matrix:
@@ -201,8 +204,18 @@ def finish_epoch(run: Run, accuracy: Accuracy) -> None:
             )
 
 
-def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
-    """Writes a checkpoint of the run as it stands; rank 0 only."""
+def metrics_of(run: Run, accuracy: Counts) -> dict[str, float]:
+    """Returns what a checkpoint keeps of an evaluation; `score` is by --best-metric."""
+    return accuracy.values() | {"score": accuracy.score(run.config.best_metric)}
+
+
+def in_words(metrics: dict[str, float]) -> str:
+    """Returns an evaluation's numbers as log lines have them."""
+    return ", ".join(f"{name}: {value:.5f}" for name, value in metrics.items())
+
+
+def save(run: Run, path: Path, accuracy: Counts | None = None) -> None:
+    """Writes a checkpoint of the run as it stands, with what its evaluation gave; rank 0 only."""
     if run.scaler.is_enable():
         run.progress.loss_scale = float(run.scaler.state_dict()["scale"])
     params, optimizer = run.model.state_dict(), named_state(run.optimizer, run.model)
@@ -216,7 +229,7 @@ def save(run: Run, path: Path, metrics: dict[str, float] | None = None) -> None:
         path,
         params,
         optimizer,
-        run.info,
+        judged(run.info, accuracy),
         run.progress,
-        run.description | {"metrics": metrics or {}},
+        run.description | {"metrics": metrics_of(run, accuracy) if accuracy else {}},
     )

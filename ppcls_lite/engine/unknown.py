@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.calibration import answers, halves
 from ppcls_lite.errors import UserError

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.data.dataset import ImageDataset
 from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.preprocess import Preprocess
 
 
@@ -15,9 +15,12 @@ def choose_pictures(labels: Sequence[int] | np.ndarray, count: int) -> list[int]
     """Returns positions of pictures, class by class in turn, until there are `count`.
 
     Args:
-        labels: class id of each picture, [N].
+        labels: class id of each picture, [N]; or several labels a picture, 0 or 1, [N, K], of which
+            equal rows count as a class.
         count: how many are wanted; fewer when there are fewer.
     """
+    if np.ndim(labels) == 2:
+        labels = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
     order = np.random.default_rng(0).permutation(len(labels))
     turns: dict[int, int] = {}
     rank = []

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.label_lists import Labels
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.sidecar import Sidecar
@@ -72,7 +73,10 @@ def open_job(
     settings.require("pretrained", "data_path")
     weights = find_weights(str(settings.pretrained), settings.model, settings.num_classes)
     shares = Shares(run=str(weights.path))
-    train, val = (open_split(settings.data_path, x, shares=shares) for x in ("train", "val"))
+    how: Labels = "several" if weights.info.multi_label else "auto"
+    train, val = (
+        open_split(settings.data_path, x, shares=shares, labels=how) for x in ("train", "val")
+    )
     if weights.info.quant_skip is not None:
         raise UserError(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",

@@ -159,14 +159,20 @@ def logits(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
 def score(answers: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Compares logits [N, K] with those of float, and with the labels [N].
 
+    With several labels a picture, [N, K], a class is right or float's where the logit is above 0.
+
     Returns:
         top1; agreement: the share of pictures with float's class; snr: signal to noise of the
         logits, dB.
     """
+    right = answers.argmax(1) == labels if labels.ndim == 1 else (answers > 0) == labels
+    same = answers.argmax(1) == reference.argmax(1)
+    if labels.ndim == 2:
+        same = (answers > 0) == (reference > 0)
     noise = float(np.mean((answers - reference) ** 2))
     signal = float(np.var(reference))
     return {
-        "top1": float(np.mean(answers.argmax(1) == labels)),
-        "agreement": float(np.mean(answers.argmax(1) == reference.argmax(1))),
+        "top1": float(np.mean(right)),
+        "agreement": float(np.mean(same)),
         "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
     }

@@ -35,6 +35,7 @@ class Result(BaseModel):
     file: str
     topk: list[Class] | None = None
     unknown: bool | None = None
+    labels: list[Class] | None = None
     result: Any = None
     seen: str | None = None
     explain: Reason | None = None

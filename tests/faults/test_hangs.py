@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import check_goes_on, decode_workers
 
 from ppcls_lite.data import crew as crew_module
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.pictures import scan_folder
 from ppcls_lite.data.preprocess import Preprocess

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import check_goes_on, decode_workers, needs_namespaces, progress_of, until
 
 from ppcls_lite.data import crew
-from ppcls_lite.data.dataset import ImageDataset
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.watch import Watch

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import TINY_FLAGS, run_tool, start, train, wait_for
 
-from ppcls_lite.data.dataset import ImageDataset, open_split
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.engine.meter import LogMeter
 from ppcls_lite.engine.samples import fingerprint, what_changed
 
