@@ -74,9 +74,10 @@ def test_every_family_computes_what_onnx_runtime_does(name, overrides, tmp_path)
         wanted,
         atol=2e-5 * np.abs(wanted).max(),
     )
-    trained = finetune.Trained(graph)
-    for target in ARITHMETIC:
-        small = quantize(graph, images, Recipe("max", (), (), target)).int8
+    for target, arithmetic in ARITHMETIC.items():
+        trained = finetune.Trained(graph, arithmetic.weight_steps)
+        techniques = ("channels",) if arithmetic.unsigned else ()
+        small = quantize(graph, images, Recipe("max", techniques, (), target)).int8
         wanted = logits(small, images)
         got = PaddleGraph(small)(batch(images), trained.values_in(small)).numpy()
         equal = np.abs(got - wanted).max(axis=1) <= 2e-5 * np.abs(wanted).max()

@@ -28,11 +28,11 @@ def least_scales(
     if not known:
         return 0.0
     bias = numpy_helper.to_array(constants[node.input[2]]).ravel().astype(np.float64)
-    return np.abs(bias) / (float(step_of(thresholds[node.input[0]])) * LARGEST)
+    return np.abs(bias) / (step_of(thresholds[node.input[0]]).astype(np.float64) * LARGEST)
 
 
-def step_of(threshold: Threshold) -> np.float32:
-    """The scale that a threshold stands for."""
+def step_of(threshold: Threshold) -> np.ndarray:
+    """The scale that a threshold stands for, float32 [] or, one for each channel, [C]."""
     if isinstance(threshold, tuple):
-        return np.float32((threshold[1] - threshold[0]) / UINT8_STEPS)
-    return np.float32(threshold) / np.float32(INT8_STEPS)
+        return np.asarray((threshold[1] - threshold[0]) / UINT8_STEPS, np.float32)
+    return np.asarray(threshold, np.float32) / np.float32(INT8_STEPS)

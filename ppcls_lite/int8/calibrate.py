@@ -24,8 +24,8 @@ UINT8_STEPS = 255  # from the lowest to the highest value
 MSE_CANDIDATES = 256
 SILENT = 1e-30  # peaks below are 0: their scales would leave float32's normal numbers
 
-# Of int8, the largest |x|; of uint8, the lowest and the highest x.
-Threshold: TypeAlias = float | tuple[float, float]
+# Of int8, the largest |x|; of uint8, the lowest and the highest x, of all channels or of each, [C].
+Threshold: TypeAlias = float | tuple[float, float] | tuple[np.ndarray, np.ndarray]
 
 
 class Activations:
@@ -72,7 +72,12 @@ class Activations:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for image in self.images:
-            found = self._session.run(self._from_graph, {self._input: image})
+            # An empty list would ask ONNX Runtime for every output, of which there is none then.
+            found = (
+                self._session.run(self._from_graph, {self._input: image})
+                if self._from_graph
+                else ()
+            )
             values = {self._input: image} | dict(zip(self._from_graph, found, strict=True))
             yield {name: values[name] for name in self.tensors}
 

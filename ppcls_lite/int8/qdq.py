@@ -38,19 +38,22 @@ class Arithmetic:
         ops: their activation inputs are rounded.
         outputs: so are outputs of weighted layers, behind the Relu that is fused with them.
         unsigned: to uint8 with a zero point, instead of int8 on both sides of 0.
+        weight_steps: of int8, how many the largest weight of an output channel is long.
     """
 
     ops: tuple[str, ...] = INT8_OPS
     outputs: bool = False
     unsigned: bool = False
+    weight_steps: int = INT8_STEPS
 
 
 # By target. ONNX Runtime has int8 convolutions from int8 to int8 only; those of OpenVINO also end
-# in float. Signed activations take four times as long in ONNX Runtime.
+# in float. Signed activations take four times as long in ONNX Runtime. The files of these two hold
+# whole weights, of which the largest may be 127; the card's compiler divides by 128, as TVM's.
 ARITHMETIC = {
     "accelerator": Arithmetic(),
-    "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True),
-    "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True),
+    "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True, weight_steps=127),
+    "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True, weight_steps=127),
 }
 # ONNX Runtime would otherwise compute pairs of rounding and layer as one, with other rounding.
 EXACT = {"session.disable_quant_qdq": "1"}
@@ -152,21 +155,22 @@ def rounded_tensors(
 
 
 def quantize_weights(
-    weights: np.ndarray, axis: int, least: np.ndarray | float = 0.0
+    weights: np.ndarray, axis: int, least: np.ndarray | float = 0.0, steps: int = INT8_STEPS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds weights to int8 with one scale per output channel: max |w| / 128, clipped to +-127.
+    """Rounds weights to int8 with one scale per output channel: max |w| / steps, within +-127.
 
     Args:
         weights: float32, any shape.
         axis: of the output channels.
         least: what each scale must be at least, [channels].
+        steps: `Arithmetic.weight_steps`. With 128 the largest weight is clipped.
 
     Returns:
         int8 weights of the same shape, and float32 [channels].
     """
     others = tuple(i for i in range(weights.ndim) if i != axis)
     peak = np.abs(weights).max(axis=others)
-    scales = np.where(peak > 0, peak, 1.0).astype(np.float32) / np.float32(INT8_STEPS)
+    scales = np.where(peak > 0, peak, 1.0).astype(np.float32) / np.float32(steps)
     scales = np.maximum(scales, least).astype(np.float32)
     shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
     rounded = np.round(weights / scales.reshape(shape))
@@ -177,14 +181,17 @@ def insert_qdq(
     model: onnx.ModelProto,
     thresholds: Mapping[str, Threshold],
     float_layers: Collection[str] = (),
+    weight_steps: int = INT8_STEPS,
 ) -> onnx.ModelProto:
     """Returns the graph with int8 written into it.
 
     Args:
         model: what `float_graph` returned; left as it is.
         thresholds: for each of `rounded_tensors`. A number: int8, scale = threshold / 128, zero
-            point 0. A pair, of `calibrate` with `unsigned`: uint8 from the lowest to the highest.
+            point 0. A pair, of `calibrate` with `unsigned`: uint8 from the lowest to the highest;
+            a pair of arrays [C], of `channels`: the same for each channel.
         float_layers: names of nodes that stay float: their inputs and weights are not rounded.
+        weight_steps: `Arithmetic.weight_steps`.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -196,7 +203,13 @@ def insert_qdq(
         if node.op_type in INT8_OPS and node.name not in float_layers:
             if node.op_type in WEIGHTED_OPS and node.input[1] in constants:
                 least = least_scales(node, constants, thresholds)
-                nodes.append(_int8_weights(graph, node, constants[node.input[1]], least))
+                small = quantize_weights(
+                    numpy_helper.to_array(constants[node.input[1]]),
+                    output_channel_axis(node),
+                    least,
+                    weight_steps,
+                )
+                nodes.append(_int8_weights(graph, node, *small))
             for position, name in enumerate(node.input):
                 if name in pairs:
                     node.input[position] = pairs[name][-1].output[0]
@@ -215,7 +228,7 @@ def _pair(graph: onnx.GraphProto, name: str, threshold: Threshold) -> list[onnx.
     step, zero, small, back = (f"{name}/{part}" for part in ("scale", "zero", "int8", "rounded"))
     nodes, source, scale = [], name, step_of(threshold)
     if isinstance(threshold, tuple):
-        constants = {step: scale, zero: np.uint8(np.round(-threshold[0] / scale))}
+        constants = {step: scale, zero: np.round(-threshold[0] / scale).astype(np.uint8)}
     else:
         # QuantizeLinear alone would reach down to -128.
         limit = np.float32(INT8_STEPS - 1) * scale
@@ -224,11 +237,14 @@ def _pair(graph: onnx.GraphProto, name: str, threshold: Threshold) -> list[onnx.
         nodes = [helper.make_node("Clip", [name, low, high], [source], f"{name}/Clip")]
     for constant, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
-    return [
-        *nodes,
+    pair = [
         helper.make_node("QuantizeLinear", [source, step, zero], [small], f"{name}/Quantize"),
         helper.make_node("DequantizeLinear", [small, step, zero], [back], f"{name}/Dequantize"),
     ]
+    if scale.ndim:
+        for node in pair:
+            node.attribute.append(helper.make_attribute("axis", 1))
+    return [*nodes, *pair]
 
 
 def output_channel_axis(node: onnx.NodeProto) -> int:
@@ -240,14 +256,10 @@ def output_channel_axis(node: onnx.NodeProto) -> int:
 
 
 def _int8_weights(
-    graph: onnx.GraphProto,
-    node: onnx.NodeProto,
-    tensor: onnx.TensorProto,
-    least: np.ndarray | float,
+    graph: onnx.GraphProto, node: onnx.NodeProto, weights: np.ndarray, scales: np.ndarray
 ) -> onnx.NodeProto:
-    """Stores a node's weights as int8 and returns the node that brings them back."""
+    """Stores a node's int8 weights and returns the node that brings them back."""
     axis = output_channel_axis(node)
-    weights, scales = quantize_weights(numpy_helper.to_array(tensor), axis, least)
     names = [f"{node.name}/{part}" for part in ("weights", "weight_scales", "weight_zeros")]
     for name, value in zip(names, (weights, scales, np.zeros(len(scales), np.int8)), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))

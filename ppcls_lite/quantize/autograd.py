@@ -104,14 +104,23 @@ class _Round(PyLayer):
         return gradient / scale, None
 
 
-def _quantize(_: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def _along(attributes: Attributes, vector: Tensor, x: Tensor) -> Tensor:
+    """A scale or zero point for all, or one for each channel of x, as it multiplies x."""
+    if not vector.shape:
+        return vector
+    return vector.reshape([-1 if i == attributes["axis"] else 1 for i in range(x.ndim)])
+
+
+def _quantize(attributes: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    scale, zero = _along(attributes, scale, x), _along(attributes, zero, x)
     steps = _Round.apply(x, scale)
     if zero.dtype == paddle.uint8:
         return paddle.clip(steps + zero.astype("float32"), 0, UINT8_STEPS)
     return steps  # its zero point is 0, and a Clip to +-127 steps stands before it
 
 
-def _dequantize(_: Attributes, steps: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def _dequantize(attributes: Attributes, steps: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    scale, zero = _along(attributes, scale, steps), _along(attributes, zero, steps)
     if zero.dtype == paddle.uint8:
         steps = steps - zero.astype("float32")
     return steps * scale

@@ -20,6 +20,7 @@ def correct_biases(
     thresholds: Mapping[str, Threshold],
     images: Sequence[np.ndarray],
     float_layers: Collection[str] = (),
+    weight_steps: int = INT8_STEPS,
 ) -> None:
     """Shifts each bias so that int8 makes no error on average, in place.
 
@@ -33,11 +34,12 @@ def correct_biases(
         thresholds: of int8, as `insert_qdq` takes them.
         images: calibration pictures, float32 [1, 3, H, W] each.
         float_layers: nodes that stay float; they are corrected, too.
+        weight_steps: `qdq.Arithmetic.weight_steps`.
     """
     layers, images = Layers(model), images[:PICTURES]
     names = [node.output[0] for node in layers.nodes]
     wanted = mean_outputs(Activations(reference, names, images))
-    small = insert_qdq(model, thresholds, float_layers)
+    small = insert_qdq(model, thresholds, float_layers, weight_steps)
     small_layers = {node.name: node for node in small.graph.node}
     biases = {tensor.name: tensor for tensor in small.graph.initializer}
     for node, name in zip(layers.nodes, names, strict=True):
@@ -73,7 +75,10 @@ def _until(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def round_by_least_squares(
-    model: onnx.ModelProto, images: Sequence[np.ndarray], float_layers: Collection[str] = ()
+    model: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    float_layers: Collection[str] = (),
+    weight_steps: int = INT8_STEPS,
 ) -> None:
     """Moves weights to the steps of int8 so that the layers' outputs change least, in place.
 
@@ -84,12 +89,13 @@ def round_by_least_squares(
     Differs from AdaRound (Nagel et al. 2020): no training, and more than the two nearest steps.
 
     The graph stays float. The largest weight of each output channel stays as it is, so whoever
-    rounds with scale = max |w| / 128 finds these very steps.
+    rounds with scale = max |w| / weight_steps finds these very steps.
 
     Args:
         model: what `float_graph` returned.
         images: calibration pictures, float32 [1, 3, H, W] each.
         float_layers: nodes that stay float.
+        weight_steps: `qdq.Arithmetic.weight_steps`.
     """
     layers = Layers(model)
     nodes = [node for node in layers.nodes if node.name not in float_layers]
@@ -107,7 +113,7 @@ def round_by_least_squares(
         rows = np.moveaxis(weights, axis, 0)  # [O, I, ...]
         grouped = rows.reshape(groups_of(node), -1, rows[0].size)  # [groups, O / groups, n]
         rounded = [
-            least_squares_rows(part, moment)
+            least_squares_rows(part, moment, weight_steps)
             for part, moment in zip(grouped, moments[node.name], strict=True)
         ]
         result = np.moveaxis(np.stack(rounded).reshape(rows.shape), 0, axis)
@@ -133,19 +139,22 @@ def _columns(
     return chosen.reshape(count, groups_of(node), -1)
 
 
-def least_squares_rows(weights: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Rounds rows of weights to steps of max |w| / 128 so that their products change least.
+def least_squares_rows(
+    weights: np.ndarray, moment: np.ndarray, weight_steps: int = INT8_STEPS
+) -> np.ndarray:
+    """Rounds rows of weights to steps of max |w| / weight_steps: their products change least.
 
     Args:
         weights: float32 [O, n].
         moment: sum over the inputs x [n] of the products x x', [n, n].
+        weight_steps: `qdq.Arithmetic.weight_steps`.
 
     Returns:
         float32 [O, n]: whole steps, but for the largest of each row, which stays.
     """
     left = weights.astype(np.float64)
     peak = np.abs(left).max(axis=1)
-    step = np.where(peak > 0, peak, 1) / INT8_STEPS
+    step = np.where(peak > 0, peak, 1) / weight_steps
     largest = np.abs(left).argmax(axis=1)
     damped = moment.astype(np.float64)
     damped += np.eye(len(moment)) * (DAMPING * np.trace(moment) / len(moment) + 1e-12)

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from paddle import Tensor
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.int8.calibrate import Activations
+from ppcls_lite.int8.calibrate import INT8_STEPS, Activations
 from ppcls_lite.int8.qdq import (
     EXACT,
     WEIGHTED_OPS,
@@ -35,6 +35,7 @@ def fine_tune(
     pictures: Sequence[np.ndarray],
     int8_of: Callable[[onnx.ModelProto], onnx.ModelProto],
     log: Callable[[str], None],
+    weight_steps: int = INT8_STEPS,
 ) -> None:
     """Trains a float graph until its int8 graph answers as the reference does, in place.
 
@@ -50,6 +51,7 @@ def fine_tune(
         pictures: float32 [1, 3, H, W] each; half of them are mirrored.
         int8_of: calibrates a float graph and writes int8 into it.
         log: takes a line for each epoch.
+        weight_steps: `qdq.Arithmetic.weight_steps`.
 
     Raises:
         UserError: the graph has an operator that `PaddleGraph` does not know, or there is no
@@ -57,7 +59,7 @@ def fine_tune(
     """
     if not len(pictures):
         raise UserError("there is no picture to train with", "give a folder with pictures")
-    trained = Trained(model)
+    trained = Trained(model, weight_steps)
     name = reference.graph.output[0].name
     teacher = Activations(reference, [name], pictures, EXACT)
     random = np.random.default_rng(0)
@@ -97,9 +99,11 @@ class Trained:
 
     Args:
         model: the float graph; changed by `write`.
+        weight_steps: `qdq.Arithmetic.weight_steps`.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, weight_steps: int = INT8_STEPS) -> None:
+        self._weight_steps = weight_steps
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._nodes = [
             node
@@ -111,7 +115,7 @@ class Trained:
         for node in self._nodes:
             axis = output_channel_axis(node)
             weights = numpy_helper.to_array(self._tensors[node.input[1]])
-            scales = quantize_weights(weights, axis)[1]
+            scales = quantize_weights(weights, axis, steps=weight_steps)[1]
             self._add(node.input[1], scales.reshape(_along(axis, weights.ndim)))
             for name in node.input[2:]:
                 self._add(name, scales)
@@ -136,7 +140,8 @@ class Trained:
         for node in self._nodes:
             name = names[node.name]
             if name not in given:
-                given[name] = _rounded(given[node.input[1]], output_channel_axis(node))
+                axis = output_channel_axis(node)
+                given[name] = _rounded(given[node.input[1]], axis, self._weight_steps)
         return given
 
     def step(self, loss: Tensor, rate: float) -> None:
@@ -152,9 +157,9 @@ class Trained:
             self._tensors[name].CopyFrom(numpy_helper.from_array(value.numpy(), name))
 
 
-def _rounded(weights: Tensor, axis: int) -> Tensor:
+def _rounded(weights: Tensor, axis: int, weight_steps: int) -> Tensor:
     """Weights as `quantize_weights` rounds them, with the gradient of those that are not."""
-    steps, scales = quantize_weights(weights.numpy(), axis)
+    steps, scales = quantize_weights(weights.numpy(), axis, steps=weight_steps)
     nearest = paddle.to_tensor(steps * scales.reshape(_along(axis, steps.ndim)))
     return weights + (nearest - weights).detach()
 

@@ -19,10 +19,8 @@ def clip_gates(model: onnx.ModelProto) -> int:
     nodes, count = [], 0
     for node in model.graph.node:
         if node.op_type == "HardSigmoid":
-            given = {a.name: a.f for a in node.attribute}
-            alpha, beta = given.get("alpha", 0.2), given.get("beta", 0.5)
             names = [f"{node.name}/lowest", f"{node.name}/highest"]
-            for name, limit in zip(names, (-beta / alpha, (1 - beta) / alpha), strict=True):
+            for name, limit in zip(names, saturation(node), strict=True):
                 value = numpy_helper.from_array(np.asarray(limit, np.float32), name)
                 model.graph.initializer.append(value)
             inside = f"{node.name}/inside"
@@ -35,6 +33,13 @@ def clip_gates(model: onnx.ModelProto) -> int:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return count
+
+
+def saturation(gate: onnx.NodeProto) -> tuple[float, float]:
+    """Below which a HardSigmoid is 0, and above which it is 1: -3 and 3."""
+    given = {a.name: a.f for a in gate.attribute}
+    alpha, beta = given.get("alpha", 0.2), given.get("beta", 0.5)
+    return -beta / alpha, (1 - beta) / alpha
 
 
 def split_hard_swish(model: onnx.ModelProto) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from ppcls_lite.int8.qdq import (
     insert_qdq,
     rounded_tensors,
 )
+from ppcls_lite.quantize.channels import spread_channels
 from ppcls_lite.quantize.correct import correct_biases, round_by_least_squares
 from ppcls_lite.quantize.gates import clip_gates, split_hard_swish
 from ppcls_lite.quantize.roles import float_layers_of
 from ppcls_lite.quantize.scaling import equalise
 
 # In the order in which they are applied; the first ones leave the float answers as they are.
-FREE_TECHNIQUES = ("gates", "split", "equalise")
+FREE_TECHNIQUES = ("gates", "split", "equalise", "channels")
 TRAINING = "train"
 TECHNIQUES = (*FREE_TECHNIQUES, "rounding", "bias", TRAINING)
 
@@ -93,13 +95,15 @@ def quantize(
         UserError: the graph has an operator that cannot be trained.
     """
     graph, layers, blocked = prepare(model, images, recipe)
+    steps = recipe.arithmetic.weight_steps
+    with_int8 = partial(insert_qdq, weight_steps=steps)
     reference = onnx.ModelProto()
     reference.CopyFrom(graph)
     if "rounding" in recipe.techniques:
-        round_by_least_squares(graph, images, layers)
+        round_by_least_squares(graph, images, layers, steps)
     thresholds = thresholds_of(graph, images, recipe, layers)
     if "bias" in recipe.techniques:
-        correct_biases(graph, reference, thresholds, images, layers)
+        correct_biases(graph, reference, thresholds, images, layers, steps)
         # Once more, as the compiler will: it sees the corrected graph only.
         thresholds = thresholds_of(graph, images, recipe, layers)
     if TRAINING in recipe.techniques:
@@ -108,11 +112,11 @@ def quantize(
         from ppcls_lite.quantize.finetune import fine_tune
 
         def int8_of(trained: onnx.ModelProto) -> onnx.ModelProto:
-            return insert_qdq(trained, thresholds_of(trained, images, recipe, layers), layers)
+            return with_int8(trained, thresholds_of(trained, images, recipe, layers), layers)
 
-        fine_tune(graph, reference, training, int8_of, log)
+        fine_tune(graph, reference, training, int8_of, log, steps)
         thresholds = thresholds_of(graph, images, recipe, layers)
-    return Quantized(graph, insert_qdq(graph, thresholds, layers), thresholds, layers, blocked)
+    return Quantized(graph, with_int8(graph, thresholds, layers), thresholds, layers, blocked)
 
 
 def thresholds_of(
@@ -123,8 +127,12 @@ def thresholds_of(
 ) -> dict[str, Threshold]:
     """Calibrates every tensor that the recipe's target rounds."""
     tensors = rounded_tensors(graph, float_layers, recipe.arithmetic)
-    activations = Activations(graph, tensors, images)
-    return calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned)
+    own = spread_channels(graph, tensors, images) if "channels" in recipe.techniques else {}
+    others = [name for name in tensors if name not in own]
+    if not others:
+        return own
+    activations = Activations(graph, others, images)
+    return calibrate(activations, recipe.mode, unsigned=recipe.arithmetic.unsigned) | own
 
 
 def prepare(

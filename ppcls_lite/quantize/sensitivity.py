@@ -66,7 +66,8 @@ def sensitivity(
     for name in names:
         others = set(names) - {name}
         own = rounded_tensors(model, others, recipe.arithmetic)
-        small = insert_qdq(model, {tensor: thresholds[tensor] for tensor in own}, others)
+        chosen = {tensor: thresholds[tensor] for tensor in own}
+        small = insert_qdq(model, chosen, others, recipe.arithmetic.weight_steps)
         measured = score(logits(small, images), reference, reference.argmax(1))
         rows.append(
             Damage(

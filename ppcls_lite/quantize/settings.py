@@ -50,7 +50,8 @@ class QuantizeConfig(Int8Settings):
     calibration_mode: CalibrationMode | None = None
     """How it is found where int8 clips; null is the target's best."""
     remedies: (
-        tuple[Literal["gates", "split", "equalise", "rounding", "bias", "train"], ...] | None
+        tuple[Literal["gates", "split", "equalise", "channels", "rounding", "bias", "train"], ...]
+        | None
     ) = None
     """Techniques, changes of the float graph that int8 profits from; null is the target's best; see
     docs/int8.md."""
@@ -70,6 +71,12 @@ class QuantizeConfig(Int8Settings):
     """Print one JSON object with everything as the last line."""
 
     def __post_init__(self) -> None:
+        if self.target == "accelerator" and "channels" in (self.remedies or ()):
+            raise UserError(
+                "--remedies channels: the card's compiler finds one threshold for all channels;"
+                " allowed with --target onnxruntime or openvino",
+                "leave it out: --remedies gates,equalise",
+            )
         trains = self.table or "train" in (self.remedies or ())
         if self.changed("train_images") and not trains:
             raise UserError(

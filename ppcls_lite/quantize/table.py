@@ -27,7 +27,7 @@ def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
     not at all when the job has no pictures for it.
     """
     plain = Recipe(target=best.target)
-    unfit = OF_CARD if best.target != "accelerator" else ()
+    unfit = OF_CARD if best.target != "accelerator" else ("channels",)
     techniques = tuple(name for name in TECHNIQUES if name not in (*unfit, TRAINING))
     for mode in MODES:
         yield f"int8, {mode}", replace(plain, mode=mode)
