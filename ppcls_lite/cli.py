@@ -7,6 +7,7 @@ program with exit code 2 and one message that names the file and line, or the fl
 
 import argparse
 import functools
+import os
 import sys
 import textwrap
 import types
@@ -218,6 +219,8 @@ def _unknown(argument: str, parser: Parser, others: Mapping[str, str]) -> str:
     name = flag[2:].replace("-", "_")
     if argument.startswith("--") and name in others:
         return f"unknown argument {argument}: {flag} is a setting of {others[name]}"
+    if os.path.exists(argument):  # a shell wrote out a pattern without quotes
+        return f"unknown argument {argument}: no flag takes more than one file; quote a pattern"
     return f"unknown argument {argument}{nearest(flag, parser._option_string_actions)}"
 
 

@@ -120,6 +120,7 @@ def test_null_and_lists(yaml_file):
         (["--sync-bn=maybe"], ["--sync-bn: 'maybe'"]),
         (["--lr"], ["--lr", "expected one argument"]),
         (["stray"], ["unknown argument stray"]),
+        (["-c", "a", __file__], [f"unknown argument {__file__}:", "quote a pattern"]),
         (["-c", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
         (["--test-only"], ["--test-only", "--pretrained FILE"]),
         (["--test-only", "--resume=auto", "--pretrained=x"], ["--test-only tests one file"]),
