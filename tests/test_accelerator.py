@@ -6,6 +6,7 @@ The whole chain, as people type it, is in test_accelerator_chain.py.
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -33,6 +34,7 @@ from ppcls_lite.accelerator.settings import (
 from ppcls_lite.accelerator.vdsp import FORMS, read_vdsp, vdsp_params
 from ppcls_lite.accelerator.yaml_lines import read_document
 from ppcls_lite.commands import (
+    accelerator_build,
     accelerator_eval_imagenet,
     accelerator_eval_topk,
     accelerator_image2npz,
@@ -179,6 +181,29 @@ def test_the_bundle_is_complete(bundle):
     assert (bundle / "labels/val_label.txt").read_text().splitlines()[2] == "kind 1/0.png 1"
     squares = {Image.open(path).size for path in (bundle / "calib").iterdir()}
     assert squares == {(SPEC.resize_size, SPEC.resize_size)}
+
+
+def test_a_folder_that_quantize_did_not_write_is_no_start_of_a_bundle(bundle, tmp_path):
+    config = ExportAcceleratorConfig(pretrained=str(bundle), out=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="for the target accelerator") as caught:
+        export_accelerator.run(config)
+    assert "--target accelerator" in caught.value.hint and not (tmp_path / "out").exists()
+
+
+def test_a_build_that_changes_answers_says_which_command_looks_for_better(
+    bundle, capsys, monkeypatch
+):
+    monkeypatch.chdir(bundle)
+    accelerator_build._report_kept([True] * 19 + [False])
+    assert capsys.readouterr().out.splitlines() == [
+        "int8 gives 19 of 20 calibration pictures the float network's class"
+    ]
+    accelerator_build._report_kept([True] * 9 + [False])
+    said = capsys.readouterr().out
+    assert "warning: int8 changes 10% of the answers" in said
+    flags = json.loads((bundle / "bundle.json").read_text())["quantize"]
+    assert flags[:2] == ["--target", "accelerator"] and Path(flags[3]).is_file()
+    assert all(f" {word}" in said for word in flags)
 
 
 def test_both_yaml_forms_have_the_documents_keys_and_say_the_same(bundle):

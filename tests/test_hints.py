@@ -259,9 +259,12 @@ TREES = {path.relative_to(ROOT / "ppcls_lite").as_posix(): ast.parse(path.read_t
 # Where the hints that are command lines are made. RUN brings all of them about, but those of which
 # it says why not; a new one belongs there.
 MADE_IN = {
-    "accelerator/profile.py:_write", "accelerator/results.py:result_file",
+    "accelerator/profile.py:_write",
+    "accelerator/quantized.py:_again",  # parsed: it has WEIGHTS and DATA to fill in
+    "accelerator/results.py:result_file",
     "accelerator/simulator.py:__init__",  # parsed: a bundle's YAML is nothing to do without
     "arch/zoo.py:_check_override", "arch/zoo.py:model_spec",
+    "commands/accelerator_build.py:_report_kept",  # parsed: see quantize.py's
     "commands/data_pack.py:check_links",  # run by test_pack.py
     "commands/data_pack.py:run", "commands/data_pack.py:write_shard",
     "commands/export.py:run", "commands/export_check.py:run", "commands/export_check.py:table",
