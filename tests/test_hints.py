@@ -270,6 +270,8 @@ MADE_IN = {
     "commands/export.py:run", "commands/export_check.py:run", "commands/export_check.py:table",
     "commands/export_mobile.py:open_export", "commands/export_paddle_serving.py:run",
     "commands/export_timm_torchvision.py:run",
+    "commands/predict_search.py:_open_gallery",  # parsed, as the next
+    "deploy/features.py:features_of_export",
     "commands/quantize.py:_report",  # parsed: that int8 loses too much cannot be had for sure
     "commands/launch.py:training",  # a mistake in what was typed after it
     "commands/validate.py:measure",
