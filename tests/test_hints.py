@@ -280,7 +280,7 @@ MADE_IN = {
     "data/loader.py:check_hint", "deploy/choose.py:_file_of_folder",
     "deploy/sidecar.py:check_file", "deploy/sidecar.py:read_sidecar",
     "engine/leaving.py:report",  # run by faults/test_losses.py
-    "engine/prospects.py:_remedy", "engine/prospects.py:before",  # read by test_choices.py
+    "engine/prospects.py:_last_remedy", "engine/prospects.py:before",  # read by test_choices.py
     "engine/teacher.py:build_teacher", "program.py:export_command", "quantize/job.py:open_job",
     "serving/store.py:find_folders",
     "tipc/textfile.py:parse",  # parsed: it would write into the checkout
