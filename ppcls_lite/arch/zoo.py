@@ -24,7 +24,7 @@ from ppcls_lite.arch.flavours import (
 )
 from ppcls_lite.arch.mnasnet import MNASNet, MnasTable
 from ppcls_lite.arch.mobilenet_v3 import LARGE, SMALL, MobileNetV3, V3Table, minimal
-from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.program import command
 
 
@@ -138,7 +138,7 @@ def model_spec(name: str) -> Spec:
         if spec.name == name:
             return spec
     raise UserError(
-        f"unknown model {name!r}{nearest(name, list_models())}",
+        f"unknown model {shortened(repr(name))}{nearest(name, list_models())}",
         f"{command('list_models')}  # prints the {len(ZOO)} names",
     )
 
@@ -158,7 +158,7 @@ def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Laye
     spec = model_spec(name)
     if not isinstance(num_classes, int) or num_classes < 1:
         raise UserError(
-            f"num_classes is {num_classes!r}; allowed: a whole number from 1",
+            f"num_classes is {shortened(repr(num_classes))}; allowed: a whole number from 1",
             "count the class folders of the data set, or leave it out for ImageNet's 1000",
         )
     for key, value in overrides.items():
@@ -198,12 +198,13 @@ def _is_number(value: Any) -> bool:
 def _check_override(model: str, key: str, value: Any) -> None:
     if key not in OVERRIDES:
         raise UserError(
-            f"{model} has no override {key!r}{nearest(key, OVERRIDES)}; "
+            f"{model} has no override {shortened(repr(key))}{nearest(key, OVERRIDES)}; "
             f"allowed: {', '.join(OVERRIDES)}",
             f"{command('list_models')}  # prints the models, each with its own width",
         )
     allowed, is_allowed = OVERRIDES[key]
     if not is_allowed(value):
         raise UserError(
-            f"{key} is {value!r}; allowed: {allowed}", f"leave {key} out for {model}'s own"
+            f"{key} is {shortened(repr(value))}; allowed: {allowed}",
+            f"leave {key} out for {model}'s own",
         )

@@ -104,7 +104,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("resize_size", "crop_size"):
             if not (type(side := getattr(self, name)) is int and 1 <= side <= LARGEST_SIDE):
-                raise UserError(f"{name}: {side!r} is not a size; allowed: 1 to {LARGEST_SIDE}")
+                said = shortened(repr(side))
+                raise UserError(f"{name}: {said} is not a size; allowed: 1 to {LARGEST_SIDE}")
         if (name := self.interpolation) not in list(INTERPOLATIONS):
             raise UserError(
                 f"interpolation: {shortened(repr(name))} is not one of {', '.join(INTERPOLATIONS)}"

@@ -66,6 +66,7 @@ def test_a_sidecar_with_any_value_changed_is_read_or_refused(exported, tmp_path)
     [(("model", "num_classes"), 10**12), (("preprocess", "crop_size"), 10**9),
      (("preprocess", "mean"), [0, math.nan, 0]), (("preprocess", "std"), [1, math.inf, 1]),
      (("preprocess", "std"), [1, 0, 1]), (("preprocess", "resize_size"), "256"),
+     (("preprocess", "crop_size"), "x" * 5000),
      (("classes",), [1, 2, 3]), (("input", "shape"), [3, 64]), (("files", "inference.onnx"), "x"),
      (("outputs", "inference.onnx", "softmax"), "yes"), (("version",), "x" * 10**6)],
 )  # fmt: skip
