@@ -40,8 +40,9 @@ def test_few_pictures_without_a_mistake_do_not_make_certain():
 @pytest.fixture(scope="module")
 def runs(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
+    flags = ("--epochs=2", "--model-ema", "--model-ema-rule=plain", "--model-ema-decay=0.5")
     both = (("a", "--calibrate"), ("b", "--no-calibrate"))
-    done = [train(pictures, folder / name, "--epochs=2", flag) for name, flag in both]
+    done = [train(pictures, folder / name, *flags, flag) for name, flag in both]
     assert not any(x.returncode for x in done), done[0].stderr
     return folder / "a", folder / "b", done[0].stdout
 
@@ -68,7 +69,11 @@ def test_best_is_calibrated_in_a_file_of_its_own(runs, pictures):
 def test_what_resumes_from_a_calibrated_file_goes_on_as_trained(runs):
     out, plain, _ = runs
     ours, theirs = (load_checkpoint(x / "best.pdparams") for x in (out, plain))
-    for a, b in ((ours.trained, theirs.trained), (ours.accumulators, theirs.accumulators)):
+    for a, b in (
+        (ours.params, theirs.params),  # the moving average
+        (ours.trained, theirs.trained),
+        (ours.accumulators, theirs.accumulators),
+    ):
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[name], b[name]) for name in a)
     assert not list(calibrate_checkpoint(out / "best.pdparams", None))  # once is enough

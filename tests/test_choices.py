@@ -73,6 +73,8 @@ def test_the_size_of_the_data_decides():
     assert chosen(3068, "--epochs=0")["fit_head"] > many["fit_head"] == few["fit_head"]
     # 3e-4 spoiled what 160 pictures had fitted (0.94 to 0.81): docs/few_pictures.md.
     assert few["lr"] == pytest.approx(5e-5, rel=0.1) and many["lr"] == 3e-4
+    assert "model_ema" not in chosen(3068, "--pact-quant") | chosen(3068, "--epochs=0")
+    assert many["model_ema"] and not {name for name in few if "ema" in name}
     for values in (few, many):
         assert values["norm_eval"] and values["opt"] == "adamw"
         assert (values["train_crop_size"], values["val_resize_size"]) == (224, 256)
@@ -84,6 +86,9 @@ def test_the_start_decides():
     nothing = chosen(160, tag=None)
     assert not {"norm_eval", "fit_head"} & set(nothing)
     assert nothing["lr"] > chosen(160)["lr"]
+    assert nothing["bn_estimate"] and "bn_estimate" not in clothing
+    assert "bn_estimate" not in chosen(160, "--norm-eval", tag=None)
+    assert nothing["calibrate"] and clothing["calibrate"]
     assert nothing["epochs"] * 160 / nothing["batch_size"] >= 3000
 
 

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.data.cache import PictureCache
 from ppcls_lite.data.shared import SharedArray
 from ppcls_lite.data.watch import POLL, Watch, dead_worker
 from ppcls_lite.data.workers import GROUP_SIGNALS, Cause, How, Sample, decode_into, prepare_worker
@@ -45,9 +46,11 @@ class Job:
 class Worker:
     """One process, what it is to do, oldest first, and where it is."""
 
-    def __init__(self, slots: SharedArray, places: SharedArray) -> None:
+    def __init__(
+        self, slots: SharedArray, places: SharedArray, cache: PictureCache | None = None
+    ) -> None:
         self.jobs: collections.deque[Job] = collections.deque()
-        self._shared = slots, places
+        self._shared = slots, places, cache
         self._place = places.array.view(np.int64)[:, 0]  # [slots], picture in work, from 1
         self._start()
 
@@ -134,14 +137,21 @@ class Crew:
         workers: how many.
         shape: of a batch, [N, H, W, 3].
         watch: how long a picture may take, and who is told.
+        cache: of decoded pictures.
     """
 
-    def __init__(self, workers: int, shape: tuple[int, ...], watch: Watch) -> None:
+    def __init__(
+        self,
+        workers: int,
+        shape: tuple[int, ...],
+        watch: Watch,
+        cache: PictureCache | None = None,
+    ) -> None:
         self._watch = watch
         self._extra = SLOTS * workers  # the slot of `one`
         self._slots = SharedArray((SLOTS * workers + 1, *shape))
         places = SharedArray((SLOTS * workers + 1, 8))
-        self._workers = [Worker(self._slots, places) for _ in range(workers)]
+        self._workers = [Worker(self._slots, places, cache) for _ in range(workers)]
         self._replaced = 0
         self._slow: set[int] = set()  # positions of pictures that took too long once
 
@@ -237,7 +247,11 @@ class Crew:
 
 
 def serve(
-    connection: Connection, slots: SharedArray, places: SharedArray, max_pixels: int | None
+    connection: Connection,
+    slots: SharedArray,
+    places: SharedArray,
+    cache: PictureCache | None,
+    max_pixels: int | None,
 ) -> None:
     """What a worker process does: decodes what it is asked for, until nobody asks."""
     try:
@@ -246,7 +260,7 @@ def serve(
         while True:
             request: tuple[int, How, list[Sample]] = connection.recv()
             slot, how, task = request
-            connection.send(decode_into(slots.array[slot], *how, task, place[slot]))
+            connection.send(decode_into(slots.array[slot], *how, task, place[slot], cache))
     except MemoryError:
         os._exit(OUT_OF_MEMORY)  # a picture that finds no memory is not a broken one
     except (EOFError, OSError):

@@ -85,6 +85,20 @@ def load_image(source: str | Path | bytes) -> Image.Image:
         raise ImageError(name, _cause(source, error)) from error
 
 
+def picture_size(source: bytes) -> tuple[int, int]:
+    """Returns width and height that the head of a picture file states, before it is turned upright.
+
+    Raises:
+        ImageError: it states none.
+    """
+    read_heic()
+    try:
+        with Image.open(BytesIO(source)) as image:
+            return image.size
+    except Exception as error:
+        raise ImageError(f"<{len(source)} bytes>", _cause(source, error)) from error
+
+
 def open_image(source: str | Path | bytes, decode: str = "exact") -> Picture:
     """Reads a picture like `load_image`, but a plain JPEG is only decoded by `resized`.
 

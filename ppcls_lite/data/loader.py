@@ -16,6 +16,7 @@ from collections.abc import Generator
 
 import numpy as np
 
+from ppcls_lite.data.cache import PictureCache
 from ppcls_lite.data.crew import Crew, Decoded
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.order import samples_per_rank, training_order
@@ -71,6 +72,7 @@ class Loader:
         balanced: an epoch shows as many samples of each class, see `order`; training only.
         decode: exact or fast, see `open_image`.
         watch: how long a picture may take, what may end the waiting, and who is told.
+        cache: of the data set's decoded pictures, for all epochs.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Loader:
         balanced: bool = False,
         decode: str = "exact",
         watch: Watch | None = None,
+        cache: PictureCache | None = None,
     ) -> None:
         self.dataset = dataset
         self.transform = transform
@@ -104,6 +107,7 @@ class Loader:
         self.decode = decode
         self.broken: dict[str, str] = {}  # path -> cause
         self.watch = watch or Watch()
+        self.cache = cache
         self._crew: Crew | None = None
         self._reading = False  # an epoch that is not finished
         self._patient = True  # no picture of this epoch was waited for in vain
@@ -169,7 +173,7 @@ class Loader:
         if self._reading:
             raise RuntimeError("the workers of a loader read one epoch at a time")
         if self._crew is None or self._crew.closed:
-            self._crew = Crew(self.workers, self._shape(self.batch_size), self.watch)
+            self._crew = Crew(self.workers, self._shape(self.batch_size), self.watch, self.cache)
         self._reading = True
         try:
             yield from self._crew.decode(tasks, how)
@@ -182,7 +186,7 @@ class Loader:
     def _decode_here(self, task: list[Sample], how: How) -> Decoded:
         images = np.empty(self._shape(len(task)), np.uint8)
         try:
-            causes = decode_into(images, *how, task)
+            causes = decode_into(images, *how, task, cache=self.cache)
         except MemoryError:
             raise UserError(
                 f"not enough memory to read these pictures: {task[0].name} and those after it",

@@ -1,6 +1,7 @@
 """A recipe's settings become training batches."""
 
 from ppcls_lite.data.augment import Motion
+from ppcls_lite.data.cache import PictureCache
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.policies import Policy
@@ -49,6 +50,7 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     watch: Watch | None = None,
+    cache: PictureCache | None = None,
 ) -> Loader:
     """Returns the shuffled, augmented training batches of this process."""
     return Loader(
@@ -65,4 +67,5 @@ def train_loader(
         balanced=config.sampler == "balanced",
         decode=config.decode,
         watch=watch,
+        cache=cache,
     )

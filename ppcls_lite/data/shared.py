@@ -8,6 +8,7 @@ import mmap
 import os
 import tempfile
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ class SharedArray:
 
     Args:
         shape: of the array, filled with zeros.
+        folder: of a file without a name that holds it; None: in memory.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        if hasattr(os, "memfd_create"):
+    def __init__(self, shape: tuple[int, ...], folder: Path | None = None) -> None:
+        if folder:
+            file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (it stays open)
+        elif hasattr(os, "memfd_create"):
             file = os.fdopen(os.memfd_create("batches"), "r+b")
         else:  # not Linux
             file = tempfile.TemporaryFile()  # noqa: SIM115 (it stays open)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.data.cache import PictureCache
 from ppcls_lite.data.decode import ImageError, open_image
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import Preprocess
@@ -66,12 +67,14 @@ def decode_into(
     epoch: int,
     task: list[Sample],
     place: np.ndarray | None = None,
+    cache: PictureCache | None = None,
 ) -> dict[int, Cause]:
     """Turns samples into pixels; what a worker does for one batch.
 
     Args:
         out: uint8 [N or more, H, W, 3]; the readable pictures are written to its first rows.
         place: int64 [1 or more]; which picture is in work is written to its first, from 1.
+        cache: of decoded pictures.
 
     Returns:
         {row of the task: cause} of the unreadable ones. An exception would lose the rest.
@@ -87,7 +90,10 @@ def decode_into(
             causes[row] = sample.cause
             continue
         try:
-            image = open_image(read_source(sample.source), mode)
+            if cache is None:
+                image = open_image(read_source(sample.source), mode)
+            else:
+                image = cache.load(sample.position, sample.source)
             if isinstance(transform, Preprocess):
                 pixels = transform.pixels(image)
             else:

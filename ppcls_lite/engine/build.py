@@ -14,7 +14,7 @@ from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.balance import balance
 from ppcls_lite.engine.checkpoint import Checkpoint, Progress
 from ppcls_lite.engine.distributed import World, share_weights, wait_for_all
-from ppcls_lite.engine.evaluate import build_evaluation, watch_of
+from ppcls_lite.engine.evaluate import build_evaluation, cache_of, watch_of
 from ppcls_lite.engine.freezing import freeze
 from ppcls_lite.engine.head import fit_head
 from ppcls_lite.engine.log import RunLog
@@ -97,8 +97,11 @@ def build_run(resolved: Resolved, world: World) -> Run:
             world.rank,
             world.size,
             watch_of(config, world, log, stop),
+            cache_of(sets.train, config),
         ),
-        evaluate=build_evaluation(model, sets.val, info, config, world, log, stop, parallel),
+        evaluate=build_evaluation(
+            model, sets.val, info, config, world, log, stop, parallel, cache_of(sets.val, config)
+        ),
         progress=progress,
         world=world,
         log=log,

@@ -87,7 +87,7 @@ def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iter
     if start:
         rows += [*from_weights(config, pictures)]
     else:
-        rows += [*from_nothing(pictures, batch)]
+        rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
     rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
     for row in rows:
@@ -127,18 +127,25 @@ def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
         yield Choice("lr", 1e-3, f"{opt} diverges with much more")
     if not config.given("epochs") or config.epochs > 1:
         yield Choice("lr_warmup_epochs", 1.0, "the first steps of adamw are its least sure")
+    if pictures >= FEW and not (alone or config.pact_quant or config.bn_estimate):
+        why = "the mean over some 50 steps is better than the last one"
+        yield Choice("model_ema", True, why)
+        yield Choice("model_ema_rule", "plain", "it spans steps, not a share of the run")
+        yield Choice("model_ema_decay", 0.98, "0.98 of the mean stays at a step")
+        yield Choice("model_ema_steps", 1, "each step counts")
     yield Choice("weight_decay", 0.01, "decoupled, as adamw's is")
     yield Choice("crop_scale", (0.35, 1.0), "most of the object stays in the picture")
 
 
-def from_nothing(pictures: int, batch: int) -> Iterator[Choice]:
+def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Choice]:
     """Yields what untrained weights ask for: thousands of steps."""
     epochs = max(60, round(3000 * batch / pictures))
     yield Choice("epochs", epochs, "untrained weights need 3,000 steps or more")
     yield Choice("opt", "adamw", "it needs no tuning of the rate")
     yield Choice("lr", 2e-3, "large steps, since nothing has to be kept")
     yield Choice("lr_warmup_epochs", 5.0, "the first gradients of untrained weights are noise")
-    yield Choice("bn_estimate", 1000, "the running statistics may lag behind the weights")
+    if not (config.norm_eval or config.model_ema):
+        yield Choice("bn_estimate", 1000, "the running statistics may lag behind the weights")
 
 
 def finetune_lr(pictures: int) -> float:

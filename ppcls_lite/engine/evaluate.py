@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppcls_lite.data.cache import PictureCache, open_cache
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader, check_hint
 from ppcls_lite.data.settings import BatchSettings
@@ -24,7 +25,7 @@ from ppcls_lite.data.watch import Watch
 from ppcls_lite.engine.counts import Counts, counts
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.settings import EvaluationSettings
+from ppcls_lite.engine.settings import EvaluationSettings, TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.environment import set_threads
 from ppcls_lite.errors import UserError
@@ -231,6 +232,13 @@ def watch_of(config: BatchSettings, world: World, log: RunLog, stop: StopRequest
     return Watch(config.picture_timeout, say=log.line, **check)
 
 
+def cache_of(data: ImageDataset, config: TrainConfig) -> PictureCache | None:
+    """Returns where a run keeps the decoded pictures of a data set; a dry run keeps none."""
+    if config.cache == "off" or config.dry_run:
+        return None
+    return open_cache(config.cache, map(data.source, range(len(data))), Path(config.output_dir))
+
+
 def build_evaluation(
     network: paddle.nn.Layer | Forward,
     data: ImageDataset,
@@ -240,8 +248,9 @@ def build_evaluation(
     log: RunLog,
     stop: StopRequest | None = None,
     trained: paddle.nn.Layer | None = None,
+    cache: PictureCache | None = None,
 ) -> Evaluation:
-    """Returns the evaluation of a network on validation pictures.
+    """Returns the evaluation of a network on validation pictures, which may be in a cache.
 
     A layer is run by the engine that the settings ask for; a function runs itself.
 
@@ -270,6 +279,7 @@ def build_evaluation(
         world_size=world.size,
         on_error=config.on_error,
         watch=watch_of(config, world, log, stop),
+        cache=cache,
     )
     return Evaluation(
         loader=loader,

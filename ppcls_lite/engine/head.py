@@ -26,7 +26,7 @@ from ppcls_lite.loss import multi_label_loss
 from ppcls_lite.native import Unavailable
 
 # Of the squared weights, whose inputs have a standard deviation of 1.
-DECAY = 1e-2
+DECAY = 3e-2
 STEPS = 100  # of L-BFGS
 
 

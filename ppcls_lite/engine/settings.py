@@ -19,6 +19,7 @@ from ppcls_lite.config import (
     Settings,
 )
 from ppcls_lite.data.balance_settings import BalanceSettings
+from ppcls_lite.data.cache_settings import CacheSettings
 from ppcls_lite.data.settings import (
     BatchSettings,
     MixSettings,
@@ -123,8 +124,7 @@ class StepSettings(Settings):
     bn_momentum: Fraction | None = None
     """Share of its statistics that batch norm keeps at a step; null keeps the model's own."""
     bn_estimate: CountOrZero = 0
-    """Evaluate each epoch a second time, with batch-norm statistics of so many training pictures,
-    and keep what is better; 0 does not."""
+    """Evaluate again with batch norm of so many training pictures; the better stays. 0: not."""
     norm_eval: bool = False
     """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
 
@@ -203,6 +203,7 @@ class TrainConfig(
     TeacherSettings,
     MixSettings,
     BalanceSettings,
+    CacheSettings,
     StepSettings,
     EmaSettings,
     ScheduleSettings,
