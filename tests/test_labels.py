@@ -17,6 +17,7 @@ from small_checkpoint import checkpoint
 
 from ppcls_lite import Predictor, cli
 from ppcls_lite.commands.validate import run as validate
+from ppcls_lite.commands.weights_convert import run as convert
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.multi_label import MultiLabelDataset
 from ppcls_lite.deploy.settings import PredictConfig
@@ -25,8 +26,11 @@ from ppcls_lite.engine.evaluate import dygraph_forward
 from ppcls_lite.engine.sets import check_multi_label
 from ppcls_lite.engine.settings import TrainConfig, ValidateConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.int8.pictures import choose_pictures
 from ppcls_lite.label_metric import LabelAccuracy, best_threshold
 from ppcls_lite.loss import multi_label_loss
+from ppcls_lite.quantize.recipe import score
+from ppcls_lite.weights.settings import ConvertConfig
 
 NAMES = ("red", "green", "blue")
 SMALL = [flag for flag in TINY_FLAGS if not flag.startswith(("--lr", "--width", "--batch"))]
@@ -376,3 +380,25 @@ def test_a_network_with_one_label_and_data_with_several_are_refused(data, tmp_pa
         validate(config)
     with pytest.raises(UserError, match="which this command does not know"):
         open_split(str(data), "val").label(0)  # what packing and the card's lists ask for
+
+
+def test_quantize_counts_labels_and_calibrates_with_every_combination():
+    draws = np.random.RandomState(0)
+    labels = draws.randint(0, 2, (40, 3)).astype(np.uint8)
+    chosen = choose_pictures(labels, 8)
+    assert len({tuple(row) for row in labels[chosen]}) == len({tuple(row) for row in labels})
+    reference, answers_ = draws.standard_normal((2, 40, 3))
+    found = score(answers_, reference, labels)
+    assert close(found["top1"], metrics.accuracy_score(labels.ravel(), answers_.ravel() > 0))
+    same = metrics.accuracy_score(reference.ravel() > 0, answers_.ravel() > 0)
+    assert close(found["agreement"], same)
+
+
+def test_what_is_for_one_label_refuses_such_weights(data, run, tmp_path):
+    weights = run[0] / "best.pdparams"
+    config = ConvertConfig(
+        weights=str(weights), model="mobilenet_v3_small", out=str(tmp_path / "w.pdparams"), calibrate=True,
+        data_path=str(data),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="gives several labels a picture"):
+        convert(config)
