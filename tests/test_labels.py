@@ -397,8 +397,8 @@ def test_quantize_counts_labels_and_calibrates_with_every_combination():
 def test_what_is_for_one_label_refuses_such_weights(data, run, tmp_path):
     weights = run[0] / "best.pdparams"
     config = ConvertConfig(
-        weights=str(weights), model="mobilenet_v3_small", out=str(tmp_path / "w.pdparams"), calibrate=True,
-        data_path=str(data),
+        weights=str(weights), model="mobilenet_v3_small", out=str(tmp_path / "w.pdparams"),
+        calibrate=True, data_path=str(data),
     )  # fmt: skip
     with pytest.raises(UserError, match="gives several labels a picture"):
         convert(config)
