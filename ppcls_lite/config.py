@@ -23,6 +23,7 @@ BARE = Meta(extra={"bare": "default"})  # the flag without a value: published we
 TRAIN_FROM = Meta(extra={"bare": "default", "flags": ["--ckpt-path"]})
 Device = Literal["auto", "cpu", "gpu"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Tta = Literal["none", "flip"]
 Fit = Literal["crop", "pad", "squash"]
 Engine = Literal["auto", "dygraph", "paddle_inference", "onnxruntime", "openvino"]
 CalibrationMode = Literal["percentile", "max", "kl_divergence", "mse"]

@@ -40,7 +40,7 @@ def confidence_bins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         labels: int [N].
     """
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    confidence = 1 / np.exp(shifted).sum(axis=1)  # of the best class
+    confidence = np.nan_to_num(1 / np.exp(shifted).sum(axis=1))  # of the best class
     hits = logits.argmax(axis=1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return np.stack([np.bincount(bins, value, BINS) for value in (hits >= 0, hits, confidence)])
@@ -68,6 +68,7 @@ class Accuracy:
         num_classes: K.
         pairs: how often each (true class, predicted class) occurred. Kept sparse: a matrix of
             ImageNet-21k's 21,841 classes would take 3.8 GB, the pairs no more than the pictures.
+        bins: `confidence_bins` of all pictures.
     """
 
     num_classes: int
@@ -76,6 +77,7 @@ class Accuracy:
     top5_hits: int = 0
     loss_sum: float = 0.0
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    bins: np.ndarray = field(default_factory=lambda: np.zeros((3, BINS)), compare=False)
 
     meters: ClassVar = ("loss", "acc1", "acc5")  # of what `add` and `means` return
 
@@ -93,6 +95,7 @@ class Accuracy:
         self.top1_hits += top1_hits
         self.top5_hits += top5_hits
         self.loss_sum += loss_sum
+        self.bins = self.bins + confidence_bins(logits, labels)
         self.pairs.update(zip(labels.tolist(), logits.argmax(axis=1).tolist(), strict=True))
         return loss_sum / len(labels), top1_hits / len(labels), top5_hits / len(labels)
 
@@ -117,6 +120,7 @@ class Accuracy:
         rows[ends[rank] - len(own) : ends[rank]] = np.reshape(own, (-1, 3))
         count, top1, top5 = (int(x) for x in head[:3])
         whole = Accuracy(self.num_classes, count, top1, top5, float(head[3]))
+        whole.bins = total(self.bins.ravel()).reshape(3, BINS)
         for true, predicted, n in total(rows.ravel()).reshape(-1, 3).astype(int).tolist():
             whole.pairs[true, predicted] += n
         return whole

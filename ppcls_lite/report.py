@@ -10,7 +10,7 @@ import numpy as np
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.label_metric import LabelAccuracy
-from ppcls_lite.metric import Accuracy, calibration_error
+from ppcls_lite.metric import BINS, Accuracy, calibration_error
 from ppcls_lite.model_info import ModelInfo
 
 # More classes than this make unreadable labels and numbers; the picture then shows colours only.
@@ -23,7 +23,7 @@ MOST_CLASSES = 1000  # more make a matrix that nobody can look at, and gigabytes
 def write_confusion_matrix(
     folder: Path, accuracy: Accuracy | LabelAccuracy, info: ModelInfo
 ) -> list[Path]:
-    """Writes what is taken for what, and the accuracy of each class; returns the files' paths.
+    """Writes what is taken for what, and the accuracy of each class, and reliability.png; says where.
 
     With several labels a picture nothing is taken for anything: per_class.csv alone.
 
@@ -61,7 +61,9 @@ def write_confusion_matrix(
         table, picture = folder / "confusion_matrix.csv", folder / "confusion_matrix.png"
         write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
         draw_confusion_matrix(counts, names, title, picture)
-    return [table, per_class, picture]
+    reliability = folder / "reliability.png"
+    draw_reliability({"all pictures": accuracy.bins}, title, reliability)
+    return [table, per_class, picture, reliability]
 
 
 def _write_labels(path: Path, accuracy: LabelAccuracy, info: ModelInfo) -> Path:
@@ -100,6 +102,7 @@ def metric_lines(accuracy: Accuracy | LabelAccuracy, info: ModelInfo) -> list[st
         f"{name.replace('_', ' ')} {values[name]:.4f} (95 %: {low:.4f} to {high:.4f})"
         for name, (low, high) in accuracy.intervals().items()
     ]
+    lines.append(f"ECE {calibration_error(accuracy.bins):.4f} ({BINS} bins)")
     counts, scores = accuracy.class_counts()[0], accuracy.class_scores()
     weakest = [k for k in np.argsort(scores[1], kind="stable") if counts[k]][:MOST_SAID]
     lines += [

@@ -7,7 +7,7 @@ Each class imports its engine only when it is created, so ONNX Runtime works wit
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +52,19 @@ def in_batches(run: Runtime, images: np.ndarray) -> np.ndarray:
     filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
     parts = [run(filled[i : i + size]) for i in range(0, len(images), size)]
     return np.concatenate(parts)[: len(images)]
+
+
+def with_flips(forward: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a forward whose logits are the means of a picture's and its mirror image's.
+
+    Args:
+        forward: images [N, 3, H, W] to logits [N, K].
+    """
+
+    def both(images: np.ndarray) -> np.ndarray:
+        return (forward(images) + forward(np.ascontiguousarray(images[..., ::-1]))) / 2
+
+    return both
 
 
 def load_network(weights: Path | Weights, info: ModelInfo) -> "tuple[paddle.nn.Layer, LoadReport]":

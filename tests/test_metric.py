@@ -76,6 +76,7 @@ def test_counts_of_two_ranks_add_up_to_the_whole():
         assert (total.count, total.top1_hits, total.top5_hits) == (31, *hits(logits, labels))
         assert total.loss == pytest.approx(whole.loss, rel=1e-12)  # order of a float64 sum
         assert total.pairs == whole.pairs
+        np.testing.assert_allclose(total.bins, whole.bins, rtol=1e-12)
         assert total.confusion().tolist() == confusion_matrix(labels, logits.argmax(1)).tolist()
 
 
@@ -133,11 +134,13 @@ def test_the_most_confused_pairs_come_first(tmp_path):
     accuracy.add(np.eye(k)[predicted], np.array([4, 4, 3, 8, 9, 9]))
     assert accuracy.most_confused() == [(4, 3, 2), (9, 5, 2), (8, 7, 1)]
     files = write_confusion_matrix(tmp_path, accuracy, ModelInfo("mobilenet_v3_small", k))
-    assert [f.name for f in files] == ["confused_pairs.csv", "per_class.csv", "confused_pairs.png"]
+    names = ["confused_pairs.csv", "per_class.csv", "confused_pairs.png", "reliability.png"]
+    assert [f.name for f in files] == names
     assert files[0].read_text().splitlines()[:2] == ["true,predicted,pictures", "4,3,2"]
     assert files[1].read_text().splitlines()[4] == "3,1,1.0000,0.3333,1.0000,0.5000"
-    with Image.open(files[2]) as image:
-        image.verify()
+    for file in files[2:]:
+        with Image.open(file) as image:
+            image.verify()
 
 
 def drawn(classes: int, pictures: int, seed: int = 0) -> tuple[Accuracy, np.ndarray, np.ndarray]:
@@ -178,6 +181,15 @@ def test_class_metrics_counted_by_hand():
     assert found["balanced_accuracy"] == 0.5  # of the two classes with pictures
     assert found["macro_recall"] == pytest.approx(1 / 3)
     assert found["weighted_precision"] == 0.75
+
+
+def test_an_evaluation_says_its_calibration_error():
+    accuracy = Accuracy(2)
+    probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.7, 0.3], [0.3, 0.7]])
+    accuracy.add(np.log(probs[:1]), np.array([0]))
+    accuracy.add(np.log(probs[1:]), np.array([1, 0, 1]))
+    # in the bin of 0.9 one of two is right, in the bin of 0.7 both are
+    assert "ECE 0.3500 (15 bins)" in metric_lines(accuracy, ModelInfo("x", 2))
 
 
 def test_wilsons_interval_is_the_published_one():

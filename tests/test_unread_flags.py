@@ -15,8 +15,8 @@ from ppcls_lite.verbs import COMMANDS, UNREAD
 # Read before a command runs: the first chooses another one, the second is for whoever decodes.
 READ_BEFORE = {"test_only", "max_megapixels"}
 OF_THE_OTHER = {
-    "train": {"engine"},
-    "finetune": {"engine"},
+    "train": {"engine", "tta"},
+    "finetune": {"engine", "tta"},
 }  # of the command that --test-only chooses
 
 

@@ -109,6 +109,7 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
         "list": hashlib.sha256("\n".join(names).encode()).hexdigest(),
         "model": file_sha256(model),
         "topk": config.topk,
+        **({"tta": config.tta} if config.tta != "none" else {}),
         "shard": SHARD,
     }
     file = folder / ABOUT

@@ -64,7 +64,7 @@ def measure(config: ValidateConfig, world: World) -> int:
     )
     for line in remarks(data, match):
         log.line(line)
-    evaluate = build_evaluation(network, data, info, config, world, log)
+    evaluate = build_evaluation(network, data, info, config, world, log, tta=config.tta)
     try:
         accuracy = evaluate(lambda accuracy: metric_lines(accuracy, info))
     finally:

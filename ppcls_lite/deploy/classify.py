@@ -42,6 +42,7 @@ def open_predictor(config: NetworkSettings) -> Predictor:
         batch_size=config.batch_size,
         model=config.model,
         num_classes=config.num_classes,
+        tta=config.tta,
     )
 
 

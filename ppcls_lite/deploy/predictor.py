@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.config import Tta
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.deploy import assumed
 from ppcls_lite.deploy.choose import find_model
@@ -22,7 +23,14 @@ from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import cache_folder
-from ppcls_lite.runtimes import FILE_RUNTIMES, OpenVinoRuntime, Runtime, in_batches, load_network
+from ppcls_lite.runtimes import (
+    FILE_RUNTIMES,
+    OpenVinoRuntime,
+    Runtime,
+    in_batches,
+    load_network,
+    with_flips,
+)
 from ppcls_lite.weights.find import Weights, find_weights
 
 
@@ -52,6 +60,7 @@ class Predictor:
             which the network reads as it is. See docs/serving.md.
         postprocess: your own function in the place of ranking: probabilities float32 [K] and `info`
             -> whatever the call is to return for that picture.
+        tta: flip: logits are means over a picture and its mirror image; `raw` is of one run.
 
     Attributes:
         engine: the engine in use.
@@ -75,6 +84,7 @@ class Predictor:
         num_classes: int | None = None,
         preprocess: Preprocessor | None = None,
         postprocess: Postprocessor | None = None,
+        tta: Tta = "none",
     ) -> None:
         weights = find_weights(path, model, num_classes)
         found = find_model(weights.path, engine, device)
@@ -82,6 +92,7 @@ class Predictor:
         self._weights, self._file, self._device = weights, file, device
         self.batch_size = batch_size
         self.note = ""
+        self.tta = tta
         self.preprocess, self.postprocess = preprocess, postprocess
         self._run: Runtime
         self._sidecar: Sidecar | None = None
@@ -135,11 +146,16 @@ class Predictor:
         A file with a softmax inside has lost them; the logarithms of its probabilities are logits
         of the same probabilities, losses and ranks.
         """
+        return with_flips(self._logits)(images) if self.tta == "flip" else self._logits(images)
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
         output = self.raw(images)
         return scores(output, self.info) if self.has_softmax else output
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, 3, H, W] -> float32 [N, K]; sums of 1, but for several labels."""
+        if self.tta == "flip":
+            return probabilities(self.logits(images), self.info)
         output = self.raw(images)
         return output if self.has_softmax else probabilities(output, self.info)
 

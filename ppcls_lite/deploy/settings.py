@@ -14,6 +14,7 @@ from ppcls_lite.config import (
     PictureLimit,
     Pixels,
     Settings,
+    Tta,
 )
 from ppcls_lite.errors import UserError
 
@@ -31,6 +32,8 @@ class NetworkSettings(PictureLimit, BareWeights):
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
     """What runs the network; auto follows the file; in a folder, the fastest at export."""
+    tta: Tta = "none"
+    """flip: each picture and its mirror image, the mean of their logits, at twice the time."""
     batch_size: Count = 1
     """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
 
@@ -99,6 +102,8 @@ class PredictConfig(NetworkSettings):
     def __post_init__(self) -> None:
         if self.explain_layer is not None and self.explain is None:
             raise UserError("--explain-layer has no effect without --explain", "--explain heatmaps")
+        if self.tta != "none" and self.explain is not None:
+            raise UserError("--explain shows one run of a picture", "leave --tta out")
         idle = [name for name in ("json", "save_vis", "explain") if self.changed(name)]
         if self.shards is not None and idle:
             raise UserError(

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppcls_lite.config import Tta
 from ppcls_lite.data.cache import PictureCache, open_cache
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader, check_hint
@@ -32,7 +33,7 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
 from ppcls_lite.kernels.accelerate import AcceleratedModel
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.runtimes import PaddleInferenceRuntime
+from ppcls_lite.runtimes import PaddleInferenceRuntime, with_flips
 
 # float32 [N, 3, H, W] -> logits float32 [N, K]
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -149,6 +150,7 @@ class Evaluation:
         graph: what to export of it each time, where its graph does the work.
         print_freq: batches between two lines.
         stop: asks for a stop, if anybody may.
+        tta: flip: logits are means over a picture and its mirror image.
     """
 
     loader: Loader
@@ -160,6 +162,7 @@ class Evaluation:
     graph: StaticGraph | None
     print_freq: int
     stop: StopRequest | None
+    tta: Tta = "none"
 
     def __call__(self, details: Callable[[Counts], Iterable[str]] = lambda _: ()) -> Counts:
         """Runs the validation set through the network as it stands and counts.
@@ -178,6 +181,8 @@ class Evaluation:
             forward = checked(self.kernels, self.dygraph, self.log, "the kernels' answer")
         elif self.graph is not None:
             forward = exported_or(self.dygraph, self.graph, self.log)
+        if self.tta == "flip":
+            forward = with_flips(forward)
         accuracy, batches = counts(self.info), len(self.loader)
         windows: dict[str, list[float]] = {k: [] for k in (*accuracy.meters, "time", "data")}
         begin = last = time.perf_counter()
@@ -249,6 +254,7 @@ def build_evaluation(
     stop: StopRequest | None = None,
     trained: paddle.nn.Layer | None = None,
     cache: PictureCache | None = None,
+    tta: Tta = "none",
 ) -> Evaluation:
     """Returns the evaluation of a network on validation pictures, which may be in a cache.
 
@@ -291,4 +297,5 @@ def build_evaluation(
         graph=StaticGraph(network, info.preprocess.crop_size) if exported else None,
         print_freq=10 * config.print_freq,
         stop=stop,
+        tta=tta,
     )

@@ -17,6 +17,7 @@ from ppcls_lite.config import (
     LossSettings,
     NotNegative,
     Settings,
+    Tta,
 )
 from ppcls_lite.data.balance_settings import BalanceSettings
 from ppcls_lite.data.cache_settings import CacheSettings
@@ -61,7 +62,8 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU; auto: in training its kernels, else exported from 100 pictures up."""
     confusion_matrix: bool = False
-    """Write confusion_matrix.png/.csv and per_class.csv, in training of the best epoch."""
+    """Write confusion_matrix.png/.csv, per_class.csv and reliability.png, in training of the best
+    epoch."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class TestedEngine(Settings):
 
     engine: Engine = "auto"
     """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
+    tta: Tta = "none"
+    """Of --test-only: flip runs each picture and its mirror image and means their logits."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,8 @@ class TrainConfig(
             yield "--test-only needs the weights to test: --pretrained FILE"
         if self.engine != "auto" and not self.test_only:
             yield "--engine runs an export folder with --test-only; training is Paddle's"
+        if self.tta != "none" and not self.test_only:
+            yield "--tta is for --test-only; training evaluates as an export will answer"
         if self.pact_quant and self.model_ema:
             yield "--pact-quant with --model-ema: thresholds would be averaged with 0"
         if self.norm_eval and (self.bn_estimate or self.bn_momentum is not None):

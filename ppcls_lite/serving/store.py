@@ -76,7 +76,8 @@ class Store:
     """
 
     def __init__(self, config: ServeConfig, thread: ComputeThread, hooks: Any = None) -> None:
-        self._hooks = {name: getattr(hooks, name, None) for name in ("preprocess", "postprocess")}
+        names = ("preprocess", "postprocess")
+        self._hooks: dict[str, Any] = {name: getattr(hooks, name, None) for name in names}
         self._config = config
         self._thread = thread
         self._entries: dict[Key, Entry] = {}
