@@ -23,7 +23,7 @@ MOST_CLASSES = 1000  # more make a matrix that nobody can look at, and gigabytes
 def write_confusion_matrix(
     folder: Path, accuracy: Accuracy | LabelAccuracy, info: ModelInfo
 ) -> list[Path]:
-    """Writes what is taken for what, and the accuracy of each class, and reliability.png; says where.
+    """Writes what is taken for what, the accuracy of each class, and reliability.png; says where.
 
     With several labels a picture nothing is taken for anything: per_class.csv alone.
 
