@@ -181,8 +181,7 @@ class Evaluation:
             forward = checked(self.kernels, self.dygraph, self.log, "the kernels' answer")
         elif self.graph is not None:
             forward = exported_or(self.dygraph, self.graph, self.log)
-        if self.tta == "flip":
-            forward = with_flips(forward)
+        forward = with_flips(forward) if self.tta == "flip" else forward
         accuracy, batches = counts(self.info), len(self.loader)
         windows: dict[str, list[float]] = {k: [] for k in (*accuracy.meters, "time", "data")}
         begin = last = time.perf_counter()
