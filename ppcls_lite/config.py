@@ -107,3 +107,13 @@ class LossSettings(Settings):
             )
         if self.distill_temperature != 1 and self.distill_loss != "soft":
             yield "--distill-temperature belongs to --distill-loss soft"
+
+
+@dataclass(frozen=True)
+class TestedEngine(Settings):
+    """Evaluation."""
+
+    engine: Engine = "auto"
+    """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
+    tta: Tta = "none"
+    """Of --test-only: flip runs each picture and its mirror image and means their logits."""

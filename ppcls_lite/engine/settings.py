@@ -12,12 +12,11 @@ from ppcls_lite.config import (
     Count,
     CountOrZero,
     Device,
-    Engine,
     Fraction,
     LossSettings,
     NotNegative,
     Settings,
-    Tta,
+    TestedEngine,
 )
 from ppcls_lite.data.balance_settings import BalanceSettings
 from ppcls_lite.data.cache_settings import CacheSettings
@@ -64,16 +63,6 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     confusion_matrix: bool = False
     """Write confusion_matrix.png/.csv, per_class.csv and reliability.png, in training of the best
     epoch."""
-
-
-@dataclass(frozen=True)
-class TestedEngine(Settings):
-    """Evaluation."""
-
-    engine: Engine = "auto"
-    """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
-    tta: Tta = "none"
-    """Of --test-only: flip runs each picture and its mirror image and means their logits."""
 
 
 @dataclass(frozen=True)
