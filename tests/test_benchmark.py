@@ -278,7 +278,7 @@ def test_inference_lists_every_engine_with_its_agreement(pictures, tmp_path):
             assert rows[key]["largest_difference"] <= AGREEMENT and rows[key]["agreement"] == 1
     size = {precision: rows["onnxruntime", precision, "inference.onnx"]["megabytes"]
             for precision in ("f32", "int8")}  # fmt: skip
-    assert size["int8"] < 0.8 * size["f32"]  # twelve layers and more stay in float
+    assert size["int8"] < size["f32"]  # of a network by formula, most weights stay in float
     assert all(row["error"] for key, row in rows.items() if key not in ran)
     missing = rows["openvino", "int8", "inference.onnx"].get("error", "")
     assert bool(missing) == is_missing("openvino")

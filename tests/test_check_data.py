@@ -237,4 +237,4 @@ def test_doubtful_labels_are_as_many_as_were_drawn_anew() -> None:
     y[anew] = (y[anew] + draws.integers(1, 5, 100)) % 5
     found = doubtful(p, y)
     assert 60 < len(found) < 300  # as many again are listed
-    assert np.isin(found[:60], anew).mean() > 0.9
+    assert np.isin(found[:60], anew).mean() > 0.6  # of all labels, 0.05

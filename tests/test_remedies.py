@@ -294,7 +294,9 @@ def test_each_target_keeps_the_answers(shipped):
             found = score(target.answers(made.int8, images), wanted, wanted.argmax(1))
             assert found["snr"] > 20, name  # dB; 27 and more on photographs
             sizes = [t.data_type for t in made.int8.graph.initializer if len(t.dims) == 4]
-            assert sizes.count(onnx.TensorProto.INT8) > 15, name
+            # The card's integers have one step for all channels: most of its layers stay in float.
+            least = 8 if name == "accelerator" else 15
+            assert sizes.count(onnx.TensorProto.INT8) > least, name
 
 
 def test_the_table_has_val_and_train(trained):
@@ -325,7 +327,8 @@ def test_quantize_writes_a_folder_that_predicts(trained, tmp_path):
         sidecar = yaml.safe_load((tmp_path / "int8/inference.yml").read_text())
         measured = sidecar["verification"]["int8"]
         assert measured["target"] == target and measured["pictures"] == 10
-        assert json.loads(done.stdout.splitlines()[-2 - (target == "accelerator")]) == measured
+        (line,) = (x for x in done.stdout.splitlines() if x.startswith("{"))
+        assert json.loads(line) == measured
         names = sorted(data.glob("val/*/*.png"))
         wanted = [row[0].class_id for row in Predictor(weights)(names, 1)]
         small = [row[0].class_id for row in Predictor(tmp_path / "int8")(names, 1)]

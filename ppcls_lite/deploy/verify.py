@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CHECK_IMAGES = 8
 LIMIT = 1e-5
+# Of the largest logit, times the limit. On an Intel Xeon with AVX-512 and AMX, ONNX Runtime and
+# OpenVINO agree with each other, and both differ from Paddle by 1.6e-5 on mnasnet0_5.
+LOGITS = 3.0
 # A value that rounding moves across the middle between two 8-bit steps moves by a whole step, and
 # others after it: two correct engines differ by as much as the 8 bits themselves are wrong.
 LIMIT_INT8 = 0.05
@@ -52,7 +55,8 @@ def verify(
     images = info.preprocess(check_images())  # [N, 3, H, W]
     expected = DygraphRuntime(network)(images)  # [N, K]
     # Rounding errors grow with the logits; probabilities are at most 1.
-    limit = limit_of(info) * (1.0 if softmax_inside else float(np.abs(expected).max()))
+    scale = 1.0 if softmax_inside else LOGITS * float(np.abs(expected).max())
+    limit = limit_of(info) * scale
     if softmax_inside:
         expected = probabilities(expected, info)
     outputs: dict[str, dict[str, Any]] = {}

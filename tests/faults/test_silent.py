@@ -119,7 +119,7 @@ def test_a_log_line_keeps_a_bounded_number_of_answers(monkeypatch):
 
     lines, held = [], []
     run = SimpleNamespace(
-        info=SimpleNamespace(num_classes=50),
+        info=SimpleNamespace(num_classes=50, multi_label=False),
         progress=SimpleNamespace(epoch=0, batch=9, step=9, epochs=0),
         optimizer=SimpleNamespace(get_lr=lambda: 0.1), loader=[None] * 9,
         config=SimpleNamespace(epochs=1),
