@@ -15,7 +15,9 @@ from conftest import ROOT, run_tool
 from PIL import Image
 from serving import serving
 
+from ppcls_lite.cli import parse
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.serving.settings import ServeConfig
 
 for _name in ("fastapi", "uvicorn", "prometheus_client", "grpc_tools"):
     pytest.importorskip(_name)
@@ -63,6 +65,10 @@ def test_the_documents_request_gets_paddle_servings_reply(server, expected):
     }
     assert list(answer.json()) == ["err_no", "err_msg", "key", "value", "tensors"]
     assert server.wait_for('"logid": 10000')["status"] == 200
+
+
+def test_the_short_flag_of_its_help_is_one():
+    assert parse(ServeConfig, ["inference", "-j", "4"], "serve").workers == 4
 
 
 def test_several_pictures_and_topk_in_one_paddle_serving_request(server, expected):

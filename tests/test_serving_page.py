@@ -1,10 +1,16 @@
 """The page in a real browser. Needs a Chromium of the system, such as Debian's."""
 
+import csv
+import dataclasses
+import re
 import shutil
 
 import pytest
 from conftest import ROOT
 from serving import serving
+
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
 
 for _name in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(_name)
@@ -12,14 +18,40 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 CAT, COFFEE = ROOT / "test_images/chelsea.jpg", ROOT / "test_images/coffee.jpg"
+MARKUP = '<img src=x onerror="alert(1)">, "shirt"'  # a class name that is markup, and CSV's signs
+SIZES = {"desk": (1200, 900), "phone": (375, 740)}
+
+
+def variant(exported, folder, **changes):
+    """The ONNX file of an export whose sidecar says something else of the same network."""
+    folder.mkdir()
+    shutil.copy(exported / "inference.onnx", folder)
+    sidecar = read_sidecar(exported)
+    if changes.get("multi_label"):
+        sidecar.outputs["inference.onnx"] |= {"softmax": False, "sigmoid": True}
+    info = dataclasses.replace(sidecar.info, **changes)
+    write_sidecar(folder, dataclasses.replace(sidecar, info=info))
 
 
 @pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
+def models(exported, tmp_path_factory):
+    """The network, the same with several labels a picture, and one that knows no picture."""
+    root = tmp_path_factory.mktemp("models")
+    shutil.copytree(exported, root / "mobilenet_v3_small")
+    _, second, third, *_ = Predictor(exported)(CAT, topk=10)[0]
+    cuts = ((second.prob + third.prob) / 2,) * 10
+    names = tuple(MARKUP if i == second.class_id else f"kind {i}" for i in range(10))
+    variant(exported, root / "several", multi_label=True, thresholds=cuts, classes=names)
+    variant(exported, root / "strict", known_limits=(99.0,) * 10)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "key").write_text("secret")
     flags = ("--engine=all", f"--api-key-file={folder / 'key'}")
-    with serving(exported, folder / "log", *flags) as running:
+    with serving(models, folder / "log", *flags) as running:
         yield running
 
 
@@ -145,10 +177,123 @@ def test_the_keyboard_and_the_camera(page):
     page.get_by_role("listitem").first.wait_for()
 
 
-def test_it_fits_a_phone(page):
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.locator("#file").set_input_files(CAT)
-    page.get_by_role("listitem").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+def give_three(page, tmp_path):
+    """Gives two pictures, one of them with an odd name, and a file that is none."""
+    odd = tmp_path / "=1+2<b>.jpg"
+    shutil.copy(COFFEE, odd)
+    (tmp_path / "notes.txt").write_text("words")
+    page.locator("#file").set_input_files([CAT, odd, tmp_path / "notes.txt"])
+    page.get_by_text("3 pictures, 1 of them not answered").wait_for()
+
+
+def test_several_pictures_have_a_table_and_each_its_own_answer(page, expected, tmp_path):
+    give_three(page, tmp_path)
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
+    for row, name, (best, *_) in zip(rows, ("chelsea.jpg", "=1+2<b>.jpg"), expected, strict=False):
+        assert row[1:] == [name, best.name, f"{100 * best.prob:.1f} %"]
+    assert rows[2][1] == "notes.txt" and "no picture of a known format" in rows[2][2]
+    assert not page.get_by_role("alert").is_visible()
+    lines = page.locator("#classes li span:first-child")
+    assert lines.all_inner_texts() == [p.name for p in expected[0]]  # the first is shown
+    page.get_by_role("button", name="=1+2<b>.jpg").press("Enter")
+    page.get_by_role("heading", name="=1+2<b>.jpg").wait_for()
+    assert lines.all_inner_texts() == [p.name for p in expected[1]]
+    assert "@=1+2<b>.jpg" in page.locator("#curl").inner_text()
+
+
+def test_the_table_comes_as_csv(page, expected, tmp_path):
+    give_three(page, tmp_path)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    assert download.value.suggested_filename == "answers.csv"
+    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["chelsea.jpg", "'=1+2<b>.jpg", "notes.txt"]
+    for row, (best, *_) in zip(rows, expected, strict=False):
+        assert (row["class_id"], row["class"]) == (str(best.class_id), best.name)
+        assert float(row["probability"]) == pytest.approx(best.prob, abs=1e-6)
+        assert (row["model"], row["error"]) == ("mobilenet_v3_small", "")
+    assert "no picture" in rows[2]["error"] and not rows[2]["class"]
+
+
+def test_labels_are_shown_and_markup_in_their_names_is_text(page, models, tmp_path):
+    page.get_by_label("Model").select_option("several (version 1)")
+    rankings = Predictor(models / "several")([CAT, COFFEE])
+    assert len(rankings[0].labels) == 2
+    give_three(page, tmp_path)
+    for number, ranking in enumerate(rankings):
+        names = [label.name for label in ranking.labels]
+        cells = page.locator("#rows tr").nth(number).locator("td").all_inner_texts()
+        assert cells[2] == (", ".join(names) or "none")
+        page.locator("#rows button").nth(number).click()
+        assert page.locator("#labels").inner_text() == "labels: " + (", ".join(names) or "none")
+        marked = page.locator("li.said span:first-child").all_inner_texts()
+        assert marked == [p.name for p in ranking if p.name in names]
+    assert any(p.name == MARKUP for ranking in rankings for p in [*ranking, *ranking.labels])
+    assert page.locator("img[onerror]").count() == 0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["labels"] == ";".join(label.name for label in rankings[0].labels)
+
+
+def test_unknown_is_shown_as_such(page, expected):
+    page.get_by_label("Model").select_option("strict (version 1)")
+    page.locator("#file").set_input_files([CAT, COFFEE])
+    page.get_by_text("2 pictures", exact=True).wait_for()
+    cells = page.locator("#rows tr").first.locator("td").all_inner_texts()
+    assert cells[2] == f"unknown most like {expected[0][0].name}"
+    assert page.locator("#unknown").is_visible() and page.locator("li.said").count() == 0
+    page.get_by_label("Model").select_option("mobilenet_v3_small (version 1)")
+    page.locator("li.said").wait_for()
+    assert not page.locator("#unknown").is_visible()
+
+
+def test_pictures_given_in_the_meantime_take_the_place(page, expected):
+    page.locator("#file").set_input_files([CAT, COFFEE, CAT, COFFEE])
+    page.locator("#file").set_input_files(COFFEE)
+    page.get_by_role("heading", name="coffee.jpg").wait_for()
+    assert page.locator("li span:first-child").first.inner_text() == expected[1][0].name
+    assert not page.locator("#all").is_visible()
+
+
+def test_a_phone_has_the_camera_first(page):
+    page.set_viewport_size({"width": 375, "height": 740})
+    first = page.locator("main :is(button, select, input:not([type=file]))").first
+    assert first.inner_text() == "Use the camera"
+    assert first.bounding_box()["width"] > 300
+    text = page.locator("main").inner_text()
+    assert re.search("drop|paste", text) is None and "Choose pictures" in text
+    page.set_viewport_size({"width": 1200, "height": 900})
+    assert "drop or paste" in page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("device", SIZES)
+def test_it_fits_and_the_heatmap_stands_beside_what_the_network_saw(page, device, tmp_path):
+    width, height = SIZES[device]
+    page.set_viewport_size({"width": width, "height": height})
+    give_three(page, tmp_path)
+    page.get_by_label("Show where the network saw it").check()
+    heatmap = page.get_by_alt_text("where the network saw it")
+    heatmap.wait_for()
+    seen = page.get_by_alt_text("what the network saw").bounding_box()
+    right = heatmap.bounding_box()
+    assert right["y"] == seen["y"] and right["x"] >= seen["x"] + seen["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     for button in page.get_by_role("button").all():
         assert button.bounding_box()["height"] >= 44  # WCAG 2.5.5: what a finger hits
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", SIZES)
+def test_axe_finds_nothing(page, device, scheme, tmp_path):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES[device], strict=True)))
+    page.emulate_media(color_scheme=scheme)
+    assert axe.run(page).response["violations"] == []
+    page.get_by_label("Model").select_option("strict (version 1)")
+    page.get_by_label("Show where the network saw it").evaluate("box => box.checked = true")
+    give_three(page, tmp_path)
+    page.get_by_alt_text("where the network saw it").wait_for()
+    assert axe.run(page).response["violations"] == []

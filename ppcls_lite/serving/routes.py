@@ -51,7 +51,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     app.add_exception_handler(Exception, _answer_failure)
     add_pictures(app, service)
     add_kserve(app, service)
-    page = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
+    page = read_page()
 
     @app.get("/", response_class=HTMLResponse, tags=["page"])
     async def try_it() -> HTMLResponse:
@@ -71,6 +71,15 @@ def add_routes(app: FastAPI, service: Service) -> None:
              "loaded_at": entry.loaded_at, **_describe(next(iter(entry.engines.values())))}
             for (name, version), entry in service.store
         ]  # fmt: skip
+
+
+def read_page() -> str:
+    """Returns the page as one file, its style and program inside."""
+    folder = importlib.resources.files(__package__)
+    page = folder.joinpath("page.html").read_text("utf-8")
+    for name in ("page.css", "page.js"):
+        page = page.replace(f"/* {name} */", "\n" + folder.joinpath(name).read_text("utf-8"))
+    return page
 
 
 def _describe(served: Served) -> dict[str, Any]:

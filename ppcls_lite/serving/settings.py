@@ -60,7 +60,7 @@ class ServeConfig(ServeLimits):
     """Port of HTTP; the default is the documents', 0 takes a free one."""
     grpc_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     """Port of gRPC; null does without."""
-    workers: Annotated[int, Meta(ge=1, extra={"flags": ["-j"]})] | None = None
+    workers: Annotated[Count | None, Meta(extra={"flags": ["-j"]})] = None
     """Processes; null takes one per core. They share the cores among them."""
     engine: Literal[Engine, "all"] = "auto"
     """What runs the networks; all loads every one that can, and requests may choose."""
