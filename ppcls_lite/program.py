@@ -37,6 +37,7 @@ NAMES = {
     "tools/convert_weights.py": "weights convert",
     "tools/average_checkpoints.py": "weights average",
     "tools/list_models.py": "list_models",
+    "tools/report.py": "report",
     "tools/plot_run.py": "plot_run",
     "tools/data.py": "data",
     "tools/check_data.py": "data check",

@@ -59,6 +59,7 @@ COMMANDS = {
     "weights convert": Command("weights", "ConvertConfig", True),
     "weights average": Command("weights", "AverageConfig", True),
     "list_models": Command("weights", "ListModelsConfig", True),
+    "report": Command("review", "ReportConfig", True),
     "plot_run": Command("commands", "PlotRunConfig", False),
     "data check": Command("data", "CheckDataConfig", False),
     "data show": Command("data", "ShowAugmentConfig", True),

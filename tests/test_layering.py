@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "errors": 0, "weights.raw": 0, "weights.pickles": 0, "download": 0, "files": 0, "native": 0,
     "program": 0, "safe_yaml": 0, "wire": 0, "untrusted": 0, "environment": 0, "metric": 0,
-    "label_metric": 0,
+    "label_metric": 0, "page": 0,
     "pool": 0, "version": 0,
     "config": 1, "data": 1,
     "flags": 2, "loss": 2, "model_info": 2,
@@ -28,6 +28,7 @@ LAYERS = {
     "dygraph_runtime": 5, "openvino_runtime": 5, "runtimes": 5, "engine": 6, "int8": 6,
     "deploy": 7, "launch": 7,
     "quantize": 8, "serving": 8, "accelerator": 8, "deploy.serving": 8,
+    "review": 8,
     "benchmark": 9, "tipc": 9, "commands": 10, "cli": 10,
     "verbs": 10, "__main__": 12, "__init__": 12,
 }  # fmt: skip

@@ -1,0 +1,60 @@
+"""`tools/report.py`: one page on a network, or on several side by side."""
+
+from pathlib import Path
+
+from ppcls_lite.data.preprocess import find_images
+from ppcls_lite.errors import UserError
+from ppcls_lite.page import write_page
+from ppcls_lite.program import command
+from ppcls_lite.review.answers import Network
+from ppcls_lite.review.compare import compared_values
+from ppcls_lite.review.exports import export_folders, export_rows
+from ppcls_lite.review.page import Look, page_values
+from ppcls_lite.review.settings import ReportConfig
+
+
+def run(config: ReportConfig) -> int:
+    """Writes the page; returns the exit status."""
+    named = config.pretrained or config.run or "output"
+    if config.pretrained is None and not (Path(named) / "best.pdparams").is_file():
+        raise UserError(
+            f"--run {named}: no best.pdparams in it",
+            command("report", "--pretrained", "WEIGHTS", "--data-path", "DATA"),
+        )
+    network = Network(named, config.data_path, config.device)
+    write_compared(config, network) if config.compare else write_one(config, network)
+    return 0
+
+
+def write_one(config: ReportConfig, network: Network) -> Path:
+    """Writes the page of one network; returns its file."""
+    beside = None if network.is_export else network.weights.path.parent
+    exported = export_rows(export_folders(config.exported, beside))
+    val = network.answers(network.val, config.workers)
+    train = network.train
+    trained = None if train is None else network.answers(train, config.workers)
+    others = None
+    if config.others is not None:
+        others = network.logits(find_images(config.others))
+    path = Path(config.out) if config.out else place(network, "report.html")
+    write_page(path, "report.html", **page_values(Look(network, val, trained, others), exported))
+    print(f"wrote {path}")
+    return path
+
+
+def write_compared(config: ReportConfig, first: Network) -> Path:
+    """Writes the page of several networks on the first one's pictures; returns its file."""
+    data_path = config.data_path or first.settings.data_path
+    others = [Network(named, data_path, config.device) for named in config.compare]
+    networks = [first, *others]
+    answers = [network.answers(network.val, config.workers) for network in networks]
+    path = Path(config.out) if config.out else place(first, "compare.html")
+    write_page(path, "compare.html", **compared_values(networks, answers))
+    print(f"wrote {path}")
+    return path
+
+
+def place(network: Network, name: str) -> Path:
+    """Returns where a page goes that was not told: beside a run's checkpoint, else here."""
+    folder = network.weights.path.parent
+    return folder / name if (folder / "metrics.jsonl").is_file() else Path(name)

@@ -1,0 +1,1 @@
+"""A network looked at: what it answers to a data set, why, and how that differs from others."""
