@@ -52,6 +52,7 @@ NAMES = {
     "tools/accelerator/eval_imagenet.py": "accelerator eval_imagenet",
     "tools/accelerator/valprep.py": "accelerator valprep",
     "tools/tipc.py": "tipc",
+    "tools/doctor.py": "doctor",
 }
 _STEMS = {Path(name).stem: name for name in NAMES if name.endswith(".py")}
 
@@ -126,6 +127,18 @@ def list_command(path: Path) -> str:
     """Returns the command line that shows what lies where a file was looked for, or next to it."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return f"ls {quoted(os.path.relpath(folder))}"
+
+
+def git_commit() -> "str | None":
+    """Returns the checkout's commit, marked when files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    if not (CHECKOUT / "train.py").is_file():
+        return None  # installed: the repository around it, if any, is somebody else's
+    try:
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def python_path() -> str:

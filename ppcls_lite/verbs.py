@@ -75,6 +75,7 @@ COMMANDS = {
     "accelerator valprep": Command("accelerator", "ValprepConfig", False),
     "tipc": Command("tipc", "TipcConfig", False),
     "completion": Command("commands", "CompletionConfig", False),
+    "doctor": Command("commands", "DoctorConfig", False),
 }
 
 # Flags of the documents' own command lines that nothing here reads, and why.

@@ -22,3 +22,11 @@ class CompletionConfig(Settings):
 
     shell: Literal["bash", "zsh", "tcsh"] = "bash"
     """Shell to complete in."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig(Settings):
+    """Say what a report of a fault needs of this machine: versions, CPU, kernels, engines, disk."""
+
+    json: bool = False
+    """Print one JSON object."""

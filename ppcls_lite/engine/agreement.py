@@ -10,6 +10,7 @@ from ppcls_lite.engine.sets import Sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.flags import flags
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import git_commit
 
 # Where things lie on a machine, and how many hands it has for them; what lies there is compared.
 OWN = {
@@ -27,7 +28,7 @@ def given(config: TrainConfig) -> dict[str, Any]:
         for name in flags(TrainConfig)
         if name not in OWN
     }
-    return plan.versions() | {"git": plan.git_commit()} | settings
+    return plan.versions() | {"git": git_commit()} | settings
 
 
 def found(

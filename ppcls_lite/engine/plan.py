@@ -4,7 +4,6 @@ import json
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -31,6 +30,7 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.train import train_batch
 from ppcls_lite.files import write_atomically
 from ppcls_lite.flags import flags
+from ppcls_lite.program import git_commit
 from ppcls_lite.slim import fpgm
 from ppcls_lite.version import __version__
 from ppcls_lite.yaml_files import to_yaml
@@ -47,19 +47,6 @@ def versions() -> dict[str, str]:
         "pillow": PIL.__version__,
         "python": platform.python_version(),
     }
-
-
-def git_commit() -> str | None:
-    """Returns the checkout's commit, marked when files differ from it; None outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    folder = Path(__file__).parents[1]
-    if not (folder.parent / "train.py").is_file():
-        return None  # installed: the repository around it, if any, is somebody else's
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def description(config: TrainConfig) -> dict[str, Any]:
