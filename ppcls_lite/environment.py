@@ -90,7 +90,8 @@ def load_paddle() -> types.ModuleType:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     # Our kernels' OpenMP is GCC's. Its threads spin for milliseconds at the end of a stage, on a
     # core that the thread they wait for may need; asleep at once, they wake up too slowly for small
-    # pictures. Half a millisecond trains fastest beside decoding workers: docs/performance.md.
+    # pictures. Half a millisecond trains fastest beside decoding workers:
+    # docs/measurements/training.md.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here.

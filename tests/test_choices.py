@@ -71,7 +71,7 @@ def test_the_size_of_the_data_decides():
     assert (few["epochs"], many["epochs"]) == (12, 6)
     assert few["batch_size"] < many["batch_size"]
     assert chosen(3068, "--epochs=0")["fit_head"] > many["fit_head"] == few["fit_head"]
-    # 3e-4 spoiled what 160 pictures had fitted (0.94 to 0.81): docs/few_pictures.md.
+    # 3e-4 spoiled what 160 pictures had fitted (0.94 to 0.81): docs/measurements/few_pictures.md.
     assert few["lr"] == pytest.approx(5e-5, rel=0.1) and many["lr"] == 3e-4
     assert "model_ema" not in chosen(3068, "--pact-quant") | chosen(3068, "--epochs=0")
     assert many["model_ema"] and not {name for name in few if "ema" in name}

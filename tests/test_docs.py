@@ -12,7 +12,11 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.program import NAMES
 from ppcls_lite.verbs import find, settle
 
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+DOCUMENTS = [*PAGES, *(ROOT / "configs").glob("*.yaml")]
+# What is printed by a program, and tables of measurements, may be long.
+LONG = ("docs/zoo.md", "docs/measurements/", "docs/reference/flags/", "CHANGELOG.md")
+LONGEST, WIDEST, COLUMNS = 250, 120, 7
 
 
 def commands():
@@ -43,11 +47,49 @@ def test_there_are_documented_commands():
     assert len(commands()) > 20
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(text):
+    """The lines of a page that are in no block of code, with their numbers."""
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+        elif not inside:
+            yield number, line
+
+
+def anchors(path):
+    """The anchors of a page's headings, by GitHub's rule."""
+    heads = [match[1] for _, line in prose(path.read_text()) if (match := re.match(r"#+ (.*)", line))]
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in heads]
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in plain}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_between_documents_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+    for target, _, anchor in re.findall(r"\]\(([^)#\s]*)(#([^)]+))?\)", path.read_text()):
         if not target.startswith("http"):
-            assert (path.parent / target).exists(), target
+            there = path.parent / target if target else path
+            assert there.exists(), target
+            if anchor and there.suffix == ".md":
+                assert anchor in anchors(there), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_page_can_be_read(path):
+    """Its length, the width of its lines, the columns of its tables."""
+    text, name = path.read_text(), name_of(path)
+    if not name.startswith(LONG):
+        assert len(text.splitlines()) <= LONGEST
+    for number, line in prose(text):
+        if line.startswith("|"):
+            assert len(re.split(r"(?<!\\)\|", line)) - 2 <= COLUMNS, f"{name}:{number}"
+        elif name != "CHANGELOG.md":
+            words = re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)  # a command is not broken
+            assert len(words) <= WIDEST, f"{name}:{number}"
 
 
 def test_the_first_command_is_on_the_readmes_first_screen():

@@ -1,7 +1,7 @@
 """Batch norm's statistics taken afresh before an evaluation, and kept where they are better.
 
 The running ones lag behind weights that change fast, and fresh ones are of fewer pictures: neither
-is better everywhere (docs/few_pictures.md), so both are evaluated.
+is better everywhere (docs/measurements/few_pictures.md), so both are evaluated.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The one thread of a worker that decodes pictures and runs networks.
 
 Parallel work is what the other processes are for: on a CPU, processes with one thread each give
-twice the requests a second of one process with a thread pool (docs/serving.md).
+twice the requests a second of one process with a thread pool (docs/measurements/serving.md).
 """
 
 import asyncio
