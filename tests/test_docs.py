@@ -63,7 +63,9 @@ def prose(text):
 
 def anchors(path):
     """The anchors of a page's headings, by GitHub's rule."""
-    heads = [match[1] for _, line in prose(path.read_text()) if (match := re.match(r"#+ (.*)", line))]
+    heads = [
+        match[1] for _, line in prose(path.read_text()) if (match := re.match(r"#+ (.*)", line))
+    ]
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in heads]
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in plain}
 

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow  # every test takes a training step of a whole net
     ],
 )
 def test_kernels_are_as_close_to_float64_as_stock_is(name, size, overrides):
-    """On the same side of every kink; docs/measurements/kernels.md has the table of all networks."""
+    """On the same side of every kink; docs/measurements/kernels.md has all networks."""
     found = compare(name, 6, size, **overrides)
     for what in ("same", "statistics"):
         stock, ours = found[what]
