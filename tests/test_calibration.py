@@ -1,16 +1,17 @@
 """A temperature against the one that made the labels, and the error against a count by hand."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from conftest import run_tool, same_weights, train
 
-from ppcls_lite.engine.calibration import (
-    calibrate_checkpoint,
-    fit_temperature,
-)
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.engine.calibration import fit_temperature
 from ppcls_lite.engine.checkpoint import load_checkpoint
+from ppcls_lite.engine.finish import finish_checkpoint
 from ppcls_lite.metric import calibration_error, confidence_bins
 from ppcls_lite.weights.formats import read_weights
 
@@ -41,8 +42,8 @@ def test_few_pictures_without_a_mistake_do_not_make_certain():
 def runs(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     flags = ("--epochs=2", "--model-ema", "--model-ema-rule=plain", "--model-ema-decay=0.5")
-    both = (("a", "--calibrate"), ("b", "--no-calibrate"))
-    done = [train(pictures, folder / name, *flags, flag) for name, flag in both]
+    both = (("a", ("--calibrate", "--unknown")), ("b", ()))
+    done = [train(pictures, folder / name, *flags, *own) for name, own in both]
     assert not any(x.returncode for x in done), done[0].stderr
     return folder / "a", folder / "b", done[0].stdout
 
@@ -66,7 +67,7 @@ def test_best_is_calibrated_in_a_file_of_its_own(runs, pictures):
     assert f"({report['after']['nll']:.4f})" in tested.stdout, tested.stderr
 
 
-def test_what_resumes_from_a_calibrated_file_goes_on_as_trained(runs):
+def test_what_resumes_from_a_calibrated_file_goes_on_as_trained(runs, pictures):
     out, plain, _ = runs
     ours, theirs = (load_checkpoint(x / "best.pdparams") for x in (out, plain))
     for a, b in (
@@ -76,4 +77,30 @@ def test_what_resumes_from_a_calibrated_file_goes_on_as_trained(runs):
     ):
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[name], b[name]) for name in a)
-    assert not list(calibrate_checkpoint(out / "best.pdparams", None))  # once is enough
+    sets = [open_split(str(pictures), split) for split in ("train", "val")]
+    assert not list(finish_checkpoint(out / "best.pdparams", *sets, True, True))  # once is enough
+
+
+def test_best_has_limits_that_keep_the_validation_pictures_known(runs, pictures):
+    out, plain, said = runs
+    report = json.loads((out / "best.json").read_text())["unknown"]
+    files = sorted((pictures / "val").glob("*/*"))
+    answers = Predictor(out / "best.pdparams")(files)
+    known = np.mean([not answer.unknown for answer in answers])
+    assert len(files) == report["pictures"] >= 20
+    # 0.95 of them: one of 20 to 39 is left out.
+    assert known == report["kept"] == 1 - 1 / len(files)
+    assert f"unknown: {known:.4f} of {len(files)} pictures stay known" in said
+    assert Predictor(plain / "best.pdparams")(files[:1])[0].unknown is None
+    # The run goes on from it as if it had none.
+    done = train(pictures, out.parent / "c", f"--resume={out / 'best.pdparams'}", "--epochs=2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_too_few_validation_pictures_give_no_limits(runs, pictures, tmp_path):
+    shutil.copytree(runs[1], tmp_path / "b")
+    train_set, val = (open_split(str(pictures), split) for split in ("train", "val"))
+    path = tmp_path / "b/best.pdparams"
+    (line,) = finish_checkpoint(path, train_set, val.subset(np.arange(19)), False, True)
+    assert "19 validation pictures" in line
+    assert Predictor(path)(sorted((pictures / "val").glob("*/*"))[:1])[0].unknown is None

@@ -5,8 +5,8 @@ from contextlib import closing
 from ppcls_lite.commands.folds import run_all, runs_all
 from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.build import build_run
-from ppcls_lite.engine.calibration import calibrate_best
 from ppcls_lite.engine.distributed import World, accounted, pick_device, start_world
+from ppcls_lite.engine.finish import finish_best
 from ppcls_lite.engine.lock import locked
 from ppcls_lite.engine.resolve import resolve, run_folder
 from ppcls_lite.engine.run import Diverged, Run
@@ -78,7 +78,7 @@ def fit_and_report(run: Run) -> int:
         for path, cause in (run.loader.broken | run.evaluate.loader.broken).items():
             run.log.line(f"skipped broken picture {path}: {cause}")
     weights = run.folder / "best.pdparams"
-    for line in calibrate_best(run, weights):
+    for line in finish_best(run, weights):
         run.log.line(line)
     predict = command("predict", "--pretrained", weights, "--img-path", "PICTURE")
     export = command(

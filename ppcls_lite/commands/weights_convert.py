@@ -16,7 +16,7 @@ from ppcls_lite.engine.calibration import WHEN, calibrate
 from ppcls_lite.engine.calibration import said as calibration_lines
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.engine.unknown import said as limits_line
-from ppcls_lite.engine.unknown import with_limits
+from ppcls_lite.engine.unknown import some_of_each, with_limits
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.program import command
@@ -146,7 +146,10 @@ def limited(
     """
     model.set_state_dict(arrays)
     train, val = (known_split(split, info, config, path) for split in ("train", "val"))
-    info, report = with_limits(model, info, train, val, config.keep_known)
+    some, every = (
+        Loader(data, info.preprocess, 32, training=False) for data in (some_of_each(train), val)
+    )
+    info, report = with_limits(model, info, some, every, config.keep_known)
     print(limits_line(report))
     return info, extra | {"unknown": report}
 

@@ -3,26 +3,30 @@
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 from paddle import nn
 
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.engine.checkpoint import UNCALIBRATED, load_checkpoint, save_checkpoint
-from ppcls_lite.engine.evaluate import FEWEST, dygraph_forward, exported_or
+from ppcls_lite.engine.evaluate import (
+    FEWEST,
+    Forward,
+    checked,
+    dygraph_forward,
+    exported_or,
+    kernel_forward,
+)
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.run import Run
+from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import FileContent
 from ppcls_lite.graph import StaticGraph
+from ppcls_lite.kernels.accelerate import accelerate
+from ppcls_lite.kernels.calls import Kernels
 from ppcls_lite.metric import calibration_error, confidence_bins, cross_entropy
 from ppcls_lite.model_info import ModelInfo
-from ppcls_lite.slim.network import network_of
-from ppcls_lite.weights.description import read_description
+from ppcls_lite.native import Unavailable
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures looked at
 # Whose numbers a report holds, and in words.
@@ -57,21 +61,21 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def answers(model: nn.Layer, info: ModelInfo, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+def answers(
+    model: nn.Layer, info: ModelInfo, loader: Loader, kernels: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Runs pictures of known classes through a network: logits float32 [N, K], labels int64 [N].
 
     Args:
         model: images to logits.
         info: its preprocessing.
         loader: every picture once; closed afterwards.
+        kernels: run it in those that train, where they can.
 
     Raises:
         UserError: the network gives no numbers.
     """
-    forward, found = dygraph_forward(model), []
-    if info.quant_skip is None and len(loader.dataset) >= FEWEST:
-        graph = StaticGraph(model, info.preprocess.crop_size)
-        forward = exported_or(forward, graph, RunLog(None))
+    forward, found = fast_forward(model, info, len(loader.dataset), kernels), []
     with closing(loader):
         for batch in loader.epoch(0):
             found.append((forward(info.preprocess.normalize(batch.images)), batch.labels))
@@ -82,6 +86,22 @@ def answers(model: nn.Layer, info: ModelInfo, loader: Loader) -> tuple[np.ndarra
     return logits, labels
 
 
+def fast_forward(model: nn.Layer, info: ModelInfo, pictures: int, kernels: bool) -> Forward:
+    """Returns the fastest of the network's forward passes that agrees with its own."""
+    forward, log = dygraph_forward(model), RunLog(None)
+    if info.quant_skip is not None:
+        return forward
+    if kernels:
+        try:
+            fast = kernel_forward(accelerate(model, Kernels(kernel_threads())))
+            return checked(fast, forward, log, "the kernels' answer")
+        except Unavailable:
+            pass
+    if pictures < FEWEST:
+        return forward
+    return exported_or(forward, StaticGraph(model, info.preprocess.crop_size), log)
+
+
 def halves(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (fitted to, measured on) twice: every other picture, and the rest."""
     even = np.arange(count) % 2 == 0
@@ -89,7 +109,7 @@ def halves(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def calibrate(
-    model: nn.Layer, info: ModelInfo, val: Loader
+    model: nn.Layer, info: ModelInfo, val: Loader, kernels: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the last layer's values divided by a fitted temperature, by name, and what that did.
 
@@ -97,11 +117,12 @@ def calibrate(
         model: images to logits.
         info: its preprocessing.
         val: every validation picture once; closed afterwards.
+        kernels: as of `answers`.
 
     Raises:
         UserError: the network gives no numbers.
     """
-    logits, labels = answers(model, info, val)
+    logits, labels = answers(model, info, val, kernels)
     temperature = fit_temperature(logits, labels)
     report: dict[str, Any] = {"temperature": temperature, "pictures": len(labels)}
     held_out = logits.copy()
@@ -127,43 +148,3 @@ def said(report: dict[str, Any]) -> Iterator[str]:
         f"temperature {report['temperature']:.4f}, fitted to {report['pictures']} pictures, in the"
         " last layer now"
     )
-
-
-def calibrate_best(run: Run, path: Path) -> Iterator[str]:
-    """Calibrates the best checkpoint of a run where that is asked for, on one process.
-
-    With several labels a picture the thresholds do that work: one temperature is of a softmax.
-    """
-    if run.config.calibrate and run.world.is_main and not run.info.multi_label and path.is_file():
-        pictures, batch = run.evaluate.loader.dataset, run.config.batch_size
-        val = Loader(pictures, run.info.preprocess, batch, training=False, on_error="skip")
-        yield from calibrate_checkpoint(path, val)
-
-
-def calibrate_checkpoint(path: Path, val: Loader) -> Iterator[str]:
-    """Calibrates a checkpoint, once, and yields what that did; what resumes from it sees it as
-    trained. Other names of the same bytes keep them.
-
-    Args:
-        path: of the `.pdparams` file.
-        val: every validation picture once.
-    """
-    state = read_description(FileContent(path)) or {}
-    if "calibration" in state:
-        return
-    found = load_checkpoint(path)
-    model = network_of(found.info)
-    model.set_state_dict(found.params)
-    scaled, report = calibrate(model, found.info, val)
-    own = {"progress", "sha256", *found.info.to_dict()}
-    extra = {key: value for key, value in state.items() if key not in own}
-    as_trained = {name + UNCALIBRATED: found.params[name] for name in scaled}
-    save_checkpoint(
-        path,
-        {name: paddle.to_tensor(x) for name, x in (found.params | scaled).items()},
-        found.optimizer | as_trained,
-        found.info,
-        found.progress,
-        extra | {"calibration": report},
-    )
-    yield from said(report)

@@ -90,6 +90,7 @@ def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iter
         rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
     rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
+    rows.append(Choice("unknown", True, "best says when a picture shows none of the classes"))
     for row in rows:
         if not config.given(row.name):
             yield row

@@ -228,6 +228,7 @@ def check_goes_on(
             rest of that would be cut into other batches, or its pictures are others.
     """
     before, now = checkpoint.info.to_dict(), info.to_dict()
+    before.pop("known_limits", None)  # best has them at the end of a run
     if "thresholds" in now:  # chosen after each epoch
         now["thresholds"] = before.get("thresholds")
     rows = [

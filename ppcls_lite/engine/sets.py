@@ -106,6 +106,7 @@ def check_multi_label(config: TrainConfig, count: int) -> None:
         "--sampler balanced": config.sampler == "balanced",
         "--logit-adjustment": config.logit_adjustment > 0,
         "--calibrate": config.given("calibrate") and config.calibrate,
+        "--unknown": config.given("unknown") and config.unknown,
         "--best-metric balanced_accuracy": config.best_metric == "balanced_accuracy",
         "--loss ce": config.given("loss") and config.loss == "ce",
         f"--num-classes {config.num_classes}": config.num_classes not in (None, count),

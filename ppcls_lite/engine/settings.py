@@ -169,6 +169,9 @@ class RunSettings(Settings):
     """What makes an epoch best, of the validation pictures; of equal epochs the later one is."""
     calibrate: bool = False
     """At the end divide the last layer of best by a temperature fitted to validation pictures."""
+    unknown: bool = False
+    """At the end give best limits that keep 0.95 of the validation pictures known: predictions say
+    unknown of a picture that reaches none."""
     early_stop: CountOrZero = 0
     """Stop after so many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0

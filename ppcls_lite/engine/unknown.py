@@ -13,28 +13,34 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.metric import centred_logits
 from ppcls_lite.model_info import ModelInfo
 
+KEEP = 0.95  # share of the validation pictures that stay known
 OF_A_CLASS = 100  # training pictures looked at for a class's mean and deviation
 
 
 def with_limits(
-    model: nn.Layer, info: ModelInfo, train: ImageDataset, val: ImageDataset, keep: float
+    model: nn.Layer,
+    info: ModelInfo,
+    train: Loader,
+    val: Loader,
+    keep: float = KEEP,
+    kernels: bool = False,
 ) -> tuple[ModelInfo, dict[str, Any]]:
     """Returns what travels with a network, with `known_limits`, and what they do.
 
     Args:
         model: images to logits, with the weights that the limits are for.
-        train: what it was trained on, for the means and deviations of the classes.
-        val: what the threshold is fitted to.
+        train: `some_of_each` of what it was trained on, for means and deviations of the classes.
+        val: every picture that the threshold is fitted to once.
         keep: share of the validation pictures that stay known.
+        kernels: as of `answers`.
 
     Raises:
         UserError: the network gives no numbers, or has only one class.
     """
     if info.num_classes < 2:
         raise UserError("a network of one class knows no other", "leave --unknown out")
-    some = train.subset(some_of_each(train.labels))
-    of_train = answers(model, info, Loader(some, info.preprocess, 32, training=False))
-    logits, _ = answers(model, info, Loader(val, info.preprocess, 32, training=False))
+    of_train = answers(model, info, train, kernels)
+    logits, _ = answers(model, info, val, kernels)
     limits = fit_limits(*of_train, logits, keep)
     known = np.zeros(len(logits), bool)
     for fitted, measured in halves(len(logits)):
@@ -45,7 +51,7 @@ def with_limits(
         "kept": float((centred_logits(logits) >= limits).any(axis=1).mean()),
         "held_out": float(known.mean()),
         "pictures": len(logits),
-        "training_pictures": len(some),
+        "training_pictures": len(of_train[1]),
     }
     return replace(info, known_limits=tuple(limits.tolist())), report
 
@@ -105,11 +111,11 @@ def class_statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     )
 
 
-def some_of_each(labels: np.ndarray) -> np.ndarray:
-    """Returns positions of up to OF_A_CLASS pictures of each class, spread over its own, sorted."""
-    chosen = []
+def some_of_each(train: ImageDataset) -> ImageDataset:
+    """Returns up to OF_A_CLASS pictures of each class, spread over its own, in their order."""
+    labels, chosen = train.labels, []
     for k in np.unique(labels[labels >= 0]):
         own = np.flatnonzero(labels == k)
         step = np.linspace(0, len(own) - 1, min(len(own), OF_A_CLASS)).round().astype(int)
         chosen.append(own[step])
-    return np.sort(np.concatenate(chosen))
+    return train.subset(np.sort(np.concatenate(chosen)))

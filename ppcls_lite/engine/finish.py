@@ -1,0 +1,95 @@
+"""What `best` gets at the end of a run: probabilities that mean what they say, limits of the known.
+
+`latest` and `model_N` stay as trained, and what resumes from `best` sees it as trained, too.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import paddle
+
+from ppcls_lite.data.image_dataset import ImageDataset
+from ppcls_lite.data.loader import Loader
+from ppcls_lite.engine.calibration import calibrate
+from ppcls_lite.engine.calibration import said as calibration_lines
+from ppcls_lite.engine.checkpoint import UNCALIBRATED, load_checkpoint, save_checkpoint
+from ppcls_lite.engine.run import Run
+from ppcls_lite.engine.unknown import said as limits_line
+from ppcls_lite.engine.unknown import some_of_each, with_limits
+from ppcls_lite.files import FileContent
+from ppcls_lite.slim.network import network_of
+from ppcls_lite.weights.description import read_description
+
+FEWEST_VAL = 20  # pictures, of which KEEP leaves one out
+
+
+def finish_best(run: Run, path: Path) -> Iterator[str]:
+    """Finishes the best checkpoint of a run as its settings ask, on one process; yields lines.
+
+    With several labels a picture the thresholds do that work: temperature and limits are of a
+    softmax.
+    """
+    config = run.config
+    if run.info.multi_label or not (run.world.is_main and path.is_file()):
+        return
+    yield from finish_checkpoint(
+        path,
+        run.loader.dataset,
+        run.evaluate.loader.dataset,
+        calibrated=config.calibrate,
+        limited=config.unknown,
+        kernels=config.cpu_kernels != "off" and run.world.device == "cpu",
+    )
+
+
+def finish_checkpoint(
+    path: Path,
+    train: ImageDataset,
+    val: ImageDataset,
+    calibrated: bool,
+    limited: bool,
+    kernels: bool = False,
+) -> Iterator[str]:
+    """Finishes a checkpoint, once; yields lines. Other names of the same bytes keep them.
+
+    Args:
+        path: of the `.pdparams` file.
+        train: the training pictures.
+        val: the validation pictures.
+        calibrated: a temperature goes into the last layer.
+        limited: limits of the known go into the JSON, where there are pictures enough.
+        kernels: run the network in those that train, where they can.
+    """
+    if limited and (pictures := int((val.labels >= 0).sum())) < FEWEST_VAL:
+        limited = False
+        yield (
+            f"unknown: no limits, since {pictures} validation pictures do not show which pictures"
+            f" are like them; from {FEWEST_VAL} on they would"
+        )
+    state = read_description(FileContent(path)) or {}
+    calibrated = calibrated or "calibration" in state  # what is done again is done as a whole
+    reports = {"calibration": calibrated, "unknown": limited}
+    if all(name in state for name, asked in reports.items() if asked):
+        return
+    found = load_checkpoint(path)
+    info, params, optimizer = found.info, found.params, found.optimizer
+
+    def loader_of(data: ImageDataset) -> Loader:  # what must not be broken has stopped the run
+        return Loader(data, found.info.preprocess, 32, training=False, on_error="skip")
+
+    model = network_of(info)
+    model.set_state_dict(params)
+    if calibrated:
+        scaled, state["calibration"] = calibrate(model, info, loader_of(val), kernels)
+        optimizer = optimizer | {name + UNCALIBRATED: params[name] for name in scaled}
+        params = params | scaled
+        model.set_state_dict(params)
+        yield from calibration_lines(state["calibration"])
+    if limited:
+        loaders = loader_of(some_of_each(train)), loader_of(val)
+        info, state["unknown"] = with_limits(model, info, *loaders, kernels=kernels)
+        yield limits_line(state["unknown"])
+    own = {"progress", "sha256", *info.to_dict()}
+    extra = {key: value for key, value in state.items() if key not in own}
+    tensors = {name: paddle.to_tensor(array) for name, array in params.items()}
+    save_checkpoint(path, tensors, optimizer, info, found.progress, extra)
