@@ -146,9 +146,8 @@ def limited(
     """
     model.set_state_dict(arrays)
     train, val = (known_split(split, info, config, path) for split in ("train", "val"))
-    some, every = (
-        Loader(data, info.preprocess, 32, training=False) for data in (some_of_each(train), val)
-    )
+    few = train.subset(some_of_each(train.labels))
+    some, every = (Loader(data, info.preprocess, 32, training=False) for data in (few, val))
     info, report = with_limits(model, info, some, every, config.keep_known)
     print(limits_line(report))
     return info, extra | {"unknown": report}

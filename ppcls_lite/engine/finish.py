@@ -86,7 +86,7 @@ def finish_checkpoint(
         model.set_state_dict(params)
         yield from calibration_lines(state["calibration"])
     if limited:
-        loaders = loader_of(some_of_each(train)), loader_of(val)
+        loaders = loader_of(train.subset(some_of_each(train.labels))), loader_of(val)
         info, state["unknown"] = with_limits(model, info, *loaders, kernels=kernels)
         yield limits_line(state["unknown"])
     own = {"progress", "sha256", *info.to_dict()}

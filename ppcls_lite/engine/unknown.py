@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.engine.calibration import answers, halves
 from ppcls_lite.errors import UserError
@@ -111,11 +110,11 @@ def class_statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     )
 
 
-def some_of_each(train: ImageDataset) -> ImageDataset:
-    """Returns up to OF_A_CLASS pictures of each class, spread over its own, in their order."""
-    labels, chosen = train.labels, []
+def some_of_each(labels: np.ndarray) -> np.ndarray:
+    """Returns positions of up to OF_A_CLASS pictures of each class, spread over its own, sorted."""
+    chosen = []
     for k in np.unique(labels[labels >= 0]):
         own = np.flatnonzero(labels == k)
         step = np.linspace(0, len(own) - 1, min(len(own), OF_A_CLASS)).round().astype(int)
         chosen.append(own[step])
-    return train.subset(np.sort(np.concatenate(chosen)))
+    return np.sort(np.concatenate(chosen))
