@@ -1,3 +1,5 @@
+# make setup  packages into .venv, for every command of the docs
+# make docs   the docs as pages to browse, in site/: needs requirements-docs.txt
 # make run    set up, train on real pictures, evaluate, predict, export, compare: a few minutes
 # make test   set up, run the tests
 # make check  lint and the tests that start no process and train nothing: an answer in minutes
@@ -23,7 +25,9 @@ BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: run test check lint bench int8 tipc campaign-serving campaign-training clean
+.PHONY: setup docs run test check lint bench int8 tipc campaign-serving campaign-training clean
+
+setup: $(VENV)/.run
 
 run: $(VENV)/.run lite_data
 	$(PYTHON) train.py -c configs/lite.yaml --output-dir $(OUT)
@@ -66,6 +70,9 @@ int8: $(VENV)/.run
 tipc: $(VENV)/.dev
 	$(PYTHON) -m ppcls_lite.tipc cpu
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
 campaign-serving: $(VENV)/.dev
 	$(PYTHON) tests/faults/campaign_serving.py --minutes $(MINUTES) --seed $(SEED)
 
@@ -73,7 +80,7 @@ campaign-training: $(VENV)/.dev
 	$(PYTHON) tests/faults/campaign_training.py --minutes $(MINUTES) --seed $(SEED)
 
 clean:
-	rm -rf $(VENV) lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache
 
 lite_data: test_images/lite_data.tar
 	tar -xf $<
@@ -84,6 +91,10 @@ $(VENV)/.run: requirements.txt
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	@echo "Installing requirements.txt into $(VENV): about 1.3 GB, a minute or two."
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run requirements-docs.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt requirements-serving.txt

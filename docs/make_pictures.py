@@ -1,0 +1,185 @@
+"""Draws docs/pictures/: the README's two, and a chart for each long table of docs/measurements.
+
+PYTHONPATH=. python docs/make_pictures.py          # the charts, from the tables as they stand
+PYTHONPATH=. python docs/make_pictures.py first    # first.png too, which runs a model: 10 s
+PYTHONPATH=. python docs/make_pictures.py screens  # the tutorial's, by Chromium, in a folder
+                                                   # where it was followed and its server runs
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+DOCS = Path(__file__).parent
+OUT = DOCS / "pictures"
+COLOURS = ("#1f5fa8", "#8fb8de", "#b0b0b0", "#e08a3c")
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """Returns the tables of a page by the heading above, `HEADING 2` where it has another one."""
+    found: dict[str, list[list[str]]] = {}
+    heading, before = "", ""
+    for line in (DOCS / page).read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                count = sum(name.partition(" #")[0] == heading for name in found)
+                name = f"{heading} #{count + 1}"
+                found[name] = []
+            if not re.fullmatch(r"[|\s:-]+", line):
+                cells = re.split(r"(?<!\\)\|", line)[1:-1]
+                found[name].append([re.sub(r"[*`]", "", cell).strip() for cell in cells])
+        before = line
+    return found
+
+
+def number(cell: str) -> float | None:
+    """Returns the first number of a cell, None where there is none."""
+    match = re.search(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?", cell)
+    return float(match[0].replace(",", "")) if match else None
+
+
+def bars(name: str, labels: list[str], series: dict[str, list[float | None]], unit: str) -> None:
+    """Writes horizontal bars, a group for each label, with their values beside them."""
+    height = 0.8 / len(series)
+    figure, axes = plt.subplots(
+        figsize=(8, 0.9 + len(labels) * (0.16 + 0.17 * len(series))), layout="constrained"
+    )
+    for place, (title, values) in enumerate(series.items()):
+        where = [i + height * (place - (len(series) - 1) / 2) for i in range(len(labels))]
+        drawn = [0.0 if value is None else value for value in values]
+        axes.barh(where, drawn, height, label=title, color=COLOURS[place])
+        for y, value in zip(where, values, strict=True):
+            if value is not None:
+                axes.text(max(value, 0), y, f" {value:g}", va="center", fontsize=8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=9)
+    save(figure, f"{name}.svg")
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    """Writes a figure that is the same bytes each time."""
+    OUT.mkdir(exist_ok=True)
+    metadata = {"Date": None} if name.endswith(".svg") else {"Software": None}
+    figure.savefig(OUT / name, metadata=metadata, dpi=72)
+    plt.close(figure)
+
+
+def chart(name: str, page: str, table: str, labels: list[int], columns: list[int], unit: str,
+          skip: str = "") -> None:  # fmt: skip
+    """Writes the chart of some columns of a table.
+
+    Args:
+        name: of the file.
+        labels: the columns that name a row.
+        columns: those that are drawn.
+        skip: rows whose label matches are left out.
+    """
+    head, *rows = tables(page)[table]
+    rows = [row for row in rows if not (skip and re.search(skip, row[0]))]
+    names = [", ".join(row[i] for i in labels if row[i]) for row in rows]
+    bars(name, names, {head[i]: [number(row[i]) for row in rows] for i in columns}, unit)
+
+
+INT8 = {"accelerator": "The accelerator", "twin": "Its twin on the accelerator",
+        "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # fmt: skip
+
+
+def charts() -> None:
+    """Writes every chart of a table."""
+    training = "measurements/training.md"
+    rows = tables(training)["Steps #1"][1:]
+    shown = [row for row in rows if row[1:3] == ["32", "224"]]
+    series = {"this project": 3, "the same, bf16": 4, "stock Paddle": 5, "torch, channels_last": 6}
+    values = {title: [number(row[i]) for row in shown] for title, i in series.items()}
+    bars("speed", [row[0] for row in shown], values, "training images a second; longer is faster")
+    chart("training", training, "Steps #1", [0, 1, 2], [3, 4, 5, 6], "images a second")
+    chart("memory", training, "Steps #3", [0, 1, 2], [3, 4, 5, 6], "MiB")
+    chart("engines", "measurements/engines.md", "Inference #1", [0, 1, 2, 3], [4],
+          "ms, one image; shorter is faster", skip="dygraph")  # fmt: skip
+    for name, heading in INT8.items():
+        chart(f"int8_{name}", "measurements/int8_tables.md", f"{heading} #1", [0], [3],
+              "signal to noise, dB; higher is nearer to float", skip="^fp")  # fmt: skip
+
+
+def first() -> None:
+    """Writes the README's picture: a training, and a prediction with its heatmap."""
+    from ppcls_lite import Predictor
+
+    package = DOCS.parent / "ppcls_lite/pretrained"
+    lines = (package / "mnasnet_small.clothing10.metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    (why,) = Predictor("tf_mobilenetv3_small_100.imagenet").explain(
+        DOCS.parent / "test_images/chelsea.jpg"
+    )
+    figure, axes = plt.subplots(
+        1, 3, figsize=(10, 3.2), layout="constrained", width_ratios=(1.3, 1, 1)
+    )
+    for event, title in (("train", "train"), ("eval", "val")):
+        epochs: dict[int, list[float]] = {}
+        for row in records:
+            if row["event"] == event:
+                epochs.setdefault(row["epoch"], []).append(row["top1"])
+        shares = [100 * sum(each) / len(each) for each in epochs.values()]
+        axes[0].plot(list(epochs), shares, label=title)
+    axes[0].set(xlabel="epoch", ylabel="top-1, %", title="mnasnet_small, ten kinds of clothing")
+    axes[0].legend(frameon=False)
+    axes[1].imshow(why.seen)
+    best = why.answer[0]
+    axes[1].set_title(f"{best.name}, {best.prob:.2f}")
+    axes[2].imshow(why.overlay())
+    axes[2].set_title("where it sees that")
+    for each in axes[1:]:
+        each.axis("off")
+    save(figure, "first.png")
+
+
+def screens() -> None:
+    """Writes what a browser shows of the tutorial's report and server, and one of its heatmaps."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 760})
+        page.goto(Path("output/report.html").resolve().as_uri())
+        page.screenshot(path=OUT / "report.png")
+        page = browser.new_page(viewport={"width": 375, "height": 740})
+        page.goto("http://127.0.0.1:18080/")
+        page.set_input_files("input[type=file]", "unknown/shoes_0000.jpg")
+        page.get_by_text("ms in the server").wait_for()
+        page.screenshot(path=OUT / "phone.png")
+        browser.close()
+    for name in ("report.png", "phone.png"):
+        Image.open(OUT / name).convert("RGB").quantize(128).save(OUT / name, optimize=True)
+    heatmap = Image.open("heatmaps/shoes_0000_grad_cam.png").convert("RGB")
+    heatmap.thumbnail((600, 600))
+    heatmap.save(OUT / "tutorial_heatmap.jpg", quality=85)
+
+
+def main(words: list[str]) -> None:
+    """Draws what the words ask for."""
+    matplotlib.rcParams.update({"svg.hashsalt": "docs", "svg.fonttype": "none"})
+    charts()
+    if "first" in words:
+        first()
+    if "screens" in words:
+        screens()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
