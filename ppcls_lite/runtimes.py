@@ -45,13 +45,26 @@ def in_batches(run: Runtime, images: np.ndarray) -> np.ndarray:
 
     What is missing in the last run is filled up.
     """
-    size = run.batch
+    (output,) = every_in_batches(lambda part: [run(part)], run.batch, images)
+    return output
+
+
+def every_in_batches(
+    run: Callable[[np.ndarray], list[np.ndarray]], size: int | None, images: np.ndarray
+) -> list[np.ndarray]:
+    """`in_batches` of a run with several outputs, [N, ...] each.
+
+    Args:
+        run: of images [N, 3, H, W].
+        size: the only N that it takes; None where any does.
+        images: float32 [N, 3, H, W].
+    """
     if size is None or len(images) == size:
         return run(images)
     missing = -len(images) % size
     filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
     parts = [run(filled[i : i + size]) for i in range(0, len(images), size)]
-    return np.concatenate(parts)[: len(images)]
+    return [np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)]
 
 
 def with_flips(forward: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -193,6 +206,10 @@ class OnnxRuntime:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._session.run([self.output_name], {self.input_name: images})[0]
+
+    def every(self, images: np.ndarray) -> list[np.ndarray]:
+        """float32 [N, 3, H, W] -> every output of the file, in its order."""
+        return list(self._session.run(None, {self.input_name: images}))
 
 
 # Engines that run exported files. DygraphRuntime is not among them: it needs a network, not a file.

@@ -4,12 +4,17 @@ The first two's numbers come from tests/golden/make_explain_golden.py.
 """
 
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
 import paddle
 import pytest
+from conftest import ROOT
 from golden import formula
 from golden.data_images import make_image
 from golden.explain_cases import (
@@ -20,17 +25,24 @@ from golden.explain_cases import (
     STEP,
     images,
 )
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from PIL import Image
-from small_checkpoint import checkpoint
+from small_checkpoint import CLASSES, SPEC, checkpoint, trained_like_state
 
 from ppcls_lite import create_model
 from ppcls_lite.commands.predict import run
+from ppcls_lite.deploy import predictor as predictor_module
 from ppcls_lite.deploy.explain import Explanation, grad_cam, heatmaps, occlusion, stretched
 from ppcls_lite.deploy.export import export_model
+from ppcls_lite.deploy.onnx_head import Head, NoHeadError
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import PredictConfig
 from ppcls_lite.dygraph_runtime import DygraphRuntime
+from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
 from ppcls_lite.errors import UserError
+from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.runtimes import OnnxRuntime
 
 GOLDEN_CLASS = {name: class_id for name, _, _, class_id in CASES}
 GOLDEN = dict(np.load(Path(__file__).parent / "golden/explain.npz"))
@@ -174,12 +186,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("path", "method"), [("best.pdparams", "grad_cam"), ("export", "occlusion")]
-)
-def test_predict_writes_a_png_a_picture_and_answers_as_without(
-    folder, tmp_path, capsys, path, method
-):
+@pytest.mark.parametrize("path", ["best.pdparams", "export"])
+def test_predict_writes_a_png_a_picture_and_answers_as_without(folder, tmp_path, capsys, path):
     def predict(**more):
         config = PredictConfig(
             pretrained=str(folder / path), img_path=str(folder / "pictures"), json=True, **more
@@ -198,11 +206,167 @@ def test_predict_writes_a_png_a_picture_and_answers_as_without(
         for old, new in zip(before["topk"], after["topk"], strict=True):
             assert new["prob"] == pytest.approx(old["prob"], abs=1e-5)
     files = sorted((tmp_path / "why").iterdir())
-    assert [file.name for file in files] == [f"a_{method}.png", f"a_{method}_2.png"]
+    assert [file.name for file in files] == ["a_grad_cam.png", "a_grad_cam_2.png"]
     (why,) = Predictor(folder / path).explain(folder / "pictures/a.png")
     shown = np.asarray(Image.open(files[0]).convert("RGB"))
     expected = np.asarray(why.side_by_side())
     assert (shown[: expected.shape[0], : expected.shape[1]] == expected).all()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "MobileNetV3_small_x0_35", "mnasnet0_5"])
+def test_an_onnx_files_heatmaps_are_the_checkpoints_in_one_run(name, folder, tmp_path, monkeypatch):
+    """Heads of each kind: two layers with and without biases, and one, whose CAM is exact."""
+    if name == "mobilenet_v3_small":
+        weights, exported = folder / "best.pdparams", folder / "export"
+    else:
+        model = create_model(name, 10)
+        model.set_state_dict(trained_like_state(model))
+        weights, exported = tmp_path / "best.pdparams", tmp_path / "export"
+        info = ModelInfo(name, 10, {}, CLASSES, SPEC)
+        save_checkpoint(weights, model.state_dict(), {}, info, Progress(), {})
+        export_model(weights, exported, formats=["onnx"])
+    pictures = sorted((folder / "pictures").rglob("a.*"))
+    expected = Predictor(weights).explain(pictures)
+    runs, every = [], OnnxRuntime.every
+    monkeypatch.setattr(
+        OnnxRuntime, "every", lambda run, images: runs.append(1) or every(run, images)
+    )
+    predictor = Predictor(exported, engine="onnxruntime")
+    before = (exported / "inference.onnx").read_bytes()
+    monkeypatch.setattr(Predictor, "raw", None)  # the answer comes from the same run
+    found = predictor.explain(pictures)
+    assert len(runs) == 1 and (exported / "inference.onnx").read_bytes() == before
+    for mine, right in zip(found, expected, strict=True):
+        assert (mine.method, mine.class_id) == (right.method, right.class_id)
+        np.testing.assert_allclose(mine.heatmap, right.heatmap, atol=1e-5)
+        for one, other in zip(mine.answer, right.answer, strict=True):
+            assert one.prob == pytest.approx(other.prob, abs=1e-5)
+    assert right.method == ("cam" if name == "mnasnet0_5" else "grad_cam")
+
+
+def test_an_export_is_explained_without_paddle(folder):
+    code = (
+        "import sys; sys.modules['paddle'] = None\n"  # importing it would raise
+        "from ppcls_lite import Predictor\n"
+        "print(Predictor(sys.argv[1]).explain(sys.argv[2])[0].method)"
+    )
+    argv = [sys.executable, "-c", code, folder / "export", folder / "pictures/a.png"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "grad_cam\n"), done.stderr
+
+
+def test_occlusion_stays_where_there_is_no_head_or_no_onnx(folder, tmp_path, monkeypatch):
+    picture = folder / "pictures/a.png"
+    model = onnx.load(str(folder / "export/inference.onnx"))
+    for node in model.graph.node:
+        if node.op_type == "GlobalAveragePool":
+            node.op_type = "GlobalMaxPool"  # whose gradient is not the same all over a map
+    onnx.save(model, str(tmp_path / "inference.onnx"))
+    assert Predictor(tmp_path / "inference.onnx").explain(picture)[0].method == "occlusion"
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setattr(predictor_module, "is_installed", lambda name: name != "onnx")
+    assert Predictor(folder / "export").explain(picture)[0].method == "occlusion"
+
+
+def test_an_onnx_file_that_was_replaced_is_refused(folder, tmp_path):
+    shutil.copytree(folder / "export", tmp_path / "export")
+    predictor = Predictor(tmp_path / "export")
+    file = tmp_path / "export/inference.onnx"
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        predictor.explain(folder / "pictures/a.png")
+
+
+def head_graph(*nodes, outputs=3, **arrays):
+    """A graph of a pooling of [N, 4, 2, 3] and a head, in float64 where it is no int8."""
+    kind = onnx.TensorProto.DOUBLE
+    made = [helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]), *nodes]
+    graph = helper.make_graph(
+        made, "head",
+        [helper.make_tensor_value_info("maps", kind, ["N", 4, 2, 3])],
+        [helper.make_tensor_value_info("answer", kind, ["N", outputs])],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in arrays.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
+
+
+DRAWN = np.random.RandomState(5)
+ARRAYS = {
+    "w1": DRAWN.randn(5, 4, 1, 1), "b1": DRAWN.randn(5), "w2": DRAWN.randn(3, 5),
+    "b2": DRAWN.randn(3), "three": np.array(3.0), "zero": np.array(0.0), "six": np.array(6.0),
+    "half": np.array([0.5]), "w": DRAWN.randn(4, 3), "b": DRAWN.randn(1, 3),
+}  # fmt: skip
+node = helper.make_node
+HEADS = {
+    "a convolution, hard-swish in pieces, Gemm": [
+        node("Conv", ["pooled", "w1", "b1"], ["x"]), node("Add", ["x", "three"], ["y"]),
+        node("Clip", ["y", "zero", "six"], ["z"]), node("Mul", ["x", "z"], ["u"]),
+        node("Div", ["u", "six"], ["v"]), node("Flatten", ["v"], ["f"]),
+        node("Gemm", ["f", "w2", "b2"], ["answer"], transB=1, alpha=2.0),
+    ],
+    "hard-sigmoid times, dropout's factor, Relu": [
+        node("Conv", ["pooled", "w1"], ["x"]),
+        node("HardSigmoid", ["x"], ["y"], alpha=1 / 6, beta=0.5),
+        node("Mul", ["y", "x"], ["z"]), node("Mul", ["half", "z"], ["u"]),
+        node("Flatten", ["u"], ["f"]), node("Relu", ["f"], ["v"]),
+        node("Gemm", ["v", "w2", "b2"], ["answer"], transB=1),
+    ],
+    "one layer": [
+        node("Flatten", ["pooled"], ["f"]), node("MatMul", ["f", "w"], ["x"]),
+        node("Add", ["x", "b"], ["y"]), node("Identity", ["y"], ["answer"]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_heads_slopes_are_what_small_steps_give(name, count):
+    """In ONNX's own reference evaluator, in float64 and central differences."""
+    model = head_graph(*HEADS[name], **ARRAYS)
+    evaluate = ReferenceEvaluator(model)
+    pooled, ids = DRAWN.randn(count, 4), DRAWN.randint(0, 3, count)
+    head = Head(onnx, model.graph)
+    assert head.is_linear == (name == "one layer")
+
+    def logit(values):
+        maps = np.broadcast_to(values[:, :, None, None], (count, 4, 2, 3))
+        return evaluate.run(None, {"maps": maps.copy()})[0][np.arange(count), ids]
+
+    expected = np.empty((count, 4))
+    for channel in range(4):
+        step = np.zeros((count, 4))
+        step[:, channel] = 1e-5
+        expected[:, channel] = (logit(pooled + step) - logit(pooled - step)) / 2e-5
+    np.testing.assert_allclose(head.slopes(pooled, ids), expected, atol=1e-6)
+
+
+def test_an_int8_heads_slopes_are_its_own_rounded_weights():
+    """By hand: what lies beyond the range of a step counts nothing, the rest as if not rounded."""
+    weights, steps = np.array([[10, -20, 0], [3, 4, 5], [1, 1, 1], [7, 0, -7]], np.int8), [2, 4, 8]
+    model = head_graph(
+        node("Squeeze", ["pooled", "axes"], ["f"]),
+        node("QuantizeLinear", ["f", "step", "low"], ["q"]),
+        node("DequantizeLinear", ["q", "step", "low"], ["x"]),
+        node("DequantizeLinear", ["weights", "steps", "lows"], ["w"], axis=1),
+        node("MatMul", ["x", "w"], ["answer"]),
+        axes=np.array([2, 3]), step=np.float32(0.5), low=np.uint8(100), weights=weights,
+        steps=np.float32(steps), lows=np.zeros(3, np.int8),
+    )  # fmt: skip
+    head = Head(onnx, model.graph)
+    pooled = np.float32([[0.3, 60, -70, 99]])  # of -50 to 77.5
+    assert head.slopes(pooled, np.array([1]))[0].tolist() == [-80, 16, 0, 0]
+    assert head.is_linear
+
+
+def test_heads_that_are_not_known_are_refused():
+    twice = node("MatMul", ["f", "f"], ["answer"])
+    tanh = node("Tanh", ["f"], ["answer"])
+    for last in (twice, tanh, node("Relu", ["f"], ["answer"])):
+        with pytest.raises(NoHeadError):
+            Head(onnx, head_graph(node("Flatten", ["pooled"], ["f"]), last).graph)
+    wide = node("Conv", ["pooled", "w1"], ["answer"])
+    with pytest.raises(NoHeadError, match="a convolution"):
+        Head(onnx, head_graph(wide, w1=np.zeros((3, 4, 3, 3))).graph)
 
 
 def test_the_layer_is_the_one_asked_for(folder, tmp_path, capsys):

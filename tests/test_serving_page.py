@@ -112,7 +112,7 @@ def test_the_heatmap_is_shown_when_its_box_is_ticked(page, expected):
     page.get_by_role("listitem").first.wait_for()
     assert not page.get_by_alt_text("where the network saw it").is_visible()
     page.get_by_label("Show where the network saw it").check()
-    page.get_by_text(f"where it saw “{expected[0][0].name}” (occlusion)").wait_for()
+    page.get_by_text(f"where it saw “{expected[0][0].name}” (grad-cam)").wait_for()
     heatmap = page.get_by_alt_text("where the network saw it")
     assert heatmap.evaluate("async image => (await image.decode(), image.naturalWidth)") == 64
     assert "explain=true" in page.locator("#curl").inner_text()

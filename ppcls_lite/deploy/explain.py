@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ppcls_lite.deploy.onnx_head import OnnxMaps
 from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.errors import UserError
 from ppcls_lite.runtimes import Runtime
@@ -62,7 +63,7 @@ class Explanation:
 
 
 def heatmaps(
-    run: Runtime,
+    run: Runtime | OnnxMaps,
     logits: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
     class_id: int | None = None,
@@ -70,13 +71,14 @@ def heatmaps(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Explains a batch.
 
-    A network in dygraph is explained by Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), which
-    is CAM (Zhou et al. 2016, arXiv 1512.04150) without its negative part where the head is a
-    pooling and one linear layer, as MnasNet's is. Exported files have no gradients: squares of the
-    picture are covered one after the other (Zeiler and Fergus 2014, arXiv 1311.2901).
+    A network in dygraph, or an ONNX file whose head is known (`onnx_head`), is explained by
+    Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), which is CAM (Zhou et al. 2016, arXiv
+    1512.04150) without its negative part where the head is a pooling and one linear layer, as
+    MnasNet's is. Other files have no gradients: squares of the picture are covered one after the
+    other (Zeiler and Fergus 2014, arXiv 1311.2901).
 
     Args:
-        run: the engine.
+        run: the engine; of an ONNX file its maps.
         logits: images [N, 3, H, W] -> logits [N, K] by that engine.
         images: float32 [N, 3, H, W].
         class_id: to explain; None takes the first class of each picture.
@@ -89,18 +91,19 @@ def heatmaps(
     Raises:
         UserError: there is no such class or layer, or the engine cannot look into layers.
     """
-    if isinstance(run, DygraphRuntime):
+    if layer is not None and not isinstance(run, DygraphRuntime):
+        raise UserError(
+            f"layer {layer!r}: an exported file gives no gradients of its layers",
+            "give the checkpoint it was made of, or leave the layer out",
+        )
+    if isinstance(run, DygraphRuntime | OnnxMaps):
         choose = partial(chosen, class_id=class_id)
-        scores, maps, gradients, has_linear_head = run.gradients(images, choose, layer)
+        which = () if isinstance(run, OnnxMaps) else (layer,)
+        scores, maps, gradients, has_linear_head = run.gradients(images, choose, *which)
         ids = choose(scores)
         cells = grad_cam(maps, gradients)
         method = "cam" if has_linear_head else "grad_cam"
     else:
-        if layer is not None:
-            raise UserError(
-                f"layer {layer!r}: an exported file gives no gradients of its layers",
-                "give the checkpoint it was made of, or leave the layer out",
-            )
         scores = logits(images)
         ids = chosen(scores, class_id)
         cells = np.stack([occlusion(logits, *pair) for pair in zip(images, ids, strict=True)])

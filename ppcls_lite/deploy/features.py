@@ -119,6 +119,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
+def onnx_file_of(file: Path) -> Path:
+    """Returns where the ONNX file of an export lies: it, or another one of its folder."""
+    return file if file.suffix == ".onnx" else file.parent / "inference.onnx"
+
+
 def features_of_export(
     file: Path, sidecar: Sidecar | None, device: str
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -132,7 +137,7 @@ def features_of_export(
     Raises:
         UserError: there is none, or it cannot be read.
     """
-    onnx_file = file if file.suffix == ".onnx" else file.parent / "inference.onnx"
+    onnx_file = onnx_file_of(file)
     if not onnx_file.is_file():
         raise UserError(
             f"{file}: features are read from an ONNX file, and there is none beside it",

@@ -13,10 +13,11 @@ from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.deploy import assumed
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.explain import Explanation, heatmaps
-from ppcls_lite.deploy.features import features_of_export
+from ppcls_lite.deploy.features import features_of_export, onnx_file_of
 from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
+from ppcls_lite.deploy.onnx_head import NoHeadError, OnnxMaps
 from ppcls_lite.deploy.ranking import Ranking, probabilities, rank, scores
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
@@ -28,6 +29,7 @@ from ppcls_lite.runtimes import (
     OpenVinoRuntime,
     Runtime,
     in_batches,
+    is_installed,
     load_network,
     with_flips,
 )
@@ -205,8 +207,9 @@ class Predictor:
     ) -> list[Explanation]:
         """Classifies pictures and says where on each the network sees the class.
 
-        In dygraph (Grad-CAM) this takes one run of the network and the way back through its head;
-        an exported file is run 50 times a picture, with parts of it covered: see `heatmaps`.
+        In dygraph and of an ONNX file (Grad-CAM) this takes one run of the network and the way back
+        through its head; an export without one, or with another head, is run 50 times a picture,
+        with parts of it covered: see `heatmaps`.
 
         Args:
             images, topk, channel_order: as of a call.
@@ -233,7 +236,8 @@ class Predictor:
     ) -> list[Explanation]:
         """`explain` of what `see` made of the pictures, in one batch."""
         images = network_input(made, self.info)
-        logits, ids, maps, method = heatmaps(self._run, self.logits, images, class_id, layer)
+        run = self._maps or self._run
+        logits, ids, maps, method = heatmaps(run, self.logits, images, class_id, layer)
         answers = self.answers(probabilities(logits, self.info), topk)
         seen = [visible(each, self.info) for each in made]
         return [
@@ -275,6 +279,27 @@ class Predictor:
         if isinstance(self._run, DygraphRuntime):
             return self._run.features
         return features_of_export(self._file, self._sidecar, self._device)
+
+    @functools.cached_property
+    def _maps(self) -> OnnxMaps | None:
+        """The last maps of an export's ONNX file, whichever engine classifies; made at first use.
+
+        None where there is no such file, `onnx` is not installed, or the head is none it knows.
+        """
+        file = onnx_file_of(self._file)
+        if self.engine == "dygraph" or not file.is_file() or not is_installed("onnx"):
+            return None
+        check_whole(self._sidecar, [file], "onnxruntime", self._device)
+
+        def answer(images: np.ndarray, output: np.ndarray) -> np.ndarray:
+            if self.engine != "onnxruntime" or self.tta != "none":
+                return self.logits(images)
+            return scores(output, self.info) if self.has_softmax else output
+
+        try:
+            return OnnxMaps(file, self._device, answer)
+        except NoHeadError:
+            return None
 
     def see(self, image: Picture) -> np.ndarray:
         """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""

@@ -165,17 +165,20 @@ class Service:
     ) -> tuple[list[Explanation], list[np.ndarray]]:
         """Pictures -> where the network sees its answer, and what `Predictor.see` made of each.
 
-        One by one, as it takes 50 runs: other requests have their turns in between.
+        One by one, as it may take 50 runs: other requests have their turns in between.
 
         Raises:
-            RequestError: one of them is no picture; it names which.
+            RequestError: one of them is no picture; it names which. The ONNX file was replaced.
         """
         predictor = served.predictor
         seen: list[np.ndarray] = []
 
         def why(number: int) -> Explanation:
             seen.append(self._see(predictor, pictures, number))
-            (found,) = predictor.explain_seen(seen[-1:], topk)
+            try:
+                (found,) = predictor.explain_seen(seen[-1:], topk)
+            except UserError as error:
+                raise RequestError("bad_body", f"explain: {error.message}") from error
             return found
 
         whys = [await self.thread.run(partial(why, number)) for number in range(len(pictures))]
