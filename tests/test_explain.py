@@ -32,7 +32,7 @@ from small_checkpoint import CLASSES, SPEC, checkpoint, trained_like_state
 
 from ppcls_lite import create_model
 from ppcls_lite.commands.predict import run
-from ppcls_lite.deploy import predictor as predictor_module
+from ppcls_lite.deploy import explain as explain_module
 from ppcls_lite.deploy.explain import Explanation, grad_cam, heatmaps, occlusion, stretched
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.onnx_head import Head, NoHeadError
@@ -264,7 +264,7 @@ def test_occlusion_stays_where_there_is_no_head_or_no_onnx(folder, tmp_path, mon
     onnx.save(model, str(tmp_path / "inference.onnx"))
     assert Predictor(tmp_path / "inference.onnx").explain(picture)[0].method == "occlusion"
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.setattr(predictor_module, "is_installed", lambda name: name != "onnx")
+    monkeypatch.setattr(explain_module, "is_installed", lambda name: name != "onnx")
     assert Predictor(folder / "export").explain(picture)[0].method == "occlusion"
 
 

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.deploy.onnx_head import OnnxMaps
+from ppcls_lite.deploy.features import onnx_file_of
+from ppcls_lite.deploy.first_load import check_whole
+from ppcls_lite.deploy.onnx_head import NoHeadError, OnnxMaps
+from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
 from ppcls_lite.errors import UserError
-from ppcls_lite.runtimes import Runtime
+from ppcls_lite.runtimes import Runtime, is_installed
 
 CELLS = 8  # an occlusion's per side; each square that is covered has 2 x 2 of them
 # The colours of a heatmap, from nothing to most: anchors of matplotlib's "inferno", RGB.
@@ -60,6 +64,34 @@ class Explanation:
         for left, image in ((0, Image.fromarray(self.seen)), (width + gap, self.overlay())):
             both.paste(image.resize((width, height), Image.Resampling.BICUBIC), (left, 0))
         return both
+
+
+def maps_of_export(
+    file: Path,
+    sidecar: Sidecar | None,
+    device: str,
+    answer: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> OnnxMaps | None:
+    """Opens the ONNX file of an export for its last maps.
+
+    Args:
+        file, sidecar, device: as of `features_of_export`.
+        answer: as of `OnnxMaps`.
+
+    Returns:
+        None where there is no such file, `onnx` is not installed, or the head is none it knows.
+
+    Raises:
+        UserError: the file is not the one that was exported, or cannot be read.
+    """
+    onnx_file = onnx_file_of(file)
+    if not onnx_file.is_file() or not is_installed("onnx"):
+        return None
+    check_whole(sidecar, [onnx_file], "onnxruntime", device)
+    try:
+        return OnnxMaps(onnx_file, device, answer)
+    except NoHeadError:
+        return None
 
 
 def heatmaps(

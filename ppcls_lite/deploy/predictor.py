@@ -12,12 +12,12 @@ from ppcls_lite.config import Tta
 from ppcls_lite.data.jpeg import Picture, PlainJpeg
 from ppcls_lite.deploy import assumed
 from ppcls_lite.deploy.choose import find_model
-from ppcls_lite.deploy.explain import Explanation, heatmaps
-from ppcls_lite.deploy.features import features_of_export, onnx_file_of
+from ppcls_lite.deploy.explain import Explanation, heatmaps, maps_of_export
+from ppcls_lite.deploy.features import features_of_export
 from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.hooks import Postprocessor, Preprocessor, network_input, visible
 from ppcls_lite.deploy.inputs import ChannelOrder, pictures
-from ppcls_lite.deploy.onnx_head import NoHeadError, OnnxMaps
+from ppcls_lite.deploy.onnx_head import OnnxMaps
 from ppcls_lite.deploy.ranking import Ranking, probabilities, rank, scores
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar
 from ppcls_lite.dygraph_runtime import DygraphRuntime
@@ -29,7 +29,6 @@ from ppcls_lite.runtimes import (
     OpenVinoRuntime,
     Runtime,
     in_batches,
-    is_installed,
     load_network,
     with_flips,
 )
@@ -43,9 +42,8 @@ class Predictor:
     JSON or the export folder's `inference.yml`.
 
     Any number of threads may call one Predictor at the same time, with every engine: each gets the
-    answers to its own pictures. It is loaded once; Paddle Inference and OpenVINO add buffers for
-    each run under way, at most one per core (`runtimes`). A run takes all cores already, so threads
-    gain little on two: for throughput give several pictures at once.
+    answers to its own pictures (`runtimes`). A run takes all cores already, so threads gain little
+    on two: for throughput give several pictures at once.
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
@@ -151,7 +149,9 @@ class Predictor:
         return with_flips(self._logits)(images) if self.tta == "flip" else self._logits(images)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        output = self.raw(images)
+        return self._as_logits(self.raw(images))
+
+    def _as_logits(self, output: np.ndarray) -> np.ndarray:
         return scores(output, self.info) if self.has_softmax else output
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -190,8 +190,7 @@ class Predictor:
         """
         if topk < 1:
             raise UserError(f"topk is {topk}; allowed: 1 or more")
-        results = []
-        crops = (self.see(image) for image in pictures(images, channel_order))
+        results, crops = [], (self.see(image) for image in pictures(images, channel_order))
         while made := list(itertools.islice(crops, self.batch_size)):
             probs = self.probabilities(network_input(made, self.info))  # [N, K]
             results += self.answers(probs, topk)
@@ -207,22 +206,19 @@ class Predictor:
     ) -> list[Explanation]:
         """Classifies pictures and says where on each the network sees the class.
 
-        In dygraph and of an ONNX file (Grad-CAM) this takes one run of the network and the way back
-        through its head; an export without one, or with another head, is run 50 times a picture,
-        with parts of it covered: see `heatmaps`.
+        In dygraph and of an ONNX file (Grad-CAM) this takes one run and the way back through its
+        head; other exports are run 50 times a picture, parts of it covered: see `heatmaps`.
 
         Args:
             images, topk, channel_order: as of a call.
             class_id: of the heatmap; None takes the most probable of each picture.
-            layer: to look at, in dygraph only: a name of `network.named_sublayers()` whose output
-                is [N, C, H, W]; None takes the last convolution.
+            layer: to look at, in dygraph only, by its name; None takes the last convolution.
 
         Raises:
             ImageError: a picture cannot be decoded.
             UserError: as a call; there is no such class or layer.
         """
-        results = []
-        crops = (self.see(image) for image in pictures(images, channel_order))
+        results, crops = [], (self.see(image) for image in pictures(images, channel_order))
         while made := list(itertools.islice(crops, self.batch_size)):
             results += self.explain_seen(made, topk, class_id, layer)
         return results
@@ -250,15 +246,11 @@ class Predictor:
 
         An export's come from its ONNX file by ONNX Runtime, whichever engine classifies.
 
-        Args:
-            images, channel_order: as of a call.
+        Args: as of a call.
 
-        Raises:
-            ImageError: a picture cannot be decoded.
-            UserError: as a call; the export has no ONNX file.
+        Raises: as a call; UserError, too, where the export has no ONNX file.
         """
-        crops = (self.see(image) for image in pictures(images, channel_order))
-        parts = []
+        parts, crops = [], (self.see(image) for image in pictures(images, channel_order))
         while made := list(itertools.islice(crops, self.batch_size)):
             parts.append(self.embed_seen(made))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
@@ -282,31 +274,20 @@ class Predictor:
 
     @functools.cached_property
     def _maps(self) -> OnnxMaps | None:
-        """The last maps of an export's ONNX file, whichever engine classifies; made at first use.
-
-        None where there is no such file, `onnx` is not installed, or the head is none it knows.
-        """
-        file = onnx_file_of(self._file)
-        if self.engine == "dygraph" or not file.is_file() or not is_installed("onnx"):
+        """Of an export's ONNX file, whichever engine answers; made at first use."""
+        if self.engine == "dygraph":
             return None
-        check_whole(self._sidecar, [file], "onnxruntime", self._device)
-
-        def answer(images: np.ndarray, output: np.ndarray) -> np.ndarray:
-            if self.engine != "onnxruntime" or self.tta != "none":
-                return self.logits(images)
-            return scores(output, self.info) if self.has_softmax else output
-
-        try:
-            return OnnxMaps(file, self._device, answer)
-        except NoHeadError:
-            return None
+        own = self.engine == "onnxruntime" and self.tta == "none"  # its run is the answer, too
+        return maps_of_export(
+            self._file, self._sidecar, self._device,
+            lambda images, output: self._as_logits(output) if own else self.logits(images),
+        )  # fmt: skip
 
     def see(self, image: Picture) -> np.ndarray:
         """Upright RGB image -> uint8 [H, W, 3], or what the user's own preprocess makes of it."""
         if self.preprocess is None:
             return self.info.preprocess.pixels(image)
-        whole = image.whole() if isinstance(image, PlainJpeg) else image
-        return self.preprocess(whole, self.info)
+        return self.preprocess(image.whole() if isinstance(image, PlainJpeg) else image, self.info)
 
     def answers(self, probs: np.ndarray, topk: int) -> list[Any]:
         """Probabilities [N, K] -> an answer each: `rank`, or the user's own postprocess."""
