@@ -1,8 +1,10 @@
 """What the documents tell people to type exists."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -10,13 +12,14 @@ from conftest import ROOT
 from ppcls_lite import cli
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.program import NAMES
-from ppcls_lite.verbs import find, settle
+from ppcls_lite.verbs import COMMANDS, find, settle
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 DOCUMENTS = [*PAGES, *(ROOT / "configs").glob("*.yaml")]
 # What is printed by a program, and tables of measurements, may be long.
 LONG = ("docs/zoo.md", "docs/measurements/", "docs/reference/flags/", "CHANGELOG.md")
 LONGEST, WIDEST, COLUMNS = 250, 120, 7
+LARGEST = 200_000  # bytes of a picture
 
 
 def commands():
@@ -126,3 +129,81 @@ def test_the_map_in_the_readme_is_the_tree():
     }
     assert named[""] == top
     assert named["  "] == inside - {"__init__.py", "__main__.py"}
+
+
+def map_of(text):
+    start = text.index("```\ntrain.py")
+    return text[start : text.index("```", start + 4)]
+
+
+def test_both_readmes_are_in_step():
+    """The same commands, map, sizes of models and pages, in the same order; and they stay short."""
+    texts = [(ROOT / name).read_text() for name in ("README.md", "README_cn.md")]
+    assert map_of(texts[0]) == map_of(texts[1])
+    rows = [re.findall(r"^\| `\w+` \|.*$", text, re.M) for text in texts]
+    assert rows[0] == rows[1] and len(rows[0]) == 6
+    blocks = [re.findall(r"^(?:make \w+|python .*?|\. \S+)(?=  |$)", text, re.M) for text in texts]
+    assert blocks[0] == blocks[1] and len(blocks[0]) == 5
+    pages = [set(re.findall(r"\]\(((?:docs|ppcls_lite)/[^)]+)\)", text)) for text in texts]
+    assert pages[0] <= pages[1]
+    assert all(len(text.splitlines()) <= 150 for text in texts)
+
+
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHARTS = {
+    "training.svg": ("measurements/training.md", "Steps #1", range(3, 7)),
+    "memory.svg": ("measurements/training.md", "Steps #3", range(3, 7)),
+    "int8_accelerator.svg": ("measurements/int8_tables.md", "The accelerator #1", [3]),
+    "int8_openvino.svg": ("measurements/int8_tables.md", "OpenVINO #1", [3]),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_shows_its_table(name):
+    """Every number of the columns stands as text in the SVG: after a change draw them again."""
+    page, table, columns = CHARTS[name]
+    rows = script("make_pictures").tables(page)[table][1:]
+    shown = set(re.findall(r"> (-?[\d.]+)</text>", (ROOT / "docs/pictures" / name).read_text()))
+    said = {f"{float(row[i]):g}" for row in rows for i in columns if row[i] and row[0][:2] != "fp"}
+    assert len(said) > 10
+    assert said <= shown, "PYTHONPATH=. python docs/make_pictures.py"
+
+
+def test_pictures_are_small_and_shown():
+    text = "".join(path.read_text() for path in PAGES)
+    for path in (ROOT / "docs/pictures").iterdir():
+        assert path.stat().st_size < LARGEST, path
+        assert f"pictures/{path.name})" in text, path
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_pages_of_flags_have_what_the_help_has(name):
+    """Argparse's own list of the flags, against the page's rows."""
+    text = cli.help_text(COMMANDS[name].settings, "x", full=True)
+    flags = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.M))
+    page = script("make_reference").pages()[f"{name.split()[0]}.md"]
+    section = page[page.index(f"\n## {name}\n") :]
+    rows = set(re.findall(r"`(--[\w-]+)`", section.split("\n## ")[1]))
+    assert flags - {"--help", "--config", "--print-config"} <= rows
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert set(listed) == there and len(listed) == len(there)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="requirements-docs.txt")
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--data-path" in (tmp_path / "reference/flags/train.html").read_text()
