@@ -130,34 +130,15 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
 
 
 def _fill(work: Path, request: Request) -> dict[str, Any]:
+    """Writes all files of a bundle into an empty folder and returns its description."""
     (work / "onnx").mkdir()
     draft = work / "onnx/network.onnx"
     network = _write_network(draft, request)
     info = network.info
-    if info.multi_label:
-        raise UserError(
-            f"{request.pretrained} gives several labels a picture; the card's own postprocessing"
-            " knows a softmax and one class",
-            "tools/export_model.py writes files that end in a sigmoid, for CPUs and GPUs",
-        )
-    if info.preprocess.fit != "crop":
-        raise UserError(
-            f"{request.pretrained} was trained for --fit {info.preprocess.fit}; the card's own"
-            " preprocessing resizes the short side and crops",
-            "train with --fit crop for a card",
-        )
+    _check_card(info, request.pretrained)
     name = info.name
     file = draft.rename(work / f"onnx/{name}.onnx")
-    shares = Shares(run=network.given)
-    data, split = request.data_path, request.split
-    train = open_split(data, split, shares=shares) if data else None
-    val = open_split(data, "val", shares=shares) if data else None
-    known, matches = info.class_set(network.given), []
-    if train is not None and val is not None:
-        hint = "give the data of the network's classes"
-        train, of_train = train.matched(known, request.split, hint)
-        val, of_val = val.matched(known, "val", hint)
-        matches = [of_train, of_val]
+    train, val, matches = _open_data(network, request)
     _write_build(work, network, request.count)
     _write_runtime_files(work, info, network.mode)
     _write_labels(work, info, val, matches)
@@ -194,6 +175,39 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (work / "bundle.json").write_text(text, encoding="utf-8")
     return description
+
+
+def _check_card(info: ModelInfo, pretrained: str) -> None:
+    """Raises UserError for a network whose pictures or answers the card cannot process."""
+    if info.multi_label:
+        raise UserError(
+            f"{pretrained} gives several labels a picture; the card's own postprocessing"
+            " knows a softmax and one class",
+            "tools/export_model.py writes files that end in a sigmoid, for CPUs and GPUs",
+        )
+    if info.preprocess.fit != "crop":
+        raise UserError(
+            f"{pretrained} was trained for --fit {info.preprocess.fit}; the card's own"
+            " preprocessing resizes the short side and crops",
+            "train with --fit crop for a card",
+        )
+
+
+def _open_data(
+    network: Network, request: Request
+) -> tuple[ImageDataset | None, ImageDataset | None, list[ClassMatch]]:
+    """Returns the pictures to calibrate with and val, as the network numbers their classes, and
+    how those were matched; nothing where the request names no data."""
+    if not request.data_path:
+        return None, None, []
+    shares = Shares(run=network.given)
+    train, val = (
+        open_split(request.data_path, split, shares=shares) for split in (request.split, "val")
+    )
+    known, hint = network.info.class_set(network.given), "give the data of the network's classes"
+    train, of_train = train.matched(known, request.split, hint)
+    val, of_val = val.matched(known, "val", hint)
+    return train, val, [of_train, of_val]
 
 
 def source(model: str) -> str:

@@ -70,6 +70,7 @@ class SqueezeExcite(nn.Layer):
         return nn.Conv2D(in_channels, out_channels, 1, weight_attr=init, bias_attr=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+        """Returns x with every channel weighted by its gate, float32 [N, C, H, W]."""
         squeezed = self.act(self.fc1(self.pool(x)))  # [N, squeezed, 1, 1]
         gate = self.gate(self.fc2(squeezed))  # [N, C, 1, 1]
         return self.last_act(x * gate)  # [N, C, H, W]
@@ -144,6 +145,7 @@ class InvertedResidual(nn.Layer):
         self.drop_path = 0.0  # see set_drop_path
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_channels, H, W]
+        """Returns the block's output, float32 [N, out_channels, ceil(H/stride), ceil(W/stride)]."""
         y = self.layers(x) if self.flat else self.block(x)  # [N, out_channels, H/stride, W/stride]
         if not self.shortcut:
             return y

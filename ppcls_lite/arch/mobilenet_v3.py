@@ -154,6 +154,7 @@ class MobileNetV3(nn.Layer):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W]
+        """Returns the logits of normalised pictures, float32 [N, K]."""
         x = self.features(x)  # [N, C, H/32, W/32]
         x = self.avgpool(x).squeeze([2, 3])  # [N, C]
         return self.classifier(x)  # [N, K]

@@ -12,7 +12,7 @@ from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.data.recipe import train_loader
 from ppcls_lite.engine import agreement, plan
 from ppcls_lite.engine.balance import balance
-from ppcls_lite.engine.checkpoint import Checkpoint, Progress
+from ppcls_lite.engine.checkpoint import Checkpoint
 from ppcls_lite.engine.distributed import World, share_weights, wait_for_all
 from ppcls_lite.engine.evaluate import build_evaluation, cache_of, watch_of
 from ppcls_lite.engine.freezing import freeze
@@ -20,10 +20,9 @@ from ppcls_lite.engine.head import fit_head
 from ppcls_lite.engine.log import RunLog
 from ppcls_lite.engine.mutual import MutualStudent, build_mutual
 from ppcls_lite.engine.norms import check_norms, unfold_norms
-from ppcls_lite.engine.resolve import Resolved, check_goes_on, describe_batching, progress_under
+from ppcls_lite.engine.resolve import Resolved, find_place
 from ppcls_lite.engine.run import Run, effective_batch
 from ppcls_lite.engine.safe_points import SaveEvery
-from ppcls_lite.engine.samples import fingerprint
 from ppcls_lite.engine.sets import Sets, class_count, head_rows, open_sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
@@ -48,17 +47,10 @@ def build_run(resolved: Resolved, world: World) -> Run:
     Raises:
         UserError: data, weights, the checkpoint or the teacher do not go with the settings.
     """
-    config, checkpoint = resolved.config, resolved.checkpoint
-    sets = open_sets(config, *((checkpoint.info, str(checkpoint.path)) if checkpoint else ()))
+    config, before = resolved.config, resolved.checkpoint
+    sets = open_sets(config, *((before.info, str(before.path)) if before else ()))
     whole = describe_model(config, sets.train, resolved.start)
-    batching = describe_batching(config, len(sets.train), world)
-    samples, remarks = fingerprint(sets.train), list(sets.remarks)
-    progress = Progress(config.start_epoch, seed=resolved.seed, batching=batching, samples=samples)
-    if checkpoint:
-        same_place = progress_under(checkpoint.progress, batching)
-        checkpoint = dataclasses.replace(checkpoint, progress=same_place)
-        remarks += check_goes_on(checkpoint, whole, batching, samples)
-        progress = dataclasses.replace(checkpoint.progress, batching=batching, samples=samples)
+    checkpoint, progress, remarks = find_place(resolved, sets, whole, world)
     if world.ranks:
         same = agreement.found(sets, progress, whole, checkpoint)
         world.agree(same, agreement.SAME_DATA)
@@ -88,7 +80,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         scaler=scaler,
         ema=build_ema(model, config, checkpoint, world),
         teacher=teacher,
-        remarks=tuple(remarks),
+        remarks=remarks,
         loader=train_loader(
             sets.train,
             config,

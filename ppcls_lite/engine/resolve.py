@@ -16,7 +16,8 @@ from ppcls_lite.engine.checkpoint import Checkpoint, Progress, load_checkpoint, 
 from ppcls_lite.engine.distributed import World, sum_over_ranks
 from ppcls_lite.engine.lock import HOLDER
 from ppcls_lite.engine.log import RunLog
-from ppcls_lite.engine.samples import what_changed
+from ppcls_lite.engine.samples import fingerprint, what_changed
+from ppcls_lite.engine.sets import Sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import staged
@@ -186,6 +187,34 @@ def common_seed(world: World) -> int:
     """Returns a random seed, the same on every rank."""
     drawn = secrets.randbelow(2**31) if world.is_main else 0
     return int(sum_over_ranks(np.array([drawn]), world)[0])
+
+
+def find_place(
+    resolved: Resolved, sets: Sets, network: ModelInfo, world: World
+) -> tuple[Checkpoint | None, Progress, tuple[str, ...]]:
+    """Returns the checkpoint to go on with, the run's place in its epochs, and what to say of both
+    and of the data.
+
+    Args:
+        network: what settings and data ask for.
+
+    Raises:
+        UserError: the checkpoint is of another network or of other batches.
+    """
+    config, checkpoint = resolved.config, resolved.checkpoint
+    batching = describe_batching(config, len(sets.train), world)
+    samples, remarks = fingerprint(sets.train), sets.remarks
+    if not checkpoint:
+        start = Progress(config.start_epoch, seed=resolved.seed, batching=batching, samples=samples)
+        return None, start, remarks
+    same_place = progress_under(checkpoint.progress, batching)
+    checkpoint = dataclasses.replace(checkpoint, progress=same_place)
+    remarks = (*remarks, *check_goes_on(checkpoint, network, batching, samples))
+    return (
+        checkpoint,
+        dataclasses.replace(checkpoint.progress, batching=batching, samples=samples),
+        remarks,
+    )
 
 
 def describe_batching(config: TrainConfig, pictures: int, world: World) -> str:

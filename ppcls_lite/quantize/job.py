@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.label_lists import Labels
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.deploy.export import export_model
@@ -20,7 +21,7 @@ from ppcls_lite.program import export_command
 from ppcls_lite.quantize.recipe import logits
 from ppcls_lite.quantize.scaling import plant_outliers
 from ppcls_lite.quantize.settings import Int8Settings
-from ppcls_lite.weights.find import find_weights
+from ppcls_lite.weights.find import Weights, find_weights
 
 OPSET = 11  # the accelerator's, so that layers have the same names here and there
 
@@ -72,26 +73,8 @@ def open_job(
     """
     settings.require("pretrained", "data_path")
     weights = find_weights(str(settings.pretrained), settings.model, settings.num_classes)
-    shares = Shares(run=str(weights.path))
-    how: Labels = "several" if weights.info.multi_label else "auto"
-    train, val = (
-        open_split(settings.data_path, x, shares=shares, labels=how) for x in ("train", "val")
-    )
-    if weights.info.quant_skip is not None:
-        raise UserError(
-            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
-            export_command(weights.path.parent / "inference", *weights.flags),
-        )
-    with temporary_folder("ppcls-int8-") as temporary:
-        sidecar = export_model(
-            weights,
-            Path(temporary),
-            formats=("onnx",),
-            opset_version=OPSET,
-            image_size=settings.img_size,
-            softmax_inside=False,
-        )
-        graph = float_graph(Path(temporary) / "inference.onnx")
+    train, val = _open_splits(settings, weights)
+    graph, sidecar = _float_export(settings, weights)
     known = sidecar.info.class_set(str(settings.pretrained))
     hint = "give data of the network's classes"
     train, of_train = train.matched(known, "train", hint)
@@ -120,3 +103,30 @@ def open_job(
         planted,
         (of_train.how, of_val.how),
     )
+
+
+def _open_splits(settings: Int8Settings, weights: Weights) -> list[ImageDataset]:
+    """Returns train and val, shared out as the run of the weights did."""
+    shares = Shares(run=str(weights.path))
+    how: Labels = "several" if weights.info.multi_label else "auto"
+    splits = ("train", "val")
+    return [open_split(settings.data_path, x, shares=shares, labels=how) for x in splits]
+
+
+def _float_export(settings: Int8Settings, weights: Weights) -> tuple[onnx.ModelProto, Sidecar]:
+    """Returns the float graph that int8 starts from, with logits, and what is known of it."""
+    if weights.info.quant_skip is not None:
+        raise UserError(
+            f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
+            export_command(weights.path.parent / "inference", *weights.flags),
+        )
+    with temporary_folder("ppcls-int8-") as temporary:
+        sidecar = export_model(
+            weights,
+            Path(temporary),
+            formats=("onnx",),
+            opset_version=OPSET,
+            image_size=settings.img_size,
+            softmax_inside=False,
+        )
+        return float_graph(Path(temporary) / "inference.onnx"), sidecar

@@ -49,8 +49,10 @@ def add_routes(app: FastAPI, service: Service) -> None:
     app.add_exception_handler(HTTPException, _answer_failure)
     app.add_exception_handler(RequestValidationError, _answer_failure)
     app.add_exception_handler(Exception, _answer_failure)
+    add_paddle_serving(app, service)
     add_pictures(app, service)
     add_kserve(app, service)
+    add_inference(app, service)
     page = read_page()
 
     @app.get("/", response_class=HTMLResponse, tags=["page"])
@@ -104,8 +106,8 @@ async def _answer_failure(request: Request, error: Exception) -> Response:
     return error_response(request.scope, error)
 
 
-def add_pictures(app: FastAPI, service: Service) -> None:
-    """Adds the addresses that take pictures."""
+def add_paddle_serving(app: FastAPI, service: Service) -> None:
+    """Adds the address of Paddle Serving's pipelines."""
 
     @app.post(
         "/{name}/prediction",
@@ -124,6 +126,10 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         served = service.store.find(None if name == PICTURES and name not in known else name, None)
         answers, _ = await service.classify(served, asked.pictures, asked.topk)
         return JSONResponse(paddle_serving.reply(answers, asked.topk, served.is_ranked))
+
+
+def add_pictures(app: FastAPI, service: Service) -> None:
+    """Adds our own address, which takes picture files."""
 
     @app.post(
         "/predict",
@@ -211,7 +217,7 @@ def _data_url(image: Image.Image) -> str:
 
 
 def add_kserve(app: FastAPI, service: Service) -> None:
-    """Adds KServe's v2 protocol."""
+    """Adds what KServe's v2 protocol tells of server and models."""
 
     @app.get("/v2/health/live", tags=["kserve"])
     async def live() -> dict[str, bool]:
@@ -251,6 +257,9 @@ def add_kserve(app: FastAPI, service: Service) -> None:
         service.store.find(name, version)
         return {"ready": True}
 
+
+def add_inference(app: FastAPI, service: Service) -> None:
+    """Adds the v2 protocol's inference."""
     options: dict[str, Any] = {
         "tags": ["kserve"],
         "response_model": kserve.InferAnswer,
