@@ -5,7 +5,7 @@ of its entries, which some formats sort, has no meaning.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,16 +219,26 @@ class Entry:
         return np.ascontiguousarray(array.reshape(self.their_shape))
 
 
-def entries(model: nn.Layer, layout: str) -> list[Entry] | None:
-    """Every tensor of a network in a layout, in our order; None where it has no names for them."""
-    form = LAYOUTS[layout]
+Forms = dict[str, list[Entry]]  # every tensor of a network, in our order, by layout
+
+
+def forms(model: nn.Layer) -> Forms:
+    """Returns a network's tensors in each layout that has names for them."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if layout == "ours":
-        return [Entry(name, name, shape, shape, transposed=False) for name, shape in shapes.items()]
-    if not isinstance(model, (MobileNetV3, MNASNet) if form.mnasnet else MobileNetV3):
-        return None
+    made = {"ours": [Entry(n, n, shape, shape, transposed=False) for n, shape in shapes.items()]}
+    if isinstance(model, (MobileNetV3, MNASNet)):
+        parts = units(model)
+        for layout, form in LAYOUTS.items():
+            if layout != "ours" and (form.mnasnet or isinstance(model, MobileNetV3)):
+                made[layout] = _entries(form, parts, shapes)
+    return made
+
+
+def _entries(
+    form: Layout, parts: Sequence[Unit], shapes: Mapping[str, tuple[int, ...]]
+) -> list[Entry]:
     found = []
-    for unit in units(model):
+    for unit in parts:
         names = form.norm if unit.part else _PADDLE
         for kind, their_kind in names.items():
             ours = f"{unit.ours}.{kind}"
@@ -248,16 +258,16 @@ def entries(model: nn.Layer, layout: str) -> list[Entry] | None:
     return found
 
 
-def recognise(arrays: Mapping[str, np.ndarray], model: nn.Layer) -> str:
+def recognise(arrays: Mapping[str, np.ndarray], network: Forms) -> str:
     """The layout that knows most of the names; `ours` where none knows any."""
-    return max(LAYOUTS, key=lambda layout: _known(arrays, model, layout))
+    return max(network, key=lambda layout: _known(arrays, network[layout]))
 
 
-def unwrapped(arrays: Mapping[str, np.ndarray], model: nn.Layer) -> Mapping[str, np.ndarray]:
+def unwrapped(arrays: Mapping[str, np.ndarray], network: Forms) -> Mapping[str, np.ndarray]:
     """Takes off what a training class calls its network, the first word of most names: Lightning's
     `model.`, or `net.`, `backbone.`, `module.model.`; as they are where that makes none known."""
     bare = arrays
-    while not any(_known(bare, model, layout) for layout in LAYOUTS):
+    while not any(_known(bare, wanted) for wanted in network.values()):
         words = Counter(name.partition(".")[0] for name in bare if "." in name)
         word, count = next(iter(words.most_common(1)), ("", 0))
         if 2 * count <= len(bare):
@@ -266,5 +276,5 @@ def unwrapped(arrays: Mapping[str, np.ndarray], model: nn.Layer) -> Mapping[str,
     return bare
 
 
-def _known(arrays: Mapping[str, np.ndarray], model: nn.Layer, layout: str) -> int:
-    return sum(entry.theirs in arrays for entry in entries(model, layout) or [])
+def _known(arrays: Mapping[str, np.ndarray], wanted: Sequence[Entry]) -> int:
+    return sum(entry.theirs in arrays for entry in wanted)

@@ -12,7 +12,7 @@ from ppcls_lite.arch.zoo import ZOO, build_model
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.program import command
 from ppcls_lite.weights.formats import WeightsFile
-from ppcls_lite.weights.layouts import LAYOUTS, Entry, entries, recognise, unwrapped
+from ppcls_lite.weights.layouts import LAYOUTS, Entry, Forms, forms, recognise, unwrapped
 from ppcls_lite.weights.tflite_files import Network
 from ppcls_lite.weights.tflite_fit import differences, may_fit
 
@@ -90,10 +90,10 @@ def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) ->
     Raises:
         UserError: as `to_ours`.
     """
-    model = _skeleton(name)
-    arrays = unwrapped(arrays, model)
+    model, tensors = _skeleton(name)
+    arrays = unwrapped(arrays, tensors)
     _, layout = to_ours(arrays, model, replace_head=True, label=label)
-    bias = arrays.get((entries(model, layout) or [])[-1].theirs)
+    bias = arrays.get(tensors[layout][-1].theirs)
     return 1000 if bias is None else bias.shape[-1]
 
 
@@ -140,7 +140,8 @@ def fitting_models(
     for spec in ZOO:
         if name not in (None, spec.name) or not (network is None or may_fit(arrays, spec.table)):
             continue
-        fit = _Fit(arrays, _skeleton(spec.name, *overrides.items()), network)
+        model, tensors = _skeleton(spec.name, *overrides.items())
+        fit = _Fit(arrays, model, network, tensors)
         sources = LAYOUTS[fit.layout].sources
         if not fit.differs and (sources is None or sources[:1] == (spec.source,)):
             fitting.append(spec.name)
@@ -148,10 +149,11 @@ def fitting_models(
 
 
 @cache
-def _skeleton(name: str, *overrides: tuple[str, Any]) -> nn.Layer:
+def _skeleton(name: str, *overrides: tuple[str, Any]) -> tuple[nn.Layer, Forms]:
     """A model's names and shapes without values, kept: all of them take some seconds."""
     with paddle.LazyGuard():
-        return build_model(name, **dict(overrides))
+        model = build_model(name, **dict(overrides))
+    return model, forms(model)
 
 
 class _Fit:
@@ -168,11 +170,16 @@ class _Fit:
     """
 
     def __init__(
-        self, arrays: Mapping[str, np.ndarray], model: nn.Layer, network: Network | None
+        self,
+        arrays: Mapping[str, np.ndarray],
+        model: nn.Layer,
+        network: Network | None,
+        tensors: Forms | None = None,
     ) -> None:
-        arrays = unwrapped(arrays, model)
-        self.layout = "tflite" if network is not None else recognise(arrays, model)
-        wanted = entries(model, self.layout) or []
+        tensors = tensors or forms(model)
+        arrays = unwrapped(arrays, tensors)
+        self.layout = "tflite" if network is not None else recognise(arrays, tensors)
+        wanted = tensors.get(self.layout, [])
         ours = {entry.ours for entry in wanted}
         arrays = {
             name: array
@@ -193,16 +200,17 @@ class _Fit:
             self._computed = list(differences(network, model, LAYOUTS[self.layout].prefix))
         plain = [e for e in wanted if not e.ours.endswith(THRESHOLD)]
         self.classifier = plain[-2:]  # weight and bias
-        head = {*self.classifier, *(e for e in plain if e.ours.startswith("classifier."))}
-        body = [e for e in plain if e not in head]
+        last = [e.ours for e in self.classifier]
+        body = {e.ours: e for e in plain
+                if e.ours not in last and not e.ours.startswith("classifier.")}  # fmt: skip
         unfit = [*self._missing, *self._misshaped]
-        fresh = {_layer(e) for e in unfit if e not in body}
+        fresh = {_layer(e) for e in unfit if e.ours not in body}
         if fresh:  # what comes before the last layer has changed
             fresh.add(_layer(self.classifier[0]))
         self.replaced = [e for e in plain if _layer(e) in fresh]
-        other = [e for e in unfit if e in body]
+        other = [e for e in unfit if e.ours in body]
         # A head of another make has other names; those of the body are no head's.
-        parts = {_part(e.theirs) for e in body} if fresh and network is None else None
+        parts = {_part(e.theirs) for e in body.values()} if fresh and network is None else None
         other_names = [n for n in self._unexpected if parts is None or _part(n) in parts]
         self.differs = bool(other or other_names or self._computed)
 
@@ -282,7 +290,7 @@ def from_ours(
     Raises:
         UserError: the framework has no network of these tensors.
     """
-    wanted = entries(model, layout)
+    wanted = forms(model).get(layout)
     sources = LAYOUTS[layout].sources
     source = model.flavour.source
     if wanted is None or (sources is not None and source not in sources):
