@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import onnx
 from ppcls_lite.accelerator import scripts
 from ppcls_lite.accelerator.build_config import BuildConfig, to_yaml, transform_ops
 from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
-from ppcls_lite.accelerator.labels import folder_names, label_names, val_label_lines
+from ppcls_lite.accelerator.labels import write_labels
 from ppcls_lite.accelerator.quantized import read_quantized
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
@@ -141,7 +140,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     train, val, matches = _open_data(network, request)
     _write_build(work, network, request.count)
     _write_runtime_files(work, info, network.mode)
-    _write_labels(work, info, val, matches)
+    write_labels(work, info, val, matches)
     calibration = {"pictures": 0, "split": request.split, "missing_classes": []}
     if train is not None:
         calibration |= write_calibration(work, info, train, request.count)
@@ -297,17 +296,3 @@ def _write_runtime_files(work: Path, info: ModelInfo, mode: str) -> None:
     for path, content in files.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-
-
-def _write_labels(
-    work: Path, info: ModelInfo, val: ImageDataset | None, matches: Sequence[ClassMatch]
-) -> None:
-    (work / "labels").mkdir()
-    names = "".join(f"{name}\n" for name in label_names(info))
-    (work / "labels/label.txt").write_text(names, encoding="utf-8")
-    ids = json.dumps(folder_names(info, *matches), indent=0, ensure_ascii=False)
-    (work / "labels/wnid.json").write_text(ids + "\n", encoding="utf-8")
-    if val is not None:
-        lines = val_label_lines({val.path(i): val.label(i) for i in range(len(val))})
-        text = "".join(f"{line}\n" for line in lines)
-        (work / "labels/val_label.txt").write_text(text, encoding="utf-8")

@@ -1,10 +1,12 @@
 """Class names, folders and ids, in the label files of the accelerator's documents."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names
 from ppcls_lite.data.devkit import names_of_ids
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.imagenet import imagenet_synsets, wnids_of
 from ppcls_lite.data.lists import MAX_CLASSES
 from ppcls_lite.errors import UserError, shortened
@@ -147,3 +149,18 @@ def val_label_lines(pictures: Mapping[str, int]) -> list[str]:
         f"{Path(path).name if unique else '/'.join(Path(path).parts[-2:])} {label}"
         for path, label in pictures.items()
     ]
+
+
+def write_labels(
+    work: Path, info: ModelInfo, val: ImageDataset | None, matches: Sequence[ClassMatch]
+) -> None:
+    """Writes a bundle's lists of names and folders, and of the pictures of val, into `labels/`."""
+    (work / "labels").mkdir()
+    names = "".join(f"{name}\n" for name in label_names(info))
+    (work / "labels/label.txt").write_text(names, encoding="utf-8")
+    ids = json.dumps(folder_names(info, *matches), indent=0, ensure_ascii=False)
+    (work / "labels/wnid.json").write_text(ids + "\n", encoding="utf-8")
+    if val is not None:
+        lines = val_label_lines({val.path(i): val.label(i) for i in range(len(val))})
+        text = "".join(f"{line}\n" for line in lines)
+        (work / "labels/val_label.txt").write_text(text, encoding="utf-8")
