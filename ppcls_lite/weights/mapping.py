@@ -16,6 +16,7 @@ from ppcls_lite.weights.layouts import LAYOUTS, Entry, Forms, forms, recognise, 
 from ppcls_lite.weights.tflite_files import Network
 from ppcls_lite.weights.tflite_fit import differences, may_fit
 
+Arrays = Mapping[str, np.ndarray]  # by name, in any layout
 # torch's batch norm counts batches; nothing reads the counts as long as momentum is a number.
 _COUNTER = ".num_batches_tracked"
 # Clipping thresholds of a quantized network (`slim.pact`): a float one has no use for them, and a
@@ -24,7 +25,7 @@ THRESHOLD = ".alpha"
 
 
 def to_ours(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     model: nn.Layer,
     *,
     replace_head: bool = False,
@@ -48,7 +49,7 @@ def to_ours(
     Raises:
         UserError: names or shapes differ; the message is a table of every difference.
     """
-    fit = _Fit(arrays, model, network)
+    fit = _Fit(arrays, model, network, forms(model))
     if fit.differs or (fit.replaced and not replace_head):
         form = f" ({fit.layout} layout)" if fit.layout != "ours" else ""
         table = [f"{label}{form} and the model differ:", *fit.table()]
@@ -60,11 +61,8 @@ def to_ours(
 
 
 def with_rows(
-    arrays: Mapping[str, np.ndarray],
-    model: nn.Layer,
-    rows: Sequence[int],
-    network: Network | None = None,
-) -> Mapping[str, np.ndarray]:
+    arrays: Arrays, model: nn.Layer, rows: Sequence[int], network: Network | None = None
+) -> Arrays:
     """Returns arrays of any layout whose last layer has other classes.
 
     Args:
@@ -73,7 +71,7 @@ def with_rows(
         rows: for each of its classes the class of the arrays, [K]; -1 where it does not matter.
         network: as in `to_ours`.
     """
-    fit = _Fit(arrays, model, network)
+    fit = _Fit(arrays, model, network, forms(model))
     weight, bias = fit.classifier
     if fit.differs or weight.theirs not in fit.arrays or bias.theirs not in fit.arrays:
         return arrays
@@ -83,7 +81,7 @@ def with_rows(
     return {**fit.arrays, **changed}
 
 
-def count_classes(arrays: Mapping[str, np.ndarray], name: str, *, label: str) -> int:
+def count_classes(arrays: Arrays, name: str, *, label: str) -> int:
     """Number of classes that weights for the zoo's model `name` were trained for; 1000, ImageNet's,
     for a network without its last layer.
 
@@ -124,7 +122,7 @@ def network_of_file(
 
 
 def fitting_models(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     network: Network | None = None,
     name: str | None = None,
     **overrides: Any,
@@ -170,13 +168,8 @@ class _Fit:
     """
 
     def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        model: nn.Layer,
-        network: Network | None,
-        tensors: Forms | None = None,
+        self, arrays: Arrays, model: nn.Layer, network: Network | None, tensors: Forms
     ) -> None:
-        tensors = tensors or forms(model)
         arrays = unwrapped(arrays, tensors)
         self.layout = "tflite" if network is not None else recognise(arrays, tensors)
         wanted = tensors.get(self.layout, [])
@@ -247,9 +240,7 @@ def _part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _hint(
-    fit: _Fit, arrays: Mapping[str, np.ndarray], network: Network | None, flags: Sequence[str]
-) -> str:
+def _hint(fit: _Fit, arrays: Arrays, network: Network | None, flags: Sequence[str]) -> str:
     if fit.is_of_other_classes:
         return f"--num-classes {fit.arrays[fit.replaced[-1].theirs].shape[-1]}"
     if not fit.differs:
@@ -267,7 +258,7 @@ def _one_of(names: Sequence[str], more: str = "") -> str:
     return f"--model {names[0]}{more}{others}"
 
 
-def _unfolded(kept: Mapping[str, np.ndarray], model: nn.Layer) -> dict[str, np.ndarray]:
+def _unfolded(kept: Arrays, model: nn.Layer) -> dict[str, np.ndarray]:
     """Adds what makes batch norm add its bias and do no more, in the model's order."""
     rest = {}
     for name, layer in model.named_sublayers():
@@ -279,9 +270,7 @@ def _unfolded(kept: Mapping[str, np.ndarray], model: nn.Layer) -> dict[str, np.n
     return {name: found[name] for name in model.state_dict() if name in found}
 
 
-def from_ours(
-    arrays: Mapping[str, np.ndarray], model: nn.Layer, layout: str
-) -> dict[str, np.ndarray]:
+def from_ours(arrays: Arrays, model: nn.Layer, layout: str) -> dict[str, np.ndarray]:
     """Our arrays under a layout's names and in its shapes; the way back from `to_ours`.
 
     torch's counters of batches start at 0. torchvision's MNASNet also wants the version of its
