@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +20,7 @@ import matplotlib.pyplot as plt
 
 DOCS = Path(__file__).parent
 OUT = DOCS / "pictures"
+PACKAGE = DOCS.parent / "ppcls_lite/pretrained"
 COLOURS = ("#1f5fa8", "#8fb8de", "#b0b0b0", "#e08a3c")
 
 
@@ -98,6 +100,47 @@ INT8 = {"accelerator": "The accelerator", "twin": "Its twin on the accelerator",
         "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # fmt: skip
 
 
+FLOW = (
+    ("my_pictures/", "folders of classes, or lists"),
+    ("ImageDataset", "packed paths and labels, class names"),
+    ("Batch", "uint8 [N, H, W, 3]; worker processes decode, turn upright, crop and flip"),
+    ("float32 [N, 3, H, W]", "the main process normalises and mixes"),
+    ("logits [N, K]", "the model; then loss, backward, optimizer step, counts"),
+    ("checkpoint", ".pdparams, .pdopt and .json with the hashes of both"),
+    ("export", ".pdmodel, .json, .onnx, and inference.yml with the differences found"),
+    ("Predictor", "dygraph, Paddle Inference, ONNX Runtime, OpenVINO: the same answers"),
+)
+
+
+def layers() -> list[tuple[str, str]]:
+    """Returns the layers that architecture.md lists, highest first, each as a row without words."""
+    text = (DOCS / "architecture.md").read_text()
+    listed = text[text.index('An arrow means "may import"') :].split("```")[1]
+    return [(" ".join(each.split()), "") for each in listed.split("→")]
+
+
+def boxes(name: str, rows: Sequence[tuple[str, str]], wide: float) -> None:
+    """Writes boxes below each other, an arrow from each to the next, words beside them.
+
+    Args:
+        wide: of a box, as a share of the picture.
+    """
+    figure, axes = plt.subplots(figsize=(8, 0.55 * len(rows) + 0.1), layout="constrained")
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
+    axes.axis("off")
+    for y, (title, words) in enumerate(rows):
+        axes.add_patch(
+            plt.Rectangle((0.005, y - 0.28), wide, 0.56, facecolor="#e8f0f8", edgecolor=COLOURS[0])
+        )
+        axes.text(wide / 2, y, title, ha="center", va="center", fontsize=9, weight="bold")
+        axes.text(wide + 0.03, y, words, va="center", fontsize=9)
+        if y:
+            axes.annotate(
+                "", (wide / 2, y - 0.28), (wide / 2, y - 0.72), arrowprops={"arrowstyle": "->"}
+            )
+    save(figure, f"{name}.svg")
+
+
 def charts() -> None:
     """Writes every chart of a table."""
     training = "measurements/training.md"
@@ -115,12 +158,18 @@ def charts() -> None:
               "signal to noise, dB; higher is nearer to float", skip="^fp")  # fmt: skip
 
 
+def diagrams() -> None:
+    """Writes the way of the data, the layers, and a reliability diagram that comes along."""
+    boxes("data_flow", FLOW, 0.27)
+    boxes("layers", layers(), 0.5)
+    shutil.copy(PACKAGE / "mobilenet_v3_small.clothing10.reliability.png", OUT / "reliability.png")
+
+
 def first() -> None:
     """Writes the README's picture: a training, and a prediction with its heatmap."""
     from ppcls_lite import Predictor
 
-    package = DOCS.parent / "ppcls_lite/pretrained"
-    lines = (package / "mnasnet_small.clothing10.metrics.jsonl").read_text().splitlines()
+    lines = (PACKAGE / "mnasnet_small.clothing10.metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     (why,) = Predictor("tf_mobilenetv3_small_100.imagenet").explain(
         DOCS.parent / "test_images/chelsea.jpg"
@@ -175,6 +224,7 @@ def main(words: list[str]) -> None:
     """Draws what the words ask for."""
     matplotlib.rcParams.update({"svg.hashsalt": "docs", "svg.fonttype": "none"})
     charts()
+    diagrams()
     if "first" in words:
         first()
     if "screens" in words:
