@@ -17,8 +17,10 @@ from ppcls_lite.data.classes import ClassSet, match_classes
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.imagenet import imagenet_labels, imagenet_synsets
+from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.weights.find import find_weights
+from ppcls_lite.weights.load import load_weights
 from ppcls_lite.weights.mapping import from_ours
 from ppcls_lite.weights.writing import write_weights
 
@@ -141,6 +143,53 @@ def test_the_network_is_right_as_often_in_every_layout(network, tmp_path, layout
     assert len(data) == count
     answers = [contents[Path(data.path(i)).read_bytes()] for i in range(count)]
     assert np.mean(data.labels == answers) == right
+
+
+def as_held_by(name):
+    """The network's weights as a row of another source holds them; the row's network.
+
+    Kernels turned by 180 degrees and padded by k // 2 on every side do to turned pictures what
+    TensorFlow's padding does to upright ones: every layer that strides reads an even size here.
+    """
+    source, model = build_model("tf_mobilenetv3_small_100"), build_model(name)
+    load_weights(source, INT8)
+    arrays = {key: tensor.numpy() for key, tensor in source.state_dict().items()}
+    fed = Preprocess()  # ImageNet's mean and std, where the file's own are 0.5
+    stem, mean, std = (np.float32(x) for x in (arrays["features.0.0.weight"], fed.mean, fed.std))
+    arrays["features.0.1._mean"] -= stem.sum((2, 3)) @ (2 * mean - 1)
+    arrays["features.0.0.weight"] = stem * (2 * std).reshape(1, 3, 1, 1)
+    for key, array in arrays.items():
+        if array.ndim == 4:
+            arrays[key] = np.ascontiguousarray(array[:, :, ::-1, ::-1])
+        elif key.endswith("_variance"):
+            arrays[key] = array + np.float32(1e-3 - model.flavour.bn_eps)
+    return arrays, model
+
+
+@needs_files
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("mobilenet_v3_small", "torchvision"), ("mobilenet_v3_small", "paddle_vision"),
+     ("mobilenetv3_small_100", "timm"), ("tf_mobilenetv3_small_100", "timm")],
+)  # fmt: skip
+def test_trained_weights_give_the_same_classes_in_their_sources_names(
+    network, tmp_path, name, layout
+):
+    """PaddleClas, MindCV and ShowLo compute what these weights cannot be turned into; what they
+    compute is held by test_layouts.py."""
+    _, contents, _, files = network
+    pixels = np.stack([Preprocess().pixels(load_image(file)) for file in files[::4]])
+    arrays, model = as_held_by(name)
+    if model.flavour.same_stem:  # the network itself
+        load_weights(model, INT8)
+        arrays = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+    else:
+        pixels = pixels[:, ::-1, ::-1]
+    path = tmp_path / "as_downloaded.safetensors"
+    write_weights(path, from_ours(arrays, model, layout))
+    predictor = Predictor(path, "dygraph", "cpu", model=name)
+    answers = predictor.raw(predictor.info.preprocess.normalize(pixels)).argmax(1)
+    assert answers.tolist() == [contents[file.read_bytes()] for file in files[::4]]
 
 
 @pytest.mark.parametrize(
