@@ -237,6 +237,17 @@ def test_finetune_learns_them_without_a_flag_and_says_so(data, run):
     assert "several labels a picture" in said
 
 
+def test_a_run_goes_on_with_the_settings_that_it_had(data, run, tmp_path):
+    assert "--calibrate" not in run[1] and "--unknown" not in run[1]  # of one label
+    done = run_tool(
+        "train.py", f"--resume={run[0] / 'latest.pdparams'}", "--epochs=2",
+        f"--output-dir={tmp_path / 'on'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    state = json.loads((tmp_path / "on/latest.json").read_text())
+    assert state["progress"]["epoch"] == 2 and state["activation"] == "sigmoid"
+
+
 def test_what_is_stored_is_what_the_network_answers(data, run):
     probs, labels = answers(data, run[0] / "best.pdparams")
     state = json.loads((run[0] / "best.json").read_text())
@@ -279,6 +290,8 @@ def test_test_only_and_its_table_have_scikit_learns_numbers(data, run, tmp_path)
         ("--sampler=balanced",),
         ("--logit-adjustment=1",),
         ("--loss=ce",),
+        ("--calibrate",),
+        ("--unknown",),
         ("--num-classes=5",),
     ],
 )

@@ -73,13 +73,16 @@ def is_of_other_pictures(tag: WeightTag) -> bool:
     return tag.shipped is not None and tag.tag != "imagenet"
 
 
-def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iterator[Choice]:
+def choices(
+    config: TrainConfig, start: ModelInfo | None, pictures: int, several: bool = False
+) -> Iterator[Choice]:
     """Yields the settings that were not given.
 
     Args:
         config: as given.
         start: of the weights to start from, if any.
         pictures: training pictures.
+        several: a picture may have several labels.
     """
     batch = 16 if pictures < FEW else 32
     rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} pictures")]
@@ -89,8 +92,9 @@ def choices(config: TrainConfig, start: ModelInfo | None, pictures: int) -> Iter
     else:
         rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
-    rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
-    rows.append(Choice("unknown", True, "best says when a picture shows none of the classes"))
+    if not several:  # thresholds do that work
+        rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
+        rows.append(Choice("unknown", True, "best says when a picture shows none of the classes"))
     for row in rows:
         if not config.given(row.name):
             yield row
@@ -108,8 +112,7 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     if config.fit != "crop":
         yield Choice("val_resize_size", side, f"--fit {config.fit} shows whole pictures")
         return
-    resize = max(round(side * known.resize_size / known.crop_size), side)
-    yield Choice("val_resize_size", resize, "in the same proportion to the crop")
+    yield Choice("val_resize_size", side, "nothing is cut off the short side")
 
 
 def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:

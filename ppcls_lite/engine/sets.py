@@ -92,6 +92,11 @@ def _open_both(config: TrainConfig, run: str) -> tuple[ImageDataset, ImageDatase
     return train, open_val(config, config.dry_run, config.train_list, run)
 
 
+def by_user(config: TrainConfig, name: str) -> bool:
+    """Tells whether a setting was given now; a run that goes on brings all that it had."""
+    return config.given(name) and not config.sources[name].endswith(".pdparams")
+
+
 def check_multi_label(config: TrainConfig, count: int) -> None:
     """Raises UserError where the settings know one label a picture only.
 
@@ -105,10 +110,10 @@ def check_multi_label(config: TrainConfig, count: int) -> None:
         "--cutmix": config.cutmix > 0,
         "--sampler balanced": config.sampler == "balanced",
         "--logit-adjustment": config.logit_adjustment > 0,
-        "--calibrate": config.given("calibrate") and config.calibrate,
-        "--unknown": config.given("unknown") and config.unknown,
+        "--calibrate": by_user(config, "calibrate") and config.calibrate,
+        "--unknown": by_user(config, "unknown") and config.unknown,
         "--best-metric balanced_accuracy": config.best_metric == "balanced_accuracy",
-        "--loss ce": config.given("loss") and config.loss == "ce",
+        "--loss ce": by_user(config, "loss") and config.loss == "ce",
         f"--num-classes {config.num_classes}": config.num_classes not in (None, count),
     }
     if found := [flag for flag, is_asked in asked.items() if is_asked]:
