@@ -77,7 +77,8 @@ def test_the_size_of_the_data_decides():
     assert many["model_ema"] and not {name for name in few if "ema" in name}
     for values in (few, many):
         assert values["norm_eval"] and values["opt"] == "adamw"
-        assert (values["train_crop_size"], values["val_resize_size"]) == (224, 224)
+        assert (values["train_crop_size"], values["val_resize_size"]) == (224, 256)
+        assert values["val_crop_size"] == 256  # the whole short side
 
 
 def test_the_start_decides():
@@ -95,8 +96,12 @@ def test_the_start_decides():
 def test_what_is_given_is_not_chosen_and_the_rest_goes_with_it():
     values = chosen(160, "--epochs=3", "--opt=sgd", "--train-crop-size=112")
     assert not {"epochs", "opt", "train_crop_size"} & set(values)
-    assert values["lr"] == 1e-3 and values["val_crop_size"] == 112
-    assert values["val_resize_size"] == 112
+    assert values["lr"] == 1e-3 and values["val_crop_size"] == values["val_resize_size"] == 128
+    values = chosen(160, "--val-crop-size=160")
+    assert values["train_crop_size"] == values["val_resize_size"] == 160
+    assert chosen(160, "--val-resize-size=230")["val_crop_size"] == 230
+    values = chosen(160, "--fit=pad")
+    assert values["val_crop_size"] == values["val_resize_size"] == 224
 
 
 @pytest.fixture(scope="module")

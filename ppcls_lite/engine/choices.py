@@ -101,18 +101,26 @@ def choices(
 
 
 def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
-    """Yields the sizes of pictures."""
+    """Yields the sizes of pictures.
+
+    An evaluation sees the whole short side, as large as the weights were resized to before their
+    centre crop: random crops show things larger than that centre did (Touvron et al. 2019).
+    """
     known = start.preprocess if start else Preprocess()
     given = [name for name in ("train_crop_size", "val_crop_size") if config.given(name)]
     side = getattr(config, given[0]) if given else known.crop_size
     why = "as given for the other" if given else "the size that the weights know" * bool(start)
-    for name in ("train_crop_size", "val_crop_size"):
-        yield Choice(name, side, why or "the usual one")
-    side = config.val_crop_size if config.given("val_crop_size") else side
-    if config.fit != "crop":
-        yield Choice("val_resize_size", side, f"--fit {config.fit} shows whole pictures")
-        return
-    yield Choice("val_resize_size", side, "nothing is cut off the short side")
+    yield Choice("train_crop_size", side, why or "the usual one")
+    whole, why = side, f"--fit {config.fit} shows whole pictures"
+    if config.fit == "crop":
+        whole = max(round(side * known.resize_size / known.crop_size), side)
+        why = f"nothing is cut off; {known.resize_size} / {known.crop_size}, as the weights know"
+    if config.given("val_crop_size"):
+        whole, why = config.val_crop_size, "nothing is cut off"
+    elif config.given("val_resize_size"):
+        whole = min(whole, config.val_resize_size)
+    yield Choice("val_crop_size", whole, why)
+    yield Choice("val_resize_size", whole, why)
 
 
 def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
