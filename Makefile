@@ -12,6 +12,8 @@
 
 VENV   ?= .venv
 PYTHON ?= $(VENV)/bin/python
+PYTHON3 ?= python3
+FITS    = import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
 OUT    ?= output/lite
 PICTURE = lite_data/val/sneaker/00009.png
 DATA    ?= lite_data
@@ -88,7 +90,9 @@ lite_data: test_images/lite_data.tar
 
 # The folder exists for both; each stamp is newer than the list of packages it was made from.
 $(VENV)/.run: requirements.txt
-	test -x $(PYTHON) || python3 -m venv $(VENV)
+	@test -x $(PYTHON) || $(PYTHON3) -c '$(FITS)' || { echo "$$($(PYTHON3) --version) does not do: 3.10 to 3.12 is needed"; \
+	  echo "  next: make $(MAKECMDGOALS) PYTHON3=python3.11"; exit 2; }
+	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
 	@echo "Installing requirements.txt into $(VENV): about 1.3 GB, a minute or two."
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
