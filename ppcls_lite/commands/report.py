@@ -22,8 +22,18 @@ def run(config: ReportConfig) -> int:
             command("report", "--pretrained", "WEIGHTS", "--data-path", "DATA"),
         )
     network = Network(named, config.data_path, config.device)
-    write_compared(config, network) if config.compare else write_one(config, network)
+    write = write_compared if config.compare else write_one
+    print(f"wrote {write(config, network)}")
     return 0
+
+
+def report_on(folder: Path) -> str:
+    """Writes the page of a run that has ended; says where, or why there is none."""
+    try:
+        config = ReportConfig(run=str(folder))
+        return f"wrote {write_one(config, Network(str(folder), None, config.device))}"
+    except UserError as error:
+        return f"no report: {error.message}"
 
 
 def write_one(config: ReportConfig, network: Network) -> Path:
@@ -38,7 +48,6 @@ def write_one(config: ReportConfig, network: Network) -> Path:
         others = network.logits(find_images(config.others))
     path = Path(config.out) if config.out else place(network, "report.html")
     write_page(path, "report.html", **page_values(Look(network, val, trained, others), exported))
-    print(f"wrote {path}")
     return path
 
 
@@ -50,7 +59,6 @@ def write_compared(config: ReportConfig, first: Network) -> Path:
     answers = [network.answers(network.val, config.workers) for network in networks]
     path = Path(config.out) if config.out else place(first, "compare.html")
     write_page(path, "compare.html", **compared_values(networks, answers))
-    print(f"wrote {path}")
     return path
 
 

@@ -87,6 +87,10 @@ def fit_and_report(run: Run) -> int:
     run.log.line(
         f"best val {run.score_name} {abs(best):.4f}: {weights}"
         f"\n  next: {predict}\n        {export}"
-        f"\n        {command('plot_run', '--run', run.folder)}"
+        f"\n        {command('report', '--run', run.folder)}"
     )
+    if run.config.report and run.world.is_main:
+        from ppcls_lite.commands.report import report_on  # loads matplotlib
+
+        run.log.line(report_on(run.folder))
     return 0

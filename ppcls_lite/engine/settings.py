@@ -172,6 +172,8 @@ class RunSettings(Settings):
     unknown: bool = False
     """At the end give best limits that keep 0.95 of the validation pictures known: predictions say
     unknown of a picture that reaches none."""
+    report: bool = False
+    """At the end look at every picture once more and write report.html, a page on the run."""
     early_stop: CountOrZero = 0
     """Stop after so many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0

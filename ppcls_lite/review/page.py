@@ -27,7 +27,7 @@ from ppcls_lite.review.classes import (
 )
 from ppcls_lite.review.shown import explained, neighbours, surest_hits, worst_mistakes
 
-MOST_PAIRS = 20  # confused pairs listed
+MOST_PAIRS, MOST_WEAK = 12, 20  # confused pairs, and classes of least recall, listed
 # Of a training, what a reader looks for first; other settings follow folded.
 FIRST_SETTINGS = ("pretrained", "epochs", "batch_size", "opt", "lr", "seed")
 
@@ -65,7 +65,7 @@ def page_values(look: Look, exported: Sequence[dict[str, Any]]) -> dict[str, Any
         "broken": val.broken,
         "curves": curves_of(network),
         "rows": rows,
-        "weak": rows[:MOST_PAIRS],
+        "weak": rows[:MOST_WEAK],
         "matrix_of": confusion(val, names),
         "pairs": pairs(val, names),
         "reliability": charts.reliability(bins_of(network, val)),
