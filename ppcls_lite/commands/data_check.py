@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppcls_lite.commands.data_apply import apply
 from ppcls_lite.commands.data_report import write_findings
 from ppcls_lite.data.classes import NONE, match_classes, warnings
 from ppcls_lite.data.dataset import open_split, open_whole
@@ -34,8 +35,11 @@ def run(config: CheckDataConfig) -> int:
     """Prints the report; returns 1 when there are problems.
 
     A training stops at a problem, or learns something wrong from it; with a warning it can live. OK
-    is said when there is neither.
+    is said when there is neither. With --apply lists are written instead.
     """
+    if config.apply is not None:
+        print(apply(config))
+        return 0
     report = check(config.data_path, config.workers)
     if config.json:
         print(json.dumps(report))

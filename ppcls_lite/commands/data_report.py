@@ -8,9 +8,10 @@ import numpy as np
 
 from ppcls_lite.data.dataset import open_split, open_whole
 from ppcls_lite.data.each import batched, each
+from ppcls_lite.data.overview import alike_classes
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.suspects import Finding, Look, look
-from ppcls_lite.data.suspects_page import Entry, write_report
+from ppcls_lite.data.suspects_page import Entry, Whole, write_report
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError
 
@@ -29,11 +30,11 @@ def write_findings(config: CheckDataConfig) -> str:
         for i, source in enumerate(dataset.sources()):
             name = dataset.classes[dataset.label(i)]
             pictures.append(Entry(split, name, dataset.path(i), source))
-    looks, labels = _looked_at(pictures, config.workers)
-    return write_report(Path(config.report or ""), pictures, looks, labels)
+    looks, said = _looked_at(pictures, config.workers)
+    return write_report(Path(config.report or ""), pictures, looks, said, config.data_path)
 
 
-def _looked_at(pictures: Sequence[Entry], workers: int) -> tuple[list[Look | None], list[Finding]]:
+def _looked_at(pictures: Sequence[Entry], workers: int) -> tuple[list[Look | None], Whole]:
     """What each picture is like, and labels to look at; each picture is decoded once for both."""
     load_paddle()
     from ppcls_lite.engine.doubtful import Features
@@ -53,19 +54,21 @@ def _looked_at(pictures: Sequence[Entry], workers: int) -> tuple[list[Look | Non
 
 def _doubts(
     pictures: Sequence[Entry], readable: Sequence[int], features: Sequence[np.ndarray]
-) -> list[Finding]:
-    """Labels to look at; `features` are those of the readable pictures."""
+) -> Whole:
+    """Labels to look at, and classes; `features` are those of the readable pictures."""
     from ppcls_lite.engine.doubtful import doubtful, out_of_fold
 
     names = sorted({pictures[i].label for i in readable})
     if len(names) < 2:
-        return []
+        return Whole()
     y = np.array([names.index(pictures[i].label) for i in readable])
     p = out_of_fold(np.concatenate(features), y, len(names))
-    doubts = []
+    doubts, guesses = [], {}
     for i in doubtful(p, y):
         guess = int(p[i].argmax())
         if guess != y[i]:
             says = f"labelled {names[y[i]]}, looks like {names[guess]}: decide"
             doubts.append(Finding("label", readable[i], None, 1 - float(p[i, y[i]]), says))
-    return doubts
+            guesses[readable[i]] = names[guess]
+    alike = [(names[x.first], names[x.second], x.wrong, x.pictures) for x in alike_classes(p, y)]
+    return Whole(doubts, guesses, alike)

@@ -1,21 +1,22 @@
 """`predict search`: the pictures of a gallery that are most like others."""
 
 import sys
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ppcls_lite.commands.predict_embed import embed, rows_of
 from ppcls_lite.data.decode import ImageError
 from ppcls_lite.data.preprocess import find_images
-from ppcls_lite.data.suspects_page import Entry, figure, head
+from ppcls_lite.data.suspects_page import Entry, figure, unseen
 from ppcls_lite.deploy.classify import open_predictor
 from ppcls_lite.deploy.features import Features, nearest, read_features
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import SearchConfig
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import readable, write_atomically
+from ppcls_lite.files import readable
+from ppcls_lite.page import write_page
 from ppcls_lite.program import command
 
 
@@ -41,9 +42,7 @@ def run(config: SearchConfig) -> int:
         if config.html is not None:
             sections.append(_section(query, gallery, rows, cosines))
     if config.html is not None:
-        page = head("Nearest pictures") + "".join(sections)
-        Path(config.html).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(config.html), page.encode(errors="replace"))
+        write_page(Path(config.html), "found.html", title="Nearest pictures", queries=sections)
         print(f"search: {config.html} shows them", file=sys.stderr)
     for cause in failed:
         print(f"search: {cause}", file=sys.stderr)
@@ -67,18 +66,20 @@ def _open_gallery(config: SearchConfig, predictor: Predictor) -> tuple[Features,
     return gallery, failed
 
 
-def _section(query: Path, gallery: Features, rows: np.ndarray, cosines: np.ndarray) -> str:
-    """A query and what was found, as HTML."""
+def _section(
+    query: Path, gallery: Features, rows: np.ndarray, cosines: np.ndarray
+) -> list[dict[str, Any]]:
+    """A query and what was found, for the page."""
     shown = [("looked for", Entry("", "", str(query), str(query)))]
     for row, cosine in zip(rows, cosines, strict=True):
         path = str(gallery.paths[row])
         entry = Entry(str(gallery.splits[row]), gallery.class_name(row), path, path)
         shown.append((f"{cosine:.4f}", entry))
-    return "<article>" + "".join(_shown(*each) for each in shown) + "</article>\n"
+    return [_shown(*each) for each in shown]
 
 
-def _shown(words: str, entry: Entry) -> str:
+def _shown(words: str, entry: Entry) -> dict[str, Any]:
     try:
         return figure(entry, words)
     except (OSError, ImageError):  # a gallery's .npz may outlive its pictures
-        return f"<figure>{escape(words)}<br>not readable: {escape(entry.path)}</figure>"
+        return {"picture": "", "note": f"{words}, not readable"} | unseen(entry)

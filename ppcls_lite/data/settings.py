@@ -246,6 +246,19 @@ class CheckDataConfig(DataRoot):
     report: str | None = None
     """Look for near copies, likely wrong labels and odd pictures, too; folder for index.html and
     findings.csv."""
+    apply: str | None = None
+    """Instead of looking: a CSV with the columns file and label, as index.html saves it; pictures
+    without a label are left out of the lists in --out, others get it. Nothing is deleted."""
+    out: str | None = None
+    """Folder for the train_list.txt, val_list.txt and labels.txt of --apply, a new --data-path."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields what cannot be."""
+        yield from super().problems()
+        if (self.apply is None) != (self.out is None):
+            yield "--apply LIST and --out FOLDER go together"
+        if self.apply is not None and self.report is not None:
+            yield "--apply writes lists, --report looks for what to apply; give one of them"
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,25 @@ def write_split(
     Raises:
         UserError: a file's name has a line break.
     """
-    folder = run / FOLDER
-    folder.mkdir(exist_ok=True)
+    write_lists(run / FOLDER, data_path, classes, sides)
+
+
+def write_lists(
+    folder: Path, start: str, classes: Sequence[str], sides: dict[str, tuple[list[str], list[int]]]
+) -> None:
+    """Writes lists of both sides, and labels.txt.
+
+    Args:
+        folder: where; it is made.
+        start: what the paths in the lists start from.
+        classes, sides: see `write_split`.
+
+    Raises:
+        UserError: a file's name has a line break.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for side, (paths, labels) in sides.items():
-        relative = [os.path.relpath(path, data_path) for path in paths]
+        relative = [os.path.relpath(path, start) for path in paths]
         if broken := [path for path in relative if "\n" in path or "\r" in path]:
             raise UserError(
                 f"a list cannot hold names with line breaks: {some([repr(x) for x in broken])}",

@@ -1,35 +1,34 @@
 """What `data check --report` writes: findings.csv, and the same as a page with pictures."""
 
-import base64
 import csv
 from collections import Counter
-from collections.abc import Sequence
-from html import escape
-from io import BytesIO, StringIO
+from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppcls_lite.data.decode import load_image
+from ppcls_lite.data.overview import UNEVEN, class_counts, distributions
 from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.suspects import Finding, Look, near_copies, odd
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
+from ppcls_lite.page import thumbnail, write_page
+from ppcls_lite.program import command
 
-KINDS = ("duplicate", "near_duplicate", "label", "blank", "dark", "tiny", "shape")
+KINDS = (
+    "duplicate",
+    "near_duplicate",
+    "label",
+    "blank",
+    "dark",
+    "blurred",
+    "tiny",
+    "shape",
+    "colour",
+)
 MOST_SHOWN = 200  # findings of a kind on the page, some 5 kB each; the CSV has all
 THUMBNAIL = 160  # pixels
-_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>{title}</title><style>
-:root{color-scheme:light dark}body{font:16px/1.4 system-ui,sans-serif;margin:1em auto;
-max-width:60em;padding:0 1em}article{border-top:1px solid #8888;padding:.7em 0;break-inside:avoid}
-figure{display:inline-block;margin:.3em 1em .3em 0;max-width:24em;overflow-wrap:anywhere}
-</style><h1>{title}</h1>
-"""
-
-
-def head(title: str) -> str:
-    """Returns how a page of pictures begins."""
-    return _HEAD.replace("{title}", escape(title))
 
 
 class Entry(NamedTuple):
@@ -41,11 +40,26 @@ class Entry(NamedTuple):
     source: Source
 
 
+class Whole(NamedTuple):
+    """What the features of an ImageNet network say of all pictures together.
+
+    Attributes:
+        labels: findings of kind label.
+        guesses: the class that each of their pictures looks like, by place.
+        alike: pairs of classes that are hardly told apart, as `overview.Alike` with names.
+    """
+
+    labels: Sequence[Finding] = ()
+    guesses: Mapping[int, str] = {}
+    alike: Sequence[tuple[str, str, int, int]] = ()
+
+
 def write_report(
     folder: Path,
     pictures: Sequence[Entry],
     looks: Sequence[Look | None],
-    labels: Sequence[Finding] = (),
+    whole: Whole = Whole(),  # noqa: B008  # it is frozen
+    data_path: str = "DATA",
 ) -> str:
     """Writes folder/findings.csv and folder/index.html; returns what was found, in one line.
 
@@ -55,7 +69,8 @@ def write_report(
     Args:
         pictures: of all splits.
         looks: what each is like; None for one that cannot be read.
-        labels: findings of kind label.
+        whole: doubted labels, and classes that look alike.
+        data_path: for the command that the page shows.
 
     Raises:
         UserError: the folder cannot be made.
@@ -64,24 +79,42 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--report {folder}: {error.strerror}", "name another folder") from error
-    found = [_pair(pictures, *pair) for pair in near_copies(looks)] + [*labels, *odd(looks)]
+    found = [_pair(pictures, *pair) for pair in near_copies(looks)]
+    found += [*whole.labels, *odd(looks)]
     found.sort(key=lambda f: (KINDS.index(f.kind), -f.score, f.file))
-    table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["kind", "file", "other", "score", "suggestion"])
-    for f in found:
-        other = "" if f.other is None else pictures[f.other].path
-        writer.writerow([f.kind, pictures[f.file].path, other, f"{f.score:.4f}", f.suggestion])
-    write_atomically(folder / "findings.csv", table.getvalue().encode(errors="surrogateescape"))
+    write_atomically(folder / "findings.csv", _table(found, pictures))
     counts = Counter(f.kind for f in found)
     leaks = sum(
         f.other is not None and pictures[f.file].split != pictures[f.other].split for f in found
     )
     said = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing found"
     summary = f"{len(pictures)} pictures: {said}; pairs across splits: {leaks}"
-    page = head("Findings") + f"<p>{summary}</p>\n" + "".join(_sections(found, pictures))
-    write_atomically(folder / "index.html", page.encode(errors="replace"))
+    classes = class_counts([x.split for x in pictures], [x.label for x in pictures])
+    write_page(
+        folder / "index.html",
+        "findings.html",
+        title="Findings",
+        summary=summary,
+        sections=_sections(found, pictures, whole.guesses),
+        alike=whole.alike,
+        classes=classes,
+        uneven=UNEVEN,
+        splits=list(dict.fromkeys(x.split for x in pictures)),
+        charts=distributions(looks),
+        apply=command("data check", "--data-path", data_path, "--apply", "decisions.csv",
+                      "--out", "cleaned"),
+    )  # fmt: skip
     return f"{summary}: {folder / 'index.html'}"
+
+
+def _table(found: Sequence[Finding], pictures: Sequence[Entry]) -> bytes:
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["kind", "file", "other", "score", "suggestion"])
+    for f in found:
+        other = "" if f.other is None else pictures[f.other].path
+        writer.writerow([f.kind, pictures[f.file].path, other, f"{f.score:.4f}", f.suggestion])
+    return table.getvalue().encode(errors="surrogateescape")
 
 
 def _pair(pictures: Sequence[Entry], file: int, other: int, score: float) -> Finding:
@@ -96,32 +129,33 @@ def _pair(pictures: Sequence[Entry], file: int, other: int, score: float) -> Fin
     return Finding(kind, file, other, min(score, 1.0), suggestion)
 
 
-def _sections(found: Sequence[Finding], pictures: Sequence[Entry]) -> list[str]:
-    parts = []
+def _sections(
+    found: Sequence[Finding], pictures: Sequence[Entry], guesses: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The kinds that were found: how many, and those that are shown."""
+    sections = []
     for kind in KINDS:
         same = [f for f in found if f.kind == kind]
-        if not same:
-            continue
-        rest = len(same) - MOST_SHOWN
-        more = f", the first {MOST_SHOWN} shown; findings.csv has all" if rest > 0 else ""
-        parts.append(f"<h2>{kind}: {len(same)}{more}</h2>\n")
-        for f in same[:MOST_SHOWN]:
-            shown = [f.file] if f.other is None else [f.file, f.other]
-            figures = "".join(figure(pictures[i]) for i in shown)
-            words = escape(f.suggestion)
-            parts.append(f"<article><div>{f.score:.4f}: {words}</div>{figures}</article>\n")
-    return parts
+        shown = [
+            {
+                "score": f.score,
+                "suggestion": f.suggestion,
+                "figures": [figure(pictures[i]) for i in (f.file, f.other) if i is not None],
+                "guess": guesses.get(f.file) if kind == "label" else None,
+            }
+            for f in same[:MOST_SHOWN]
+        ]
+        if same:
+            sections.append({"kind": kind, "count": len(same), "shown": shown})
+    return sections
 
 
-def figure(entry: Entry, note: str = "") -> str:
-    """Returns a picture, small, with a note and its names below, as HTML that holds it."""
+def figure(entry: Entry, note: str = "") -> dict[str, str]:
+    """Returns a picture, small, as the `figure` of parts.html shows it, with a note."""
     image = load_image(read_source(entry.source))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = BytesIO()
-    image.save(file, "JPEG", quality=75)
-    data = base64.b64encode(file.getvalue()).decode()
-    split = f" ({escape(entry.split)})" if entry.split else ""
-    words = f"{escape(note)}<br>" if note else ""
-    text = f"{words}<b>{escape(entry.label)}</b>{split}<br>{escape(entry.path)}"
-    picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    return {"picture": thumbnail(image, THUMBNAIL), "note": note} | unseen(entry)
+
+
+def unseen(entry: Entry) -> dict[str, str]:
+    """Returns the names of a picture, for `figure`."""
+    return {"label": entry.label, "split": entry.split, "path": entry.path}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ppcls_lite.metric import calibration_error
-from ppcls_lite.page import FAINT, HEIGHT, SERIES, chart
+from ppcls_lite.page import FAINT, SERIES, chart
 
 Events = Mapping[str, Sequence[Mapping[str, Any]]]  # of `report.read_metrics`
 MOST_POINTS = 200  # of a line; more are noise
@@ -152,23 +152,4 @@ def thresholds(scores: Mapping[str, np.ndarray], limit: float | None) -> Markup:
             ylabel="share that stays known", ylim=(0, 1.02),
         )  # fmt: skip
         axes.legend(loc="lower left", fontsize=8)
-    return drawn.svg
-
-
-def histogram(values: np.ndarray, label: str, unit: str, logarithmic: bool = False) -> Markup:
-    """Draws how many pictures have which value, of which an even number of bins is made."""
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        low, high = low * 0.9, high * 1.1
-    edges = np.geomspace(low, high, 31) if logarithmic else np.linspace(low, high, 31)
-    middle = float(np.median(values))
-    words = f"{label}: {low:.4g} to {high:.4g} {unit}, median {middle:.4g}."
-    with chart(words, height=0.75 * HEIGHT) as drawn:
-        axes = drawn.figure.subplots()
-        axes.hist(values, bins=edges.tolist(), color=SERIES[0])
-        axes.set(xlabel=f"{label}, {unit}", ylabel="pictures")
-        if logarithmic:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("")
     return drawn.svg
