@@ -244,21 +244,17 @@ class CheckDataConfig(DataRoot):
     json: bool = False
     """Print one JSON object instead of the tables."""
     report: str | None = None
-    """Look for near copies, likely wrong labels and odd pictures, too; folder for index.html and
-    findings.csv."""
+    """Folder for index.html and findings.csv: near copies, likely wrong labels, odd pictures."""
     apply: str | None = None
-    """Instead of looking: a CSV with the columns file and label, as index.html saves it; pictures
-    without a label are left out of the lists in --out, others get it. Nothing is deleted."""
+    """A list saved on index.html: what is ticked is left out, or of another class, in --out."""
     out: str | None = None
     """Folder for the train_list.txt, val_list.txt and labels.txt of --apply, a new --data-path."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
         yield from super().problems()
-        if (self.apply is None) != (self.out is None):
-            yield "--apply LIST and --out FOLDER go together"
-        if self.apply is not None and self.report is not None:
-            yield "--apply writes lists, --report looks for what to apply; give one of them"
+        if (self.apply is None) != (self.out is None) or (self.apply and self.report):
+            yield "--apply LIST and --out FOLDER go together, and without --report"
 
 
 @dataclass(frozen=True)
