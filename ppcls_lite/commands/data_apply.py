@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.listed import write_lists
 from ppcls_lite.data.lists import read_text
 from ppcls_lite.data.settings import CheckDataConfig
-from ppcls_lite.data.shares import write_lists
 from ppcls_lite.errors import UserError, nearest, some
 from ppcls_lite.program import command
 

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ppcls_lite.data.devkit import names_of_ids
 from ppcls_lite.data.lists import read_list, read_text
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import UserError, some
+from ppcls_lite.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,31 @@ def _folder_names(paths: Sequence[str], ids: Sequence[int], numbers: Sequence[in
     if len(names) < 2 or len(set(names.values())) < len(names) or not beside:
         return []
     return [names.get(number, str(number)) for number in numbers]
+
+
+def write_lists(
+    folder: Path, start: str, classes: Sequence[str], sides: dict[str, tuple[list[str], list[int]]]
+) -> None:
+    """Writes lists of both sides, and labels.txt.
+
+    Args:
+        folder: where; it is made.
+        start: what the paths in the lists start from.
+        classes: names, [K].
+        sides: of train and val the paths [N] and class ids [N].
+
+    Raises:
+        UserError: a file's name has a line break.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for side, (paths, labels) in sides.items():
+        relative = [os.path.relpath(path, start) for path in paths]
+        if broken := [path for path in relative if "\n" in path or "\r" in path]:
+            raise UserError(
+                f"a list cannot hold names with line breaks: {some([repr(x) for x in broken])}",
+                "rename these files",
+            )
+        rows = [f"{path} {label}\n" for path, label in zip(relative, labels, strict=True)]
+        write_atomically(folder / f"{side}_list.txt", os.fsencode("".join(rows)))
+    names = "".join(f"{i} {name}\n" for i, name in enumerate(classes))
+    write_atomically(folder / "labels.txt", names.encode())

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from ppcls_lite.data.folders import VAL_NAMES, class_folders, look_for_split
+from ppcls_lite.data.listed import write_lists
 from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
 from ppcls_lite.errors import UserError, some
-from ppcls_lite.files import write_atomically
 
 FOLDER = "split"  # of a run: train_list.txt, val_list.txt, labels.txt
 SIDE = 16  # of the small picture that is compared, pixels
@@ -111,33 +111,6 @@ def write_split(
         UserError: a file's name has a line break.
     """
     write_lists(run / FOLDER, data_path, classes, sides)
-
-
-def write_lists(
-    folder: Path, start: str, classes: Sequence[str], sides: dict[str, tuple[list[str], list[int]]]
-) -> None:
-    """Writes lists of both sides, and labels.txt.
-
-    Args:
-        folder: where; it is made.
-        start: what the paths in the lists start from.
-        classes, sides: see `write_split`.
-
-    Raises:
-        UserError: a file's name has a line break.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for side, (paths, labels) in sides.items():
-        relative = [os.path.relpath(path, start) for path in paths]
-        if broken := [path for path in relative if "\n" in path or "\r" in path]:
-            raise UserError(
-                f"a list cannot hold names with line breaks: {some([repr(x) for x in broken])}",
-                "rename these files",
-            )
-        rows = [f"{path} {label}\n" for path, label in zip(relative, labels, strict=True)]
-        write_atomically(folder / f"{side}_list.txt", os.fsencode("".join(rows)))
-    names = "".join(f"{i} {name}\n" for i, name in enumerate(classes))
-    write_atomically(folder / "labels.txt", names.encode())
 
 
 class Sides(NamedTuple):
