@@ -12,6 +12,7 @@ from small_checkpoint import checkpoint
 from test_engine import frozen_network, make_run
 
 from ppcls_lite import cli, verbs
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.engine import choices as module
 from ppcls_lite.engine import prospects
 from ppcls_lite.engine.choices import choices, find_start
@@ -147,6 +148,25 @@ def test_a_dry_run_fits_nothing(finetuned, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "dry run   loss" in done.stdout and "fitted" not in done.stdout
     assert not (tmp_path / "c").exists()
+
+
+def test_pictures_too_few_or_too_uneven_are_said_before_the_first_step():
+    def said(train_counts, val_count, **settings):
+        sets = [
+            ImageDataset([f"{i}.png" for i in range(len(labels))], labels, ["cat", "dog", "hat"])
+            for labels in (np.repeat([0, 1, 2], train_counts), np.zeros(val_count, np.int64))
+        ]
+        return prospects.of_the_data(TrainConfig(**settings), *sets)
+
+    assert not said((99, 10, 30), 20) and not said((50, 0, 50), 20)
+    (line,) = said((50, 50, 50), 4)
+    assert "4 val pictures say little: one of them is 0.25 of top-1" in line
+    (line,) = said((100, 10, 30), 20)
+    assert "100 training pictures of cat, 10 of dog" in line
+    flags = shlex.split(line.partition("Try ")[2])
+    assert not said((100, 10, 30), 20, class_weights=flags[1], best_metric=flags[3])
+    assert not said((100, 10, 30), 20, sampler="balanced")
+    assert not said((100, 10, 30), 20, logit_adjustment=1.0)
 
 
 def test_a_bare_training_says_when_it_cannot_work_and_what_to_type(pictures, finetuned, tmp_path):

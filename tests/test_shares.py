@@ -90,6 +90,19 @@ def test_what_cannot_be_split_is_said(tmp_path):
     assert not is_whole(str(tmp_path))  # something is missing there
     with pytest.raises(UserError, match="has no val/"):
         files(tmp_path, "val")
+    pairs, single = tmp_path / "pairs", tmp_path / "single"
+    for i, name in enumerate(("a", "b", "a", "b")):
+        for root, copies in ((single, i < 2), (pairs, 2)):
+            for copy in range(copies):
+                (root / name).mkdir(parents=True, exist_ok=True)
+                photograph(i).save(root / name / f"{i}-{copy}.png")
+    # Two pictures of each class, twice: a fifth of four is one, and fits none of them.
+    with pytest.raises(UserError, match="no picture is left for validation") as refused:
+        files(pairs, "val")
+    assert refused.value.hint == "--val-share 0.5" and files(pairs, "val", val_share=0.5)
+    with pytest.raises(UserError, match="no picture is left for validation") as refused:
+        files(single, "val")  # no share helps
+    assert refused.value.hint.startswith("add another photograph of each class")
     with pytest.raises(UserError, match="--fold 3 is one of --folds K"):
         TrainConfig(folds=3, fold=3)
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,10 +142,13 @@ def split_pictures(paths: Sequence[str], labels: Sequence[int], shares: Shares) 
     held = _folded(groups, labels, shares) if shares.folds else _shared(groups, labels, shares)
     train, val = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(val) or not len(train):
+        half = _shared(groups, labels, replace(shares, val_share=0.5))
         raise UserError(
             f"{len(paths)} pictures in {len(set(labels))} classes, {shares}: "
             + ("nothing is left to train on" if len(val) else "no picture is left for validation"),
-            "more pictures, or --val-share 0.5",
+            "--val-share 0.5"
+            if half.any()
+            else "add another photograph of each class: one is learned from, one is for validation",
         )
     notes = []
     alike = len(paths) - count

@@ -91,6 +91,7 @@ def lines(run: Run) -> list[str]:
             f"teacher   {run.teacher.info.name}, {run.teacher.weights}; {config.distill_loss} loss,"
             f" weight {config.distill_weight:g}"
         )
+    plan += prospects.of_the_data(config, run.loader.dataset, run.evaluate.loader.dataset)
     plan += prospects.before(run)
     changed = [
         f"{name}={getattr(config, name)} ({config.sources.get(name, 'chosen')})"

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 from paddle import nn
 
+from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.engine.counts import Counts
 from ppcls_lite.engine.run import Run
+from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import some
 from ppcls_lite.label_metric import LabelAccuracy
 from ppcls_lite.metric import Accuracy
@@ -15,6 +18,7 @@ from ppcls_lite.program import command
 FEWEST_STEPS = 150
 MOST_INITIAL = 0.2  # share of batch norm's initial statistics that may be left at the end
 ENOUGH = 20  # evaluated pictures from which on a share says something
+UNEVEN = 10  # times as many pictures in a class as in another
 GAP = 0.25  # between the accuracy on training and on validation pictures
 
 
@@ -41,6 +45,31 @@ def before(run: Run) -> list[str]:
         f" are too few: batch norm ends with {left:.0%} of its initial statistics",
         f"          next: {finetune}",
     ]
+
+
+def of_the_data(config: TrainConfig, train: ImageDataset, val: ImageDataset) -> list[str]:
+    """Says, as lines of the plan, when pictures are too few or too uneven for top-1 to say much."""
+    if train.labels.ndim == 2:
+        return []
+    said = []
+    if 0 < (known := int((val.labels >= 0).sum())) < ENOUGH:
+        said.append(
+            f"note      {known} val pictures say little: one of them is {1 / known:.2f} of top-1."
+            " Without a val/ folder, --folds 5 asks every picture once"
+        )
+    counts = np.bincount(train.labels[train.labels >= 0])
+    shown = np.flatnonzero(counts)
+    answered = config.sampler == "balanced" or config.class_weights == "balanced"
+    if answered or config.logit_adjustment or not len(shown):
+        return said
+    few, many = shown[counts[shown].argmin()], shown[counts[shown].argmax()]
+    if counts[many] >= UNEVEN * counts[few]:
+        said.append(
+            f"note      {counts[many]} training pictures of {train.classes[many]}, {counts[few]} of"
+            f" {train.classes[few]}: top-1 hardly sees the rare ones. Try --class-weights balanced"
+            " --best-metric balanced_accuracy"
+        )
+    return said
 
 
 def after_epoch(run: Run, trained: Counts, accuracy: Counts) -> list[str]:
