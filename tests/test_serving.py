@@ -1,11 +1,14 @@
 """The server as its clients see it: real processes, real HTTP, Triton's own clients."""
 
 import base64
+import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +20,8 @@ from serving import serving
 
 from ppcls_lite.cli import parse
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
+from ppcls_lite.metric import centred_logits
 from ppcls_lite.serving.settings import ServeConfig
 
 for _name in ("fastapi", "uvicorn", "prometheus_client", "grpc_tools"):
@@ -109,7 +114,7 @@ def test_a_heatmap_comes_when_it_is_asked_for(server, exported, expected, engine
         probs = [row["prob"] for row in result["topk"]]
         assert np.allclose(probs, [p.prob for p in ranking], atol=1e-5)
         assert (result["explain"]["class_id"], "seen" in result) == (ranking[0].class_id, False)
-        assert result["explain"]["method"] == why.method == "occlusion"
+        assert result["explain"]["method"] == why.method == "grad_cam"
         head, _, data = result["explain"]["heatmap"].partition(",")
         image = Image.open(io.BytesIO(base64.b64decode(data)))
         assert (head, image.format) == ("data:image/png;base64", "PNG")
@@ -218,6 +223,88 @@ def test_tritons_http_client_sends_and_gets_json_too(server, exported):
     answer = client.infer("mobilenet_v3_small", [tensor], outputs=[wanted])
     probs = answer.as_numpy("probabilities")
     assert np.allclose(probs, Predictor(exported).probabilities(data), atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [triton_http, triton_grpc], ids=["http", "grpc"])
+def test_files_of_pictures_go_in_as_bytes_and_features_come_out(
+    server, exported, expected, grpc_port, module
+):
+    client = triton(module, server, grpc_port)
+    options = {"as_json": True} if module is triton_grpc else {}
+    metadata = client.get_model_metadata("mobilenet_v3_small", **options)
+    assert [each["name"] for each in metadata["outputs"]] == ["probabilities", "features"]
+    tensor = module.InferInput("input", [2], "BYTES")
+    files = np.array([CAT.read_bytes(), COFFEE.read_bytes()], object)
+    tensor.set_data_from_numpy(files)
+    names = ("features", "probabilities")
+    wanted = [module.InferRequestedOutput(name) for name in names]
+    answer = client.infer("mobilenet_v3_small", [tensor], outputs=wanted)
+    probs = answer.as_numpy("probabilities")
+    for row, ranking in zip(probs, expected, strict=True):
+        for one in ranking:
+            assert row[one.class_id] == pytest.approx(one.prob, abs=1e-6)
+    features = Predictor(exported).embed([CAT, COFFEE])
+    np.testing.assert_allclose(answer.as_numpy("features"), features, atol=1e-5)
+    alone = client.infer("mobilenet_v3_small", [tensor])
+    assert alone.as_numpy("features") is None and alone.as_numpy("unknown") is None
+    unknown = [module.InferRequestedOutput("unknown")]
+    with pytest.raises(module.InferenceServerException, match="no output unknown"):
+        client.infer("mobilenet_v3_small", [tensor], outputs=unknown)
+    broken = module.InferInput("input", [2], "BYTES")
+    broken.set_data_from_numpy(np.array([CAT.read_bytes(), b"words"], object))
+    with pytest.raises(module.InferenceServerException, match=r"picture 2 of 2: .*no picture"):
+        client.infer("mobilenet_v3_small", [broken])
+
+
+def test_pictures_of_json_are_base64_and_lengths_are_looked_at(server, expected):
+    def ask(data, shape, raw=b"", **parameters):
+        tensor = {"name": "input", "datatype": "BYTES", "shape": shape, "parameters": parameters}
+        head = json.dumps({"inputs": [tensor | ({} if data is None else {"data": data})]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))} if raw else {}
+        return server.post("/v2/models/mobilenet_v3_small/infer", head + raw, headers=headers)
+
+    (output,) = ask([b64(CAT)], [1]).json()["outputs"]
+    best = expected[0][0]
+    assert output["data"][best.class_id] == pytest.approx(best.prob, abs=1e-6)
+    for data, shape in (
+        ([b64(CAT)], [2]), ([b64(CAT)], [1, 1]), (["no base64!"], [1]), ([7], [1]), (["ä"], [1]),
+    ):  # fmt: skip
+        assert ask(data, shape).status_code == 400
+    for raw in (b"\xff\xff\xff\xffab", b"\x01\0\0\0ab", b"\x01\0\0\0a\0\0\0\0", b"\0"):
+        told = ask(None, [1], raw, binary_data_size=len(raw))
+        assert told.status_code == 400 and "with their lengths" in told.json()["error"]
+
+
+def test_none_of_these_travels_in_tensors_too(exported, tmp_path):
+    """One of two pictures reaches no limit; the answer is what the Predictor's is."""
+    shutil.copytree(exported, tmp_path / "strict")
+    sidecar = read_sidecar(tmp_path / "strict")
+    data = images(2)
+    centred = centred_logits(np.log(Predictor(exported).probabilities(data)))
+    limits = np.sort(centred.max(axis=1)).mean().repeat(10)
+    info = dataclasses.replace(sidecar.info, known_limits=tuple(limits.tolist()))
+    write_sidecar(tmp_path / "strict", dataclasses.replace(sidecar, info=info))
+    right = [r.unknown for r in Predictor(tmp_path / "strict").rank(
+        Predictor(exported).probabilities(data), 1)]  # fmt: skip
+    assert sorted(right) == [False, True]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--engine=onnxruntime", f"--grpc-port={port}")
+    with serving(tmp_path / "strict", tmp_path / "log", *flags) as running:
+        with socket.socket() as probe:  # gRPC's port opens after the networks are ready
+            while probe.connect_ex(("127.0.0.1", port)):
+                time.sleep(0.1)
+        for module in (triton_http, triton_grpc):
+            tensor = module.InferInput("input", list(data.shape), "FP32")
+            tensor.set_data_from_numpy(data)
+            answer = triton(module, running, port).infer("mobilenet_v3_small", [tensor])
+            assert answer.as_numpy("unknown").tolist() == right
+            assert answer.as_numpy("probabilities").shape == (2, 10)
+        body = {"inputs": [{"name": "input", "datatype": "FP32", "shape": list(data.shape),
+                            "data": data.ravel().tolist()}]}  # fmt: skip
+        found = running.post("/v2/models/mobilenet_v3_small/infer", json.dumps(body)).json()
+        assert [each["datatype"] for each in found["outputs"]] == ["FP32", "BOOL"]
+        assert found["outputs"][1]["data"] == right
 
 
 def test_metrics_count_what_all_workers_did(server):

@@ -13,7 +13,7 @@ from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import replacing
 from ppcls_lite.program import export_command
-from ppcls_lite.runtimes import OnnxRuntime, in_batches
+from ppcls_lite.runtimes import OnnxRuntime, in_batches, is_installed
 
 LINEAR = ("Gemm", "MatMul", "Conv")  # operators that may be a network's last layer
 ROWS = 2**16  # of a gallery compared at once
@@ -122,6 +122,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def onnx_file_of(file: Path) -> Path:
     """Returns where the ONNX file of an export lies: it, or another one of its folder."""
     return file if file.suffix == ".onnx" else file.parent / "inference.onnx"
+
+
+def has_features(engine: str, file: Path) -> bool:
+    """Tells whether a Predictor's `embed` can work, by its engine and file."""
+    return engine == "dygraph" or (onnx_file_of(file).is_file() and is_installed("onnx"))
 
 
 def features_of_export(

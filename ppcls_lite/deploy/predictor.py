@@ -63,7 +63,7 @@ class Predictor:
         tta: flip: logits are means over a picture and its mirror image; `raw` is of one run.
 
     Attributes:
-        engine: the engine in use.
+        engine, file: the engine in use, and what it runs.
         info: the network, its class names and preprocessing.
         has_softmax: `raw` gives probabilities, not logits; of several labels a picture, too.
         note: what had to be assumed, in one sentence; empty when everything was on file.
@@ -89,7 +89,7 @@ class Predictor:
         weights = find_weights(path, model, num_classes)
         found = find_model(weights.path, engine, device)
         self.engine, file, self.choice = found.engine, found.file, found.why
-        self._weights, self._file, self._device = weights, file, device
+        self._weights, self.file, self._device = weights, file, device
         self.batch_size = batch_size
         self.note = ""
         self.tta = tta
@@ -270,7 +270,7 @@ class Predictor:
         """float32 [N, 3, H, W] -> float32 [N, D]; made at first use."""
         if isinstance(self._run, DygraphRuntime):
             return self._run.features
-        return features_of_export(self._file, self._sidecar, self._device)
+        return features_of_export(self.file, self._sidecar, self._device)
 
     @functools.cached_property
     def _maps(self) -> OnnxMaps | None:
@@ -279,7 +279,7 @@ class Predictor:
             return None
         own = self.engine == "onnxruntime" and self.tta == "none"  # its run is the answer, too
         return maps_of_export(
-            self._file, self._sidecar, self._device,
+            self.file, self._sidecar, self._device,
             lambda images, output: self._as_logits(output) if own else self.logits(images),
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ import grpc.aio
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from ppcls_lite.serving import kserve, metrics
+from ppcls_lite.serving import kserve, metrics, tensors
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.service import Service
 from ppcls_lite.serving.upload import COPIES, Room
@@ -122,7 +122,7 @@ class InferenceService:
         return self._messages.RepositoryIndexResponse(models=models)
 
     async def ModelInfer(self, request: Any) -> Any:
-        """Tensors in, probabilities out; raw bytes when the request had raw bytes."""
+        """Tensors or files of pictures in, probabilities out; raw bytes for raw bytes."""
         parameters = {
             key: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
             for key, value in request.parameters.items()
@@ -133,36 +133,46 @@ class InferenceService:
         images = await self._service.parse(
             request.ByteSize(), lambda: _images(request, self._service, served.input_shape)
         )
-        probs = await self._service.infer(served, lambda: images)
-        kserve.check_answer(probs)
-        output = {"name": kserve.OUTPUT, "datatype": kserve.FP32, "shape": probs.shape}
+        names = kserve.outputs_of(served, [output.name for output in request.outputs])
+        found = await self._service.outputs(served, images, names)
         answer = self._messages.ModelInferResponse(
-            model_name=served.name, model_version=served.version, id=request.id, outputs=[output]
+            model_name=served.name, model_version=served.version, id=request.id
         )
-        if request.raw_input_contents:
-            answer.raw_output_contents.append(probs.astype("<f4").tobytes())
-        else:
-            answer.outputs[0].contents.fp32_contents.extend(probs.ravel().tolist())
+        for name, array in found.items():
+            datatype, dtype = kserve.KINDS[name]
+            output = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
+            if request.raw_input_contents:
+                answer.raw_output_contents.append(array.astype(dtype).tobytes())
+            elif datatype == kserve.FP32:
+                output.contents.fp32_contents.extend(array.ravel().tolist())
+            else:
+                output.contents.bool_contents.extend(array.tolist())
         return answer
 
 
-def _images(request: Any, service: Service, input_shape: list[int]) -> np.ndarray:
-    """Returns the one input of a request, float32 [N, 3, H, W]."""
+def _images(request: Any, service: Service, input_shape: list[int]) -> np.ndarray | list[bytes]:
+    """Returns the one input of a request: float32 [N, 3, H, W], or files of pictures."""
     if len(request.inputs) != 1 or len(request.raw_input_contents) > 1:
         raise RequestError("bad_tensor", f"{len(request.inputs)} inputs; allowed: 1")
     tensor = request.inputs[0]
-    if (tensor.name, tensor.datatype) != (kserve.INPUT, kserve.FP32):
+    if tensor.name != kserve.INPUT or tensor.datatype not in (kserve.FP32, kserve.BYTES):
         raise RequestError(
             "bad_tensor",
-            f"input {tensor.name!r} {tensor.datatype!r}; allowed: {kserve.INPUT} {kserve.FP32}",
+            f"input {tensor.name!r} {tensor.datatype!r}; allowed: {kserve.INPUT} {kserve.FP32} or"
+            f" {kserve.BYTES}",
         )
-    if any(output.name != kserve.OUTPUT for output in request.outputs):
-        raise RequestError("bad_tensor", f"an unknown output; there is {kserve.OUTPUT}")
     shape = list(tensor.shape)
-    kserve.check_shape(shape, input_shape, service.config.max_images)
+    kserve.check_input(tensor.datatype, shape, input_shape, service.config.max_images)
+    if tensor.datatype == kserve.BYTES:
+        if request.raw_input_contents:
+            return tensors.pictures_from_bytes(request.raw_input_contents[0], shape)
+        if len(tensor.contents.bytes_contents) != shape[0]:
+            count = len(tensor.contents.bytes_contents)
+            raise RequestError("bad_tensor", f"{count} elements; shape {shape} has {shape[0]}")
+        return list(tensor.contents.bytes_contents)
     if request.raw_input_contents:
-        return kserve.from_bytes(request.raw_input_contents[0], shape)
-    return kserve.from_numbers(np.asarray(tensor.contents.fp32_contents), shape)
+        return tensors.from_bytes(request.raw_input_contents[0], shape)
+    return tensors.from_numbers(np.asarray(tensor.contents.fp32_contents), shape)
 
 
 def guarded(

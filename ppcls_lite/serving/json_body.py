@@ -16,16 +16,18 @@ class InputTensor(BaseModel):
     """A tensor of a request."""
 
     name: Literal["input"]
-    shape: list[int] = Field(min_length=4, max_length=4, description="N, 3, H, W")
-    datatype: Literal["FP32"]
+    shape: list[int] = Field(min_length=1, max_length=4, description="N, 3, H, W; N of BYTES")
+    datatype: Literal["FP32", "BYTES"]
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = Field(None, description="numbers, nested or flat, row by row")
+    data: list[Any] | None = Field(
+        None, description="numbers, nested or flat, row by row; of BYTES a picture's file in base64"
+    )
 
 
 class RequestedOutput(BaseModel):
     """A tensor that the answer shall hold."""
 
-    name: Literal["probabilities"]
+    name: Literal["probabilities", "unknown", "features"]
     parameters: dict[str, Any] = {}
 
 
@@ -35,7 +37,7 @@ class InferRequest(BaseModel):
     id: str = Field("", max_length=256)
     parameters: dict[str, Any] = Field({}, description="engine: what runs the network")
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] = Field([], max_length=1)
+    outputs: list[RequestedOutput] = Field([], max_length=3)
 
 
 class _Tensor(msgspec.Struct):

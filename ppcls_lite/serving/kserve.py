@@ -1,32 +1,35 @@
 """The bodies of KServe's v2 protocol (Open Inference Protocol), with Triton's binary tensors.
 
-A network has one input, `input` FP32 [N, 3, H, W] (what `Preprocess` makes), and one output,
-`probabilities` FP32 [N, K].
+A network has one input, `input`: FP32 [N, 3, H, W] (what `Preprocess` makes), or BYTES [N], whole
+files of pictures. It gives `probabilities` FP32 [N, K]; `unknown` BOOL [N] where it has limits for
+that (`ModelInfo.known_limits`); and, when they are asked for, `features` FP32 [N, D].
 """
 
 import json
-import math
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 from pydantic import BaseModel
 
+from ppcls_lite.deploy.features import has_features
 from ppcls_lite.errors import shortened
 from ppcls_lite.serving.json_body import split_request
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.store import Served
+from ppcls_lite.serving.tensors import (
+    Unpack,
+    from_bytes,
+    from_json,
+    pictures_from_bytes,
+    pictures_from_json,
+)
 
-INPUT, OUTPUT, FP32 = "input", "probabilities", "FP32"
+INPUT, FP32, BYTES = "input", "FP32", "BYTES"
+OUTPUT, UNKNOWN, FEATURES = "probabilities", "unknown", "features"
+KINDS = {OUTPUT: (FP32, "<f4"), UNKNOWN: ("BOOL", "?"), FEATURES: (FP32, "<f4")}  # and NumPy's
 HEADER = "inference-header-content-length"
-NESTED = {
-    1: list[float],
-    2: list[list[float]],
-    3: list[list[list[float]]],
-    4: list[list[list[list[float]]]],
-}
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
@@ -36,7 +39,7 @@ class OutputTensor(BaseModel):
     name: str
     shape: list[int]
     datatype: str
-    data: list[float]
+    data: list[float] | list[bool]
 
 
 class InferAnswer(BaseModel):
@@ -53,14 +56,18 @@ class Inference:
     """What a request asks for, whichever way it came.
 
     Attributes:
-        images: float32 [N, 3, H, W].
-        binary: the answer shall hold raw bytes.
+        images: float32 [N, 3, H, W], or N files of pictures.
+        outputs: names of what the answer shall hold, in order; empty leaves that to the network.
+        binary: those of them that shall be raw bytes.
+        all_binary: what is not asked for by name shall be raw bytes.
     """
 
     id: str
     engine: str | None
-    images: np.ndarray
-    binary: bool = False
+    images: np.ndarray | list[bytes]
+    outputs: tuple[str, ...] = ()
+    binary: frozenset[str] = field(default_factory=frozenset)
+    all_binary: bool = False
 
 
 def parse(body: bytes, head_length: str | None, wanted: list[int], max_images: int) -> Inference:
@@ -88,23 +95,28 @@ def parse(body: bytes, head_length: str | None, wanted: list[int], max_images: i
         head, raw = body[:length], body[length:]
     request, numbers = split_request(head)
     tensor = request.inputs[0]
-    check_shape(tensor.shape, wanted, max_images)
+    check_input(tensor.datatype, tensor.shape, wanted, max_images)
     size = tensor.parameters.get("binary_data_size")
     if size is not None:
         if type(size) is not int or size != len(raw):
             raise RequestError(
                 "bad_tensor", f"binary_data_size is {size!r}; after the JSON come {len(raw)} bytes"
             )
-        images = from_bytes(raw, tensor.shape)
+        unpack: Unpack = from_bytes if tensor.datatype == FP32 else pictures_from_bytes
+        images = unpack(raw, tensor.shape)
     elif raw or numbers in (b"", b"null"):
         raise RequestError("bad_tensor", "a tensor needs either data or binary_data_size")
     else:
-        images = from_json(numbers, tensor.shape)
-    asked = [output.parameters.get("binary_data") for output in request.outputs]
-    binary = asked[0] if asked and asked[0] is not None else None
-    if binary is None:
-        binary = request.parameters.get("binary_data_output", False)
-    return Inference(request.id, engine_of(request.parameters), images, binary is True)
+        unpack = from_json if tensor.datatype == FP32 else pictures_from_json
+        images = unpack(numbers, tensor.shape)
+    all_binary = request.parameters.get("binary_data_output", False) is True
+    binary = frozenset(
+        each.name
+        for each in request.outputs
+        if each.parameters.get("binary_data", all_binary) is True
+    )
+    names = tuple(each.name for each in request.outputs)
+    return Inference(request.id, engine_of(request.parameters), images, names, binary, all_binary)
 
 
 def engine_of(parameters: dict[str, Any]) -> str | None:
@@ -119,75 +131,14 @@ def engine_of(parameters: dict[str, Any]) -> str | None:
     return engine
 
 
-def check_shape(shape: list[int], wanted: list[int], max_images: int) -> None:
-    """Raises RequestError when a tensor is not the [N, 3, H, W] that a network takes."""
-    if list(shape[1:]) != wanted[1:] or not 1 <= shape[0] <= max_images:
+def check_input(datatype: str, shape: Sequence[int], wanted: list[int], max_images: int) -> None:
+    """Raises RequestError when a tensor is neither what a network takes nor pictures [N]."""
+    rest = wanted[1:] if datatype == FP32 else []
+    if not shape or list(shape[1:]) != rest or not 1 <= shape[0] <= max_images:
         raise RequestError(
             "bad_tensor",
-            f"shape {shortened(list(shape))}; allowed: {wanted} with N from 1 to {max_images}",
+            f"shape {shortened(list(shape))}; allowed: {[-1, *rest]} with N from 1 to {max_images}",
         )
-
-
-def from_bytes(raw: bytes, shape: list[int]) -> np.ndarray:
-    """Little-endian bytes -> float32 of a shape, all finite.
-
-    Raises:
-        RequestError: another length, or not finite.
-    """
-    wanted = 4 * math.prod(shape)
-    if len(raw) != wanted:
-        raise RequestError("bad_tensor", f"{len(raw)} bytes; shape {list(shape)} has {wanted}")
-    return _finite(np.frombuffer(raw, "<f4").reshape(shape))
-
-
-def from_json(data: bytes, shape: list[int]) -> np.ndarray:
-    """The text of numbers, nested or flat -> float32 of a shape, all finite.
-
-    Raises:
-        RequestError: no numbers, another count, or not finite.
-    """
-    # Known before anything is unpacked: a list of nothing takes twenty times its text.
-    count = data.count(b",") + 1
-    if count != math.prod(shape):
-        raise RequestError(
-            "bad_tensor",
-            f"data holds {count} numbers; shape {list(shape)} has {math.prod(shape)}",
-        )
-    opening = re.match(rb"[\s\[]*", data)
-    depth = opening[0].count(b"[") if opening else 0
-    try:
-        return from_numbers(msgspec.json.decode(data, type=NESTED[depth]), shape)
-    except (KeyError, msgspec.MsgspecError) as error:
-        raise RequestError(
-            "bad_tensor", "data holds something that is not a number, or rows that are not regular"
-        ) from error
-
-
-def from_numbers(data: list[Any] | np.ndarray, shape: list[int]) -> np.ndarray:
-    """Numbers, nested or flat -> float32 of a shape, all finite.
-
-    Raises:
-        RequestError: no numbers, another count, or not finite.
-    """
-    try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError) as error:  # lists of different lengths, or too deep
-        raise RequestError("bad_tensor", "data is not regular: every row needs the same") from error
-    if array.dtype.kind not in "iuf":
-        raise RequestError("bad_tensor", "data holds something that is not a number")
-    if array.size != math.prod(shape):
-        raise RequestError(
-            "bad_tensor",
-            f"data holds {array.size} numbers; shape {list(shape)} has {math.prod(shape)}",
-        )
-    with np.errstate(over="ignore"):  # what is too large for float32 is told below
-        return _finite(array.astype(np.float32).reshape(shape))
-
-
-def _finite(images: np.ndarray) -> np.ndarray:
-    if not np.isfinite(images).all():
-        raise RequestError("bad_tensor", "data holds a number that is not finite in float32")
-    return images
 
 
 def check_answer(probs: np.ndarray) -> None:
@@ -196,29 +147,63 @@ def check_answer(probs: np.ndarray) -> None:
         raise RequestError("bad_tensor", "data is so large that the network overflows")
 
 
-def answer(served: Served, request: Inference, probs: np.ndarray) -> tuple[bytes, dict[str, str]]:
-    """Writes the body of an HTTP answer, and its headers."""
-    output: dict[str, Any] = {"name": OUTPUT, "shape": list(probs.shape), "datatype": FP32}
+def outputs_of(served: Served, asked: Sequence[str]) -> list[str]:
+    """Returns the outputs that an answer holds: those asked for, else what costs nothing.
+
+    Raises:
+        RequestError: the network has no such output.
+    """
+    there = [OUTPUT, *([UNKNOWN] if served.predictor.info.known_limits else [])]
+    for name in asked:
+        if name not in (*there, FEATURES):
+            raise RequestError(
+                "bad_tensor",
+                f"no output {shortened(name)}; there is {', '.join([*there, FEATURES])}",
+            )
+    return list(asked) or there
+
+
+def answer(
+    served: Served, request: Inference, found: dict[str, np.ndarray]
+) -> tuple[bytes, dict[str, str]]:
+    """Writes the body of an HTTP answer, and its headers.
+
+    Args:
+        served: what answered.
+        request: what was asked.
+        found: the outputs by name, in order.
+    """
+    outputs, raw = [], b""
+    for name, array in found.items():
+        datatype, dtype = KINDS[name]
+        output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
+        if name in request.binary or (request.all_binary and not request.outputs):
+            data = array.astype(dtype).tobytes()
+            output["parameters"] = {"binary_data_size": len(data)}
+            raw += data
+        else:
+            output["data"] = array.ravel().tolist()
+        outputs.append(output)
     content: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
     if request.id:
         content["id"] = request.id
-    content["outputs"] = [output]
-    if not request.binary:
-        output["data"] = probs.ravel().tolist()
-        return json.dumps(content).encode(), {"content-type": "application/json"}
-    raw = probs.astype("<f4").tobytes()
-    output["parameters"] = {"binary_data_size": len(raw)}
-    head = json.dumps(content).encode()
+    head = json.dumps(content | {"outputs": outputs}).encode()
+    if not any("parameters" in each for each in outputs):
+        return head, {"content-type": "application/json"}
     return head + raw, {"content-type": "application/octet-stream", HEADER: str(len(head))}
 
 
 def model_metadata(served: Served, versions: list[str]) -> dict[str, Any]:
     """Returns what the protocol says about a model."""
-    classes = served.predictor.info.num_classes
+    shapes = {OUTPUT: [-1, served.predictor.info.num_classes], UNKNOWN: [-1], FEATURES: [-1, -1]}
+    there = has_features(served.predictor.engine, served.predictor.file)
+    names = [*outputs_of(served, ()), *([FEATURES] if there else [])]
     return {
         "name": served.name,
         "versions": versions,
         "platform": f"ppcls_lite_{served.predictor.engine}",
         "inputs": [{"name": INPUT, "datatype": FP32, "shape": served.input_shape}],
-        "outputs": [{"name": OUTPUT, "datatype": FP32, "shape": [-1, classes]}],
+        "outputs": [
+            {"name": name, "datatype": KINDS[name][0], "shape": shapes[name]} for name in names
+        ],
     }

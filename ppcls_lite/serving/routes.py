@@ -270,7 +270,7 @@ def add_inference(app: FastAPI, service: Service) -> None:
     @app.post(VERSION + "/infer", **options)
     @app.post(MODEL + "/infer", **options)
     async def infer(name: Name, request: Request, version: Version | None = None) -> Response:
-        """Tensors in, probabilities out; JSON, or Triton's binary tensors behind it."""
+        """Tensors or files of pictures in, probabilities out; JSON, or Triton's binary tensors."""
         head_length = request.headers.get(kserve.HEADER)
         served = service.store.find(name, version)
         shape, limit = served.input_shape, service.config.max_images
@@ -280,7 +280,7 @@ def add_inference(app: FastAPI, service: Service) -> None:
         )
         if inference.engine is not None:
             served = service.store.find(name, served.version, inference.engine)
-        probs = await service.infer(served, lambda: inference.images)
-        kserve.check_answer(probs)
-        content, headers = kserve.answer(served, inference, probs)
+        names = kserve.outputs_of(served, inference.outputs)
+        found = await service.outputs(served, inference.images, names)
+        content, headers = kserve.answer(served, inference, found)
         return Response(content, headers=headers)

@@ -18,7 +18,7 @@ from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import load_hooks, network_input
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.errors import UserError
-from ppcls_lite.serving import metrics
+from ppcls_lite.serving import kserve, metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.settings import ServeConfig
@@ -135,6 +135,37 @@ class Service:
     async def infer(self, served: Served, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Images [N, 3, H, W] -> probabilities [N, K]; `make` runs on the compute thread."""
         return await served.infer(make)
+
+    async def outputs(
+        self, served: Served, images: np.ndarray | list[bytes], names: list[str]
+    ) -> dict[str, np.ndarray]:
+        """KServe's outputs of these names, see `kserve`.
+
+        Args:
+            served: the network.
+            images: float32 [N, 3, H, W], or files of pictures.
+            names: as `kserve.outputs_of` returns them.
+
+        Raises:
+            RequestError: one of them is no picture, numbers overflow, or there are no features.
+        """
+        predictor, read = served.predictor, list[np.ndarray]()
+
+        def make() -> np.ndarray:
+            if isinstance(images, np.ndarray):
+                read.extend(images)
+                return images
+            read.extend(self._see(predictor, images, number) for number in range(len(images)))
+            return network_input(read, predictor.info)
+
+        probs = await self.infer(served, make)
+        kserve.check_answer(probs)
+        found = {kserve.OUTPUT: probs}
+        if kserve.UNKNOWN in names:
+            found[kserve.UNKNOWN] = np.array(predictor.info.unknown(probs), bool)  # [N]
+        if kserve.FEATURES in names:
+            found[kserve.FEATURES] = await self.features(served, read)
+        return {name: found[name] for name in names}
 
     async def classify(
         self, served: Served, pictures: list[bytes], topk: int
