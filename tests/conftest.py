@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm as warm_fork
 from PIL import Image
 
 from ppcls_lite.environment import load_paddle
@@ -65,37 +66,38 @@ def pictures(tmp_path_factory):
     return root
 
 
-# What an export starts, with what paddle must be told before it is imported.
-EXPORT = [sys.executable, "-m", "ppcls_lite.deploy.export_child"]
-OLD_FORMAT = {"FLAGS_enable_pir_api": "0", "PYTHONPATH": f"{ROOT}{os.pathsep}"}
-
-
 def environment(variables):
     """What a process is started with, but for pytest's note of the test it runs."""
     return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @cache
-def warm(*more):
+def warm():
     """The environment and the socket of a process that forks with paddle loaded: warm.py."""
     load_paddle()  # sets variables; later they would differ from what this process was started with
+    os.environ[warm_fork.EXPORTS] = str(start_warm(environment(os.environ | warm_fork.OLD_FORMAT)))
+    started = environment(os.environ)
+    return started, start_warm(started)
+
+
+def start_warm(variables):
+    """Starts a process that forks; returns its socket."""
     socket = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
-    started = environment(os.environ | dict(more))
     process = REAL_POPEN(
-        [sys.executable, WARM, socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=started
+        [sys.executable, WARM, socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables
     )
     assert process.stdout.readline() == b"ready\n"
     atexit.register(shutil.rmtree, socket.parent, ignore_errors=True)
     atexit.register(process.communicate)  # the end of its standard input ends it
-    return started, socket
+    return socket
 
 
-def through_warm(command, variables, *more):
-    """The command as a fork of `warm`, unless libraries could load differently for it."""
-    started, socket = warm(*more)
-    if environment(variables) != started:
-        return command
-    return [sys.executable, "-S", WARM, socket, *command[1:]]
+def warm_python(path):
+    """Writes a program that stands for `python`: what it runs is a fork of `warm`."""
+    _, socket = warm()
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{WARM}" "{socket}" "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def run_tool(*argv, fresh=False, **options):
@@ -106,7 +108,9 @@ def run_tool(*argv, fresh=False, **options):
     """
     command = [sys.executable, *map(str, argv)]
     if command[1].endswith(".py") and not fresh:
-        command = through_warm(command, options.get("env", os.environ))
+        started, socket = warm()
+        if environment(options.get("env", os.environ)) == started:  # else others could load
+            command = [sys.executable, "-S", WARM, socket, *command[1:]]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 900} | options
     return subprocess.run(command, **options)
 
@@ -115,10 +119,10 @@ def run_tool(*argv, fresh=False, **options):
 def exports_start_warm():
     """The process that each export of a test starts is a fork, too."""
 
-    class Popen(subprocess.Popen):
+    class Popen(warm_fork.Popen):
         def __init__(self, args, *more, **options):
-            if args == EXPORT:
-                args = through_warm(args, options["env"], *OLD_FORMAT.items())
+            if warm_fork.is_export(args):
+                warm()
             super().__init__(args, *more, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -284,12 +288,12 @@ def calls_slow(function, seen):
     )
 
 
-COMPILERS = {"g++", "c++", "gcc", "cc", "clang++", "clang"}  # kernels, at their first use
-
-
 @pytest.fixture(autouse=True, scope="session")
 def no_process_in_a_check(request, exports_start_warm):
-    """`make check` answers in minutes: what starts a process after all is left out there."""
+    """`make check` answers in minutes: what starts a process after all is left out there.
+
+    So are the kernels after a change of their source, until `make test` has compiled them.
+    """
     if not request.config.getoption("--check"):
         yield
         return
@@ -297,9 +301,7 @@ def no_process_in_a_check(request, exports_start_warm):
     class Popen(subprocess.Popen):
         def __init__(self, args, *more, **options):
             program = args if isinstance(args, str) else str(args[0])
-            if os.path.basename(program) not in COMPILERS:
-                pytest.skip(f"starts {program}: `make test` runs it")
-            super().__init__(args, *more, **options)
+            pytest.skip(f"starts {program}: `make test` runs it")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", Popen)

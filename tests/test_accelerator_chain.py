@@ -4,11 +4,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_tool
+from conftest import ROOT, run_tool, warm_python
 from small_checkpoint import network_by_formula
 
 from ppcls_lite.accelerator.pixels import CardPreprocess
@@ -38,7 +37,8 @@ def chain(pictures, tmp_path_factory):
     assert weights_convert.run(config) == 0
     done = subprocess.run(
         ["sh", ROOT / "tests/accelerator_chain.sh", work, weights, foreign, pictures],
-        capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, timeout=1200,
+        capture_output=True, text=True, timeout=1200,
+        env=os.environ | {"PYTHON": warm_python(work / "python")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return work
@@ -79,7 +79,8 @@ def test_the_script_evaluates_any_other_val_set(chain, pictures, tmp_path):
             (tmp_path / "other" / folder / f"new {number}.png").write_bytes(source.read_bytes())
     bundle = chain / "classification/mobilenetv3"
     own = json.loads((bundle / "bundle.json").read_text())
-    env = os.environ | {"PPCLS": f"{sys.executable} -m ppcls_lite", "PYTHONPATH": str(ROOT)}
+    python = warm_python(tmp_path / "python")
+    env = os.environ | {"PPCLS": f"{python} -m ppcls_lite", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["sh", bundle / "run.sh", "sim", "other"],
         cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,

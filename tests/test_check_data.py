@@ -207,6 +207,7 @@ def test_report_finds_planted_copies_and_odd_pictures(tmp_path: Path) -> None:
     assert "http" not in page
 
 
+@pytest.mark.slow  # a network sees all pictures, twice
 def test_report_finds_labels_that_were_swapped(pictures: Path, tmp_path: Path) -> None:
     """Of 63 pictures whose class is their colour, three lie in another class's folder."""
     root, out = tmp_path / "data", tmp_path / "report"

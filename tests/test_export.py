@@ -191,6 +191,7 @@ def test_a_file_that_disagrees_ends_with_status_1_and_says_so(
     assert sidecar["verification"]["files"]["inference.json"]["passed"] is False
 
 
+@pytest.mark.slow  # exports
 def test_exporting_leaves_a_training_network_as_it_was(tmp_path):
     model = create_model("mobilenet_v3_small", 10, width=0.5)
     model.features[0].eval()  # a frozen part stays frozen, the rest stays in training
@@ -206,6 +207,7 @@ def test_exporting_leaves_a_training_network_as_it_was(tmp_path):
     assert all(p.grad is not None for p in model.parameters() if not p.stop_gradient)
 
 
+@pytest.mark.slow  # exports, twice
 def test_a_graph_saved_again_holds_the_weights_of_that_moment(tmp_path):
     model = create_model("mobilenet_v3_small", 10, width=0.5)
     graph = StaticGraph(model, 64)

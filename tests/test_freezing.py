@@ -47,6 +47,7 @@ def changed_by_an_epoch(name, kernels, **settings):
     return {n for n in after if not np.array_equal(before[n], after[n])}, set(after)
 
 
+@pytest.mark.slow  # trains an epoch, several times
 @pytest.mark.parametrize("kernels", ["on", "off"])
 def test_frozen_parts_keep_every_bit_and_the_rest_learns(kernels):
     changed, names = changed_by_an_epoch("mobilenet_v3_small", kernels)
@@ -57,6 +58,7 @@ def test_frozen_parts_keep_every_bit_and_the_rest_learns(kernels):
     assert names - changed == {n for n in names if n.startswith(("features.0.", "features.1."))}
 
 
+@pytest.mark.slow  # trains an epoch
 @pytest.mark.parametrize("kernels", ["on", "off"])
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
 def test_batch_norm_keeps_its_statistics_and_learns_its_gain(name, kernels):

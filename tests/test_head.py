@@ -43,6 +43,7 @@ def test_the_fit_is_where_the_gradient_of_the_regularised_likelihood_is_zero():
     assert np.abs(gradient).max() < 1e-4 and np.abs(error.sum(axis=0)).max() < 1e-4
 
 
+@pytest.mark.slow  # trains the last layer
 @pytest.mark.parametrize("kernels", ["auto", "off"])
 def test_it_changes_the_last_layer_alone_and_says_how_right_it_is(kernels, pictures, tmp_path):
     weights = find_weights(checkpoint(tmp_path))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from fnmatch import fnmatchcase
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -56,6 +57,20 @@ def called(node):
     return getattr(node.func, "attr", getattr(node.func, "id", ""))
 
 
+@cache
+def imported(source):
+    """The names that a file imports, and the patterns of those that it gives importlib."""
+    asked, patterns = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            asked |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            asked |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and called(node) == "import_module":
+            patterns.add(re.sub(r"\{[^}]*\}", "*", ast.unparse(node.args[0]).strip("f'\"")))
+    return asked, patterns
+
+
 def import_graph(package=PACKAGE):
     """What each file of a package imports of it, {name: names}.
 
@@ -69,15 +84,9 @@ def import_graph(package=PACKAGE):
     top = package.name
     graph = {}
     for name, path in files.items():
-        asked = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                asked |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            elif isinstance(node, ast.Import):
-                asked |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Call) and called(node) == "import_module":
-                pattern = re.sub(r"\{[^}]*\}", "*", ast.unparse(node.args[0]).strip("f'\""))
-                asked |= {f"{top}.{x}" for x in files if fnmatchcase(f"{top}.{x}", pattern)}
+        asked, patterns = imported(path.read_text())
+        asked = {*asked, *(f"{top}.{x}" for x in files for p in patterns
+                           if fnmatchcase(f"{top}.{x}", p))}  # fmt: skip
         below = {x.removeprefix(f"{top}.") for x in asked if x.startswith(f"{top}.")}
         below |= {"__init__"} if f"{top}.__version__" in asked else set()
         parents = {x.rpartition(".")[0] for x in below} & set(files)

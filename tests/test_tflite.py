@@ -429,6 +429,7 @@ def read(tmp_path, data: bytes) -> str:
     return ""
 
 
+@pytest.mark.slow  # reads hundreds of files
 def test_damaged_files_are_refused_in_a_line_and_in_bounds(tmp_path):
     w = tiny()
     whole = w.file(*w.ends)
@@ -450,6 +451,7 @@ def test_damaged_files_are_refused_in_a_line_and_in_bounds(tmp_path):
     assert peak < 64 * 2**20
 
 
+@pytest.mark.slow  # reads thousands of files
 def test_every_offset_of_a_file_may_point_anywhere(tmp_path):
     w = tiny()
     whole = w.file(*w.ends)
@@ -554,6 +556,7 @@ def test_imagenet_s_files_as_float_networks_and_in_their_own_runtime(photographs
     assert top1["int8_float_io"][0] > 0.8 > 0.55 > top1["int8_float_io"][1]
 
 
+@pytest.mark.slow  # 20 photographs, two runtimes
 @needs_files
 def test_imagenet_s_weights_in_a_float_file_answer_as_their_runtime(photographs, tmp_path):
     model = build_model(SMALL)

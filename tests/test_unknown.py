@@ -197,6 +197,7 @@ def seen(path, root):
     return predictor.logits(images), labels, predictor(files)
 
 
+@pytest.mark.slow  # answers all pictures four times
 def test_one_command_calibrates_draws_and_finds_the_limits(answered, tmp_path, capsys):
     out = tmp_path / "t.pdparams"
     assert convert(answered, out, calibrate=True, unknown=True, keep_known=0.75) == 0

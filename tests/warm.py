@@ -2,7 +2,7 @@
 
 Importing paddle takes two seconds of a core, more than what most tests ask of a script. A fork is
 a process all the same: it has its own arguments, environment, folder, pipes and exit status, and
-it loads the project's own code afresh.
+it loads the project's own code afresh. An export that it starts is a fork, too.
 
     python tests/warm.py SOCKET                           the process that forks
     python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`,
@@ -16,7 +16,14 @@ import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
+
+# What an export starts, behind the interpreter; and the variable with the address of the process
+# that forks for it, which was told before it imported paddle what the old format needs.
+EXPORT = ["-m", "ppcls_lite.deploy.export_child"]
+EXPORTS = "PPCLS_LITE_TEST_EXPORTS"
+OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}
 
 
 def ask(address, argv):
@@ -84,6 +91,20 @@ def receive(connection):
     os._exit(0)
 
 
+def is_export(args):
+    """Tells whether a command is the process of an export."""
+    return list(args) == [sys.executable, *EXPORT]
+
+
+class Popen(subprocess.Popen):
+    """Starts a process; an export, which needs no more than paddle and its own code, as a fork."""
+
+    def __init__(self, args, *more, **options):
+        if is_export(args) and EXPORTS in os.environ:
+            args = [sys.executable, "-S", __file__, os.environ[EXPORTS], *EXPORT]
+        super().__init__(args, *more, **options)
+
+
 def run(argv, cwd, environment):
     """Does what `python FILE.py ARGUMENT...` or `python -m MODULE ARGUMENT...` does."""
     import numpy as np
@@ -92,6 +113,9 @@ def run(argv, cwd, environment):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    subprocess.Popen = Popen
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     if argv[0] == "-m":
         sys.argv[:] = argv[1:]
         sys.path[0] = cwd
