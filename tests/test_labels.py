@@ -16,6 +16,7 @@ from sklearn import metrics
 from small_checkpoint import checkpoint
 
 from ppcls_lite import Predictor, cli
+from ppcls_lite.commands.quantize import accuracy_line
 from ppcls_lite.commands.validate import run as validate
 from ppcls_lite.commands.weights_convert import run as convert
 from ppcls_lite.data.dataset import open_split
@@ -346,6 +347,23 @@ def test_every_engine_gives_the_same_labels(data, run, export, engine):
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(predictor.probabilities(crops), abs=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["dygraph", "onnxruntime"])
+def test_flips_are_the_mean_of_the_logits_and_decide_the_labels(data, run, export, engine):
+    weights = run[0] / "best.pdparams"
+    path = weights if engine == "dygraph" else export
+    val = open_split(str(data), "val")
+    files = [val.path(i) for i in range(8)]
+    plain = Predictor(path, engine, "cpu")
+    crops = plain.info.preprocess([Image.open(file) for file in files])
+    logits = (plain.logits(crops) + plain.logits(crops[..., ::-1].copy())) / 2
+    rankings = Predictor(path, engine, "cpu", tta="flip")(files, topk=3)
+    for row, ranking in zip(1 / (1 + np.exp(-logits)), rankings, strict=True):
+        assert [p.prob for p in ranking] == pytest.approx(sorted(row)[::-1], abs=2e-5)
+        cuts = plain.info.thresholds
+        wanted = {name for name, p, cut in zip(NAMES, row, cuts, strict=True) if p >= cut}
+        assert {p.name for p in ranking.labels} == wanted
+
+
 def test_predict_says_the_labels_and_keeps_topk_as_it_was(data, export, capsys):
     from ppcls_lite.commands.predict import run as predict
 
@@ -405,6 +423,8 @@ def test_quantize_counts_labels_and_calibrates_with_every_combination():
     assert close(found["top1"], metrics.accuracy_score(labels.ravel(), answers_.ravel() > 0))
     same = metrics.accuracy_score(reference.ravel() > 0, answers_.ravel() > 0)
     assert close(found["agreement"], same)
+    line = accuracy_line(found | {"top1_float": 1.0}, several=True)
+    assert line == f"labels right {found['top1']:.4f}, float 1.0000; {same:.1%} of the labels stay"
 
 
 def test_what_is_for_one_label_refuses_such_weights(data, run, tmp_path):

@@ -97,7 +97,7 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
         if folder.exists():
             folder.rmdir()
         work.rename(folder)
-    return _report(config, folder, measured)
+    return _report(config, folder, measured, job.labels.ndim == 2)
 
 
 def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
@@ -116,17 +116,25 @@ def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
     write_sidecar(work, sidecar)
 
 
-def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> int:
+def accuracy_line(measured: dict[str, Any], several: bool) -> str:
+    """Returns in words what `score` found; with several labels a picture it counts labels."""
+    right, same = (
+        ("labels right", "labels stay") if several else ("top-1", "pictures keep their class")
+    )
+    return (
+        f"{right} {measured['top1']:.4f}, float {measured['top1_float']:.4f};"
+        f" {measured['agreement']:.1%} of the {same}"
+    )
+
+
+def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any], several: bool) -> int:
     recipe = measured["recipe"]
     print(f"wrote {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
     print(
         f"{config.target}: techniques {', '.join(recipe['remedies']) or 'none'};"
         f" in float {', '.join(recipe['float_layers']) or 'nothing'}"
     )
-    print(
-        f"top-1 {measured['top1']:.4f}, float {measured['top1_float']:.4f};"
-        f" {measured['agreement']:.1%} of the pictures keep their class"
-    )
+    print(accuracy_line(measured, several))
     if config.json:
         print(json.dumps(measured))
     if measured["agreement"] < config.min_agreement:
@@ -136,7 +144,8 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any]) -> i
             "--data-path", config.data_path,
         )  # fmt: skip
         print(
-            f"quantize: fewer than {config.min_agreement:.1%} keep their class; the files were left"
+            f"quantize: fewer than {config.min_agreement:.1%} {'stay' if several else 'keep their class'};"
+            " the files were left"
             f" in place with these numbers in {SIDECAR}, do not deploy them\n"
             f"  next: {sensitivity}  # names the layers; then --float-layers worst:10, or --table",
             file=sys.stderr,
