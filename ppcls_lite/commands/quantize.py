@@ -144,8 +144,8 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any], seve
             "--data-path", config.data_path,
         )  # fmt: skip
         print(
-            f"quantize: fewer than {config.min_agreement:.1%} {'stay' if several else 'keep their class'};"
-            " the files were left"
+            f"quantize: fewer than {config.min_agreement:.1%}"
+            f" {'stay' if several else 'keep their class'}; the files were left"
             f" in place with these numbers in {SIDECAR}, do not deploy them\n"
             f"  next: {sensitivity}  # names the layers; then --float-layers worst:10, or --table",
             file=sys.stderr,
