@@ -27,6 +27,7 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.files import check_utf8, file_sha256
 from ppcls_lite.graph import INPUT_NAME
 from ppcls_lite.int8.qdq import COMPILER_OPSET
+from ppcls_lite.int8.stretch import save_unstretched
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.find import find_weights
 
@@ -248,7 +249,7 @@ def _write_network(file: Path, request: Request) -> Network:
 def _quantize_flags(network: Network, data_path: str | None) -> list[str]:
     """The flags with which quantize looks for what int8 can follow, given the same data."""
     data = str(Path(data_path).absolute()) if data_path else "DATA"
-    more = ["--float-layers", "pool,worst:60"] if network.float_layers else []
+    more = ["--float-layers", "elementwise,budget:60"] if network.float_layers else []
     return ["--target", "accelerator", *network.weights, "--data-path", data, *more]
 
 
@@ -258,12 +259,13 @@ def _write_build(work: Path, network: Network, count: int) -> None:
     graph = onnx.load(str(work / f"onnx/{info.name}.onnx"), load_external_data=False)
     value = graph.graph.input[0]
     shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    half = save_unstretched(work / f"onnx/{info.name}.onnx")
     for era in (1, 2):
         for dtype in ("int8", "fp16"):
             config = BuildConfig(
                 era=era,
                 name=info.name if era == 1 else f"{info.name}_{dtype}",
-                checkpoint=f"onnx/{info.name}.onnx",
+                checkpoint=f"onnx/{half if dtype == 'fp16' else info.name + '.onnx'}",
                 inputs={value.name: shape},
                 dtype=dtype,
                 softmax=True,

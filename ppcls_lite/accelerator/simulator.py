@@ -36,6 +36,7 @@ from ppcls_lite.int8.qdq import (
     resolve_layers,
     rounded_tensors,
 )
+from ppcls_lite.int8.stretch import unstretched
 from ppcls_lite.program import command
 from ppcls_lite.runtimes import OnnxRuntime
 from ppcls_lite.untrusted import field, read_json, reading
@@ -101,7 +102,7 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
         activations = Activations(graph, rounded_tensors(graph, layers), images)
         thresholds: dict[str, Threshold] = calibrate(activations, config.mode)
         result = insert_qdq(graph, thresholds, layers)
-        kept = _kept_classes(graph, result, images)
+        kept = _kept_classes(unstretched(graph), result, images)
     else:
         thresholds, kept = {}, []
         result = insert_half(graph)

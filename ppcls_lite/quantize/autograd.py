@@ -86,6 +86,11 @@ def _gemm(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Te
     return paddle.matmul(x, weight, transpose_y=bool(attributes.get("transB", 0))) + bias
 
 
+def _pad(_: Attributes, x: Tensor, edges: Tensor) -> Tensor:
+    top, left, bottom, right = (edges.tolist()[i] for i in (2, 3, 6, 7))
+    return F.pad(x, [left, right, top, bottom])
+
+
 def _hard_sigmoid(attributes: Attributes, x: Tensor) -> Tensor:
     return F.hardsigmoid(x, attributes.get("alpha", 0.2), attributes.get("beta", 0.5))
 
@@ -137,6 +142,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "HardSigmoid": _hard_sigmoid,
     "MatMul": lambda _, x, y: paddle.matmul(x, y),
     "Mul": lambda _, x, y: x * y,
+    "Pad": _pad,
     "QuantizeLinear": _quantize,
     "Relu": lambda _, x: F.relu(x),
     "Sigmoid": lambda _, x: F.sigmoid(x),

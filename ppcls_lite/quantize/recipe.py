@@ -17,6 +17,8 @@ from ppcls_lite.int8.qdq import (
     insert_qdq,
     rounded_tensors,
 )
+from ppcls_lite.int8.stretch import WHOLE_STEPS, stretch_weights
+from ppcls_lite.quantize.affine import spread_affine
 from ppcls_lite.quantize.channels import spread_channels
 from ppcls_lite.quantize.correct import correct_biases, round_by_least_squares
 from ppcls_lite.quantize.gates import clip_gates, split_hard_swish
@@ -24,9 +26,9 @@ from ppcls_lite.quantize.roles import float_layers_of
 from ppcls_lite.quantize.scaling import equalise
 
 # In the order in which they are applied; the first ones leave the float answers as they are.
-FREE_TECHNIQUES = ("gates", "split", "equalise", "channels")
+FREE_TECHNIQUES = ("gates", "split", "equalise", "channels", "affine")
 TRAINING = "train"
-TECHNIQUES = (*FREE_TECHNIQUES, "rounding", "bias", TRAINING)
+TECHNIQUES = (*FREE_TECHNIQUES, "rounding", "bias", TRAINING, "stretch")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Recipe:
     def arithmetic(self) -> Arithmetic:
         """What the target rounds."""
         return ARITHMETIC[self.target]
+
+    @property
+    def weight_steps(self) -> int:
+        """How many steps of int8 the largest weight of an output channel is long in the end."""
+        return WHOLE_STEPS if "stretch" in self.techniques else self.arithmetic.weight_steps
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def quantize(
         UserError: the graph has an operator that cannot be trained.
     """
     graph, layers, blocked = prepare(model, images, recipe)
-    steps = recipe.arithmetic.weight_steps
+    steps = recipe.weight_steps
     with_int8 = partial(insert_qdq, weight_steps=steps)
     reference = onnx.ModelProto()
     reference.CopyFrom(graph)
@@ -116,6 +123,11 @@ def quantize(
 
         fine_tune(graph, reference, training, int8_of, log, steps)
         thresholds = thresholds_of(graph, images, recipe, layers)
+    if "stretch" in recipe.techniques:
+        stretch_weights(graph, layers)
+        # The compiler sees this graph only, and divides by its own number of steps.
+        thresholds = thresholds_of(graph, images, recipe, layers)
+        with_int8 = partial(insert_qdq, weight_steps=recipe.arithmetic.weight_steps)
     return Quantized(graph, with_int8(graph, thresholds, layers), thresholds, layers, blocked)
 
 
@@ -155,6 +167,8 @@ def prepare(
         for group in equalise(graph, images, rounded_tensors(graph, layers, recipe.arithmetic)):
             for reason in group.blocked[:1]:
                 blocked[reason] = blocked.get(reason, 0) + 1
+    if "affine" in recipe.techniques:
+        layers |= spread_affine(graph, images, layers)
     return graph, layers, blocked
 
 

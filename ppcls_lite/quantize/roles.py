@@ -1,14 +1,16 @@
 """What each layer of a graph is for, as int8 sees it."""
 
+import math
 from collections.abc import Sequence
 
 import onnx
 
-from ppcls_lite.int8.qdq import INT8_OPS, resolve_layers
+from ppcls_lite.int8.qdq import INT8_OPS, WEIGHTED_OPS, resolve_layers
 from ppcls_lite.quantize.scaling import GATES, groups_of
 
+ELEMENTWISE = "elementwise"  # all that has no weights: sums, products, gates, pooling
 # What may be said instead of names of layers, roles all of whose layers are meant.
-WORDS = ("se", "hswish", "pool", "first", "last")
+WORDS = ("se", "hswish", "pool", "first", "last", ELEMENTWISE)
 
 
 def roles(model: onnx.ModelProto) -> dict[str, str]:
@@ -70,4 +72,28 @@ def float_layers_of(model: onnx.ModelProto, wanted: Sequence[str]) -> set[str]:
     """
     role = roles(model)
     names = [word for word in wanted if word not in WORDS]
-    return resolve_layers(model, names) | {name for name in role if role[name] in wanted}
+    found = resolve_layers(model, names) | {name for name in role if role[name] in wanted}
+    if ELEMENTWISE in wanted:
+        found |= {
+            n.name for n in model.graph.node if n.name in role and n.op_type not in WEIGHTED_OPS
+        }
+    return found
+
+
+def multiplications(model: onnx.ModelProto) -> dict[str, int]:
+    """How many products each layer with weights sums up for one picture, by name.
+
+    Args:
+        model: what `float_graph` returned, of fixed size.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    sizes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.output)
+    }
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    return {
+        node.name: weights[node.input[1]] * math.prod(sizes[node.output[0]][2:])
+        for node in model.graph.node
+        if node.op_type in WEIGHTED_OPS and node.input[1] in weights
+    }

@@ -1,6 +1,6 @@
 """Which layers int8 damages: each alone in int8, all others in float."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,13 @@ import onnx
 from ppcls_lite.errors import UserError
 from ppcls_lite.int8.qdq import insert_qdq, layer_names, rounded_tensors
 from ppcls_lite.quantize.recipe import Recipe, logits, prepare, score, thresholds_of
-from ppcls_lite.quantize.roles import roles
+from ppcls_lite.quantize.roles import multiplications, roles
 from ppcls_lite.quantize.scaling import Layers, channel_peaks, groups_of, input_shares
 
 PLAIN = Recipe()
 MOST_BARS = 30  # more cannot be read
+NEGLIGIBLE = 0.01  # of the layers' noise together: what makes less of it stays in int8
+SEARCHED = ("worst:", "budget:")
 RANKED_WITH = 24  # calibration pictures; the ranking's top is the same with more
 
 
@@ -45,7 +47,11 @@ class Damage:
 
 
 def sensitivity(
-    model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe = PLAIN
+    model: onnx.ModelProto,
+    images: Sequence[np.ndarray],
+    recipe: Recipe = PLAIN,
+    float_layers: Collection[str] = (),
+    calibration: Sequence[np.ndarray] = (),
 ) -> list[Damage]:
     """Measures every int8 layer of a graph of `float_graph`, the most damaged first.
 
@@ -54,20 +60,24 @@ def sensitivity(
     Args:
         model: the float graph.
         images: pictures to calibrate with and to measure on, float32 [1, 3, H, W] each.
-        recipe: of which target and calibration mode count.
+        recipe: of which target, calibration mode and techniques count.
+        float_layers: nodes that are not measured.
+        calibration: pictures to calibrate with; empty: those that are measured on.
     """
     reference = logits(model, images)
-    thresholds = thresholds_of(model, images, recipe)
+    thresholds = thresholds_of(model, calibration or images, recipe, float_layers)
     peaks = channel_peaks(model, list(thresholds), images)
     layers = Layers(model)
     weighted = {node.name: node for node in layers.nodes}
     role, names = roles(model), layer_names(model, recipe.arithmetic.ops)
     rows = []
     for name in names:
+        if name in float_layers:
+            continue
         others = set(names) - {name}
         own = rounded_tensors(model, others, recipe.arithmetic)
         chosen = {tensor: thresholds[tensor] for tensor in own}
-        small = insert_qdq(model, chosen, others, recipe.arithmetic.weight_steps)
+        small = insert_qdq(model, chosen, others, recipe.weight_steps)
         measured = score(logits(small, images), reference, reference.argmax(1))
         rows.append(
             Damage(
@@ -87,29 +97,54 @@ def sensitivity(
 
 
 def with_worst(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> Recipe:
-    """Replaces `worst:N` among a recipe's float layers by the names of the N most damaged.
+    """Replaces `worst:N` and `budget:P` among a recipe's float layers by names of layers.
 
-    Layers that the recipe keeps in float anyway do not count, and its gates are clipped before.
+    `worst:N` is the N most damaged; `budget:P` are those whose damage is the largest for what they
+    cost, until P % of the network's products are in float. Layers that the recipe keeps in float
+    anyway do not count, and its gates are clipped before.
 
     Raises:
         UserError: there is no number after the colon.
     """
-    words = [word for word in recipe.float_layers if word.startswith("worst:")]
+    words = [word for word in recipe.float_layers if word.startswith(SEARCHED)]
     if not words:
         return recipe
-    count = words[-1].partition(":")[2]
-    if not count.isdecimal():
-        raise UserError(f"float layers {words[-1]!r}: no number of layers", "such as worst:6")
+    kind, _, text = words[-1].partition(":")
+    if not text.isdecimal():
+        raise UserError(f"float layers {words[-1]!r}: no number", f"such as {kind}:6")
     others = tuple(word for word in recipe.float_layers if word not in words)
-    names = worst_layers(model, images, replace(recipe, float_layers=others))[: int(count)]
+    graph, taken, _ = prepare(model, images, replace(recipe, float_layers=others))
+    rows = sensitivity(graph, images[:RANKED_WITH], recipe, taken, images)
+    if kind == "worst":
+        names = [row.layer for row in rows[: int(text)]]
+    else:
+        names = within_budget(rows, multiplications(graph), int(text) / 100)
     return replace(recipe, float_layers=(*others, *names))
+
+
+def within_budget(rows: Sequence[Damage], products: Mapping[str, int], share: float) -> list[str]:
+    """Names of layers to keep in float: the most noise for each product, while they fit.
+
+    Args:
+        rows: of `sensitivity`.
+        products: of `multiplications`; what is not in it costs nothing.
+        share: of all products that may be computed in float, 0 to 1.
+    """
+    left = share * sum(products.values())
+    least = NEGLIGIBLE * sum(row.noise for row in rows)
+    chosen = []
+    for row in sorted(rows, key=lambda row: -row.noise / max(products.get(row.layer, 0), 1)):
+        cost = products.get(row.layer, 0)
+        if cost <= left and row.noise >= least:
+            left -= cost
+            chosen.append(row.layer)
+    return chosen
 
 
 def worst_layers(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Recipe) -> list[str]:
     """Names of the layers that a recipe does not keep in float, the most damaged first."""
     graph, taken, _ = prepare(model, images, recipe)
-    ranked = [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe)]
-    return [name for name in ranked if name not in taken]
+    return [row.layer for row in sensitivity(graph, images[:RANKED_WITH], recipe, taken, images)]
 
 
 def _imbalance(sizes: np.ndarray) -> float:

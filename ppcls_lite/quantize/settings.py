@@ -50,7 +50,20 @@ class QuantizeConfig(Int8Settings):
     calibration_mode: CalibrationMode | None = None
     """How it is found where int8 clips; null is the target's best."""
     remedies: (
-        tuple[Literal["gates", "split", "equalise", "channels", "rounding", "bias", "train"], ...]
+        tuple[
+            Literal[
+                "gates",
+                "split",
+                "equalise",
+                "channels",
+                "affine",
+                "rounding",
+                "bias",
+                "train",
+                "stretch",
+            ],
+            ...,
+        ]
         | None
     ) = None
     """Techniques, changes of the float graph that int8 profits from; null is the target's best; see
@@ -58,8 +71,9 @@ class QuantizeConfig(Int8Settings):
     train_images: Count = 1000
     """Pictures of train that the technique train learns from, as many of each class as possible."""
     float_layers: tuple[str, ...] | None = None
-    """Layers to keep in float: names, se, hswish, pool, first, last, or worst:N, the N that
-    tools/sensitivity.py ranks first; null is the target's best."""
+    """Layers to keep in float: names, se, hswish, pool, first, last, elementwise (all that has no
+    weights), worst:N, the N that tools/sensitivity.py ranks first, or budget:P, the best for P
+    percent of the network's products; null is the target's best."""
     eval_images: CountOrZero = 0
     """Pictures of val to measure on, as many of each class as possible; 0 takes all."""
     min_agreement: Fraction = 0.95
@@ -76,6 +90,13 @@ class QuantizeConfig(Int8Settings):
                 "--remedies channels: the card's compiler finds one threshold for all channels;"
                 " allowed with --target onnxruntime or openvino",
                 "leave it out: --remedies gates,equalise",
+            )
+        of_card = [name for name in self.remedies or () if name in ("affine", "stretch")]
+        if self.target != "accelerator" and of_card:
+            raise UserError(
+                f"--remedies {of_card[0]}: the runtime has zero points and steps of its own for"
+                " that; allowed with --target accelerator",
+                "name channels instead: --remedies channels",
             )
         trains = self.table or "train" in (self.remedies or ())
         if self.changed("train_images") and not trains:

@@ -11,12 +11,12 @@ from ppcls_lite.int8.half import insert_half
 from ppcls_lite.quantize.job import Job
 from ppcls_lite.quantize.recipe import TECHNIQUES, TRAINING, Recipe, quantize, score
 from ppcls_lite.quantize.roles import WORDS
-from ppcls_lite.quantize.sensitivity import worst_layers
+from ppcls_lite.quantize.sensitivity import SEARCHED, worst_layers
 from ppcls_lite.quantize.targets import TARGETS
 
 WORST = (0, 12, 24)
 # What changes nothing where only convolutions and linear layers are rounded is not tried there.
-OF_CARD = ("gates", "split", "hswish", "pool")
+OF_CARD = ("gates", "split", "affine", "stretch", "hswish", "pool", "elementwise")
 HEADING = "| | top-1 | as fp32 | SNR, dB | train: as fp32 | SNR, dB |\n|---|---|---|---|---|---|"
 
 
@@ -37,7 +37,7 @@ def comparison(job: Job, best: Recipe) -> Iterator[tuple[str, Recipe]]:
         if word not in unfit:
             yield f"percentile, {word} in float", replace(plain, float_layers=(word,))
     yield "percentile + all of these techniques", replace(plain, techniques=techniques)
-    words = tuple(word for word in best.float_layers if not word.startswith("worst:"))
+    words = tuple(word for word in best.float_layers if not word.startswith(SEARCHED))
     for mode in ("percentile", "mse"):
         recipe = replace(best, mode=mode, float_layers=words)
         worst = worst_layers(job.graph, job.calibration, recipe)

@@ -79,7 +79,7 @@ class Target:
 # Chosen on a network trained on ImageNet: docs/int8.md.
 TARGETS = {
     "accelerator": Target(
-        Recipe("percentile", ("gates", "equalise"), ("pool", "se", "hswish", "worst:36")), None
+        Recipe("mse", ("equalise", "affine", "stretch"), ("elementwise", "budget:20")), None
     ),
     "onnxruntime": Target(
         Recipe("percentile", ("channels",), ("se", "worst:16"), "onnxruntime"), "onnxruntime"
