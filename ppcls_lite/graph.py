@@ -23,9 +23,16 @@ class StaticGraph:
         model: images [N, 3, H, W] float32 to logits [N, K].
         image_size: H and W, in pixels.
         activation: softmax or sigmoid to append, so that the outputs are probabilities; "".
+        batch: the only N that the graph takes; None: any.
     """
 
-    def __init__(self, model: "paddle.nn.Layer", image_size: int, activation: str = "") -> None:
+    def __init__(
+        self,
+        model: "paddle.nn.Layer",
+        image_size: int,
+        activation: str = "",
+        batch: int | None = None,
+    ) -> None:
         paddle = load_paddle()
         from ppcls_lite.arch.sigmoid import Sigmoid  # imports paddle, as below
 
@@ -34,7 +41,7 @@ class StaticGraph:
         tails = {"softmax": paddle.nn.Softmax(axis=-1), "sigmoid": Sigmoid()}
         tail = tails[activation] if activation else paddle.nn.Identity()
         self._wrapper = paddle.nn.Sequential(model, tail)
-        spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", INPUT_NAME)
+        spec = paddle.static.InputSpec([batch, 3, image_size, image_size], "float32", INPUT_NAME)
         self._graph = paddle.jit.to_static(self._wrapper, input_spec=[spec], full_graph=True)
 
     @property

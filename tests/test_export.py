@@ -22,11 +22,12 @@ from small_checkpoint import CLASSES, checkpoint, network, trained_probabilities
 from ppcls_lite import create_model
 from ppcls_lite.commands.export import run
 from ppcls_lite.deploy import export, verify
+from ppcls_lite.deploy.choose import ENGINES_OF_SUFFIX
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.settings import ExportConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.graph import StaticGraph
-from ppcls_lite.runtimes import PaddleInferenceRuntime
+from ppcls_lite.runtimes import FILE_RUNTIMES, PaddleInferenceRuntime, in_batches
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,21 @@ def test_every_file_answers_like_the_trained_network(exported, name, run_file):
     # fp32 engines differ in the order of their sums; the issue allows 1e-5.
     assert np.abs(answer - expected).max() <= 1e-5
     assert (answer.argmax(1) == expected.argmax(1)).all()
+
+
+def test_a_fixed_batch_stands_in_every_file_and_any_number_of_pictures_is_answered(tmp_path):
+    sidecar = export_model(checkpoint(tmp_path), tmp_path / "out", batch=2)
+    assert sidecar.input["shape"] == [2, 3, 64, 64]
+    assert all(row["passed"] for row in sidecar.verification["engines"])
+    (value,) = onnx.load(tmp_path / "out/inference.onnx").graph.input
+    assert [d.dim_value for d in value.type.tensor_type.shape.dim] == [2, 3, 64, 64]
+    expected = trained_probabilities(tmp_path, batch())
+    for name in ("inference.pdmodel", "inference.json", "inference.onnx"):
+        runtime = FILE_RUNTIMES[ENGINES_OF_SUFFIX[Path(name).suffix][0]](tmp_path / "out" / name)
+        assert runtime.batch == 2, name
+        np.testing.assert_allclose(in_batches(runtime, batch()), expected, atol=1e-5)
+    with pytest.raises(UserError, match="any batch size"):
+        ExportConfig(pretrained="x", batch=2, triton_repository="y")
 
 
 def test_the_onnx_file_is_valid_has_the_asked_opset_and_a_free_batch_size(exported):

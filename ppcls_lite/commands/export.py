@@ -25,6 +25,7 @@ def run(config: ExportConfig) -> int:
         formats=[name.strip() for name in config.format.split(",")],
         opset_version=config.opset_version,
         image_size=config.img_size,
+        batch=config.batch,
         softmax_inside=config.softmax and not config.logits,
         model=config.model,
         num_classes=config.num_classes,

@@ -46,6 +46,7 @@ def export_model(
     formats: Sequence[str] = tuple(FORMATS),
     opset_version: int | None = None,
     image_size: int | None = None,
+    batch: int | None = None,
     softmax_inside: bool = True,
     model: str | None = None,
     num_classes: int | None = None,
@@ -59,8 +60,8 @@ def export_model(
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
         opset_version: of the ONNX file; None is 14, or 13 for a quantized network.
-        image_size: H and W; None takes the checkpoint's crop size. Another size scales the
-            resize size of the preprocessing with it.
+        image_size: H and W; None is the checkpoint's crop size; the resize is scaled with it.
+        batch: the only N that the files take; None: any.
         softmax_inside: outputs are probabilities (as Step6's predictor expects), not logits.
         model: network of weights that do not say it (Step6's files have no JSON).
         num_classes: K to assume for such weights; None takes it from them.
@@ -78,10 +79,9 @@ def export_model(
     from ppcls_lite.slim.int8 import deployable
 
     weights = find_weights(pretrained, model, num_classes)
-    info = weights.info
-    opset_version = _opset(opset_version, info)
-    size = image_size or info.preprocess.crop_size
-    info = replace(info, preprocess=scaled(info.preprocess, size))
+    opset_version = _opset(opset_version, weights.info)
+    size = image_size or weights.info.preprocess.crop_size
+    info = replace(weights.info, preprocess=scaled(weights.info.preprocess, size))
     folder.mkdir(parents=True, exist_ok=True)
     with temporary_folder(".export-", folder) as temporary:
         work = Path(temporary)
@@ -89,16 +89,17 @@ def export_model(
             network, _ = load_network(weights, info)
             reserve(work, _room_for(network, formats))
             activation = info.activation if softmax_inside else ""
-            StaticGraph(deployable(network, info), size, activation).save(work / "inference")
+            StaticGraph(deployable(network, info), size, activation, batch).save(work / "inference")
         if set(formats) & {"pdmodel", "onnx"}:
-            _convert_in_child(weights.path, info, work, formats, opset_version, activation)
+            how = {"opset": opset_version, "activation": activation, "batch": batch}
+            _convert_in_child(weights.path, info, work, formats, how)
         model_files = [work / FORMATS[format_][0] for format_ in formats]
         outputs, checks = verify(network, info, model_files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
         sidecar = Sidecar(
             info=info,
             source={"file": weights.path.name, "sha256": weights.sha256},
-            input={"name": INPUT_NAME, "shape": [-1, 3, size, size], "dtype": "float32"},
+            input={"name": INPUT_NAME, "shape": [batch or -1, 3, size, size], "dtype": "float32"},
             outputs=outputs,
             files={name: _describe(work / name, opset_version) for name in names},
             verification=checks,
@@ -168,18 +169,16 @@ def _convert_in_child(
     info: ModelInfo,
     work: Path,
     formats: Sequence[str],
-    opset_version: int,
-    activation: str,
+    how: dict[str, Any],
 ) -> None:
     """Has the legacy format and ONNX written by `export_child` into the folder `work`."""
     request = {
         "pretrained": str(pretrained.absolute()),
         "info": info.to_dict(),
         "prefix": str((work / "inference").absolute()),
-        "activation": activation,
         "pdmodel": "pdmodel" in formats,
-        "opset": opset_version if "onnx" in formats else None,
     }
+    request |= how if "onnx" in formats else how | {"opset": None}
     package_root = Path(__file__).parents[2]
     search_path = os.pathsep.join([str(package_root), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"FLAGS_enable_pir_api": "0", "PYTHONPATH": search_path}

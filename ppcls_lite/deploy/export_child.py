@@ -26,7 +26,8 @@ def write_pdmodel(request: dict[str, Any]) -> None:
     from ppcls_lite.slim.int8 import deployable
 
     size = info.preprocess.crop_size
-    graph = StaticGraph(deployable(network, info), size, request["activation"])
+    network = deployable(network, info)
+    graph = StaticGraph(network, size, request["activation"], request["batch"])
     graph.save(Path(request["prefix"]))
 
 

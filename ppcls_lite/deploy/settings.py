@@ -129,6 +129,9 @@ class ExportConfig(BareWeights):
     """ONNX operator set; null is 14, or 13 for a quantized network."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    batch: Count | None = None
+    """The only number of pictures a run that the files take, for boards that need it fixed; null is
+    any."""
     softmax: bool = True
     """Append a softmax, so that the outputs are probabilities."""
     logits: bool = False
@@ -140,6 +143,11 @@ class ExportConfig(BareWeights):
     def __post_init__(self) -> None:
         if self.logits and self.softmax and self.sources.get("softmax") == "command line":
             raise UserError("--softmax and --logits exclude each other", "give one of them")
+        if self.triton_repository is not None and self.batch is not None:
+            raise UserError(
+                "--triton-repository is for any batch size: Triton collects requests to batches",
+                "leave --batch out",
+            )
         if self.triton_repository is not None and "onnx" not in self.format.split(","):
             raise UserError(
                 f"--triton-repository needs the ONNX file, which --format {self.format} leaves out",
@@ -176,7 +184,7 @@ class ExportMobileConfig(PictureLimit):
 
     exported: str = ""
     """Export folder, with inference.onnx and inference.yml; for paddle_lite also the .pdmodel."""
-    format: Literal["mnn", "ncnn", "paddle_lite"] | None = None
+    format: Literal["mnn", "ncnn", "paddle_lite", "tflite"] | None = None
     """Whose; each needs its own packages, see requirements-mobile.txt."""
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
