@@ -16,7 +16,8 @@ from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.errors import UserError
 
 TOOL = "tools/export_mobile.py"
-MODULES = {"mnn": ("MNN",), "ncnn": ("ncnn", "pnnx"), "paddle_lite": ()}
+MODULES = {"mnn": ("MNN",), "ncnn": ("ncnn", "pnnx"), "paddle_lite": (),
+           "tflite": ("ai_edge_litert",)}  # fmt: skip
 
 
 def needs(format_):
@@ -82,8 +83,8 @@ def test_what_is_missing_is_told_with_the_command_that_brings_it(exported, tmp_p
     empty.mkdir()
     done = run_tool(TOOL, "--exported", empty, "--format", "mnn", "--out", tmp_path / "out")
     assert done.returncode == 2 and "inference.yml" in done.stderr and "export_model" in done.stderr
-    done = run_tool(TOOL, "--exported", empty, "--format", "tflite", "--out", tmp_path / "out")
-    assert done.returncode == 2 and "mnn, ncnn, paddle_lite" in done.stderr
+    done = run_tool(TOOL, "--exported", empty, "--format", "coreml", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "mnn, ncnn, paddle_lite, tflite" in done.stderr
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     for format_, hint in (("mnn", "requirements-mobile"), ("ncnn", "requirements-mobile"),

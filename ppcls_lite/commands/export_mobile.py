@@ -99,9 +99,12 @@ def convert(
         name: {"sha256": file_sha256(work / name), "bytes": (work / name).stat().st_size}
         for name in target.files
     }
+    shape = sidecar.input["shape"]
+    if target.channels_last:
+        shape = [1, *shape[2:], shape[1]]
     mobile = dataclasses.replace(
         sidecar,
-        input=sidecar.input | {"name": names[0]},
+        input=sidecar.input | {"name": names[0], "shape": shape},
         outputs={target.files[0]: output | {"name": names[1]}},
         files=described,
         verification={format_: found},

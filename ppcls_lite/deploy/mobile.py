@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.deploy.sidecar import read_sidecar
+from ppcls_lite.deploy.tflite import run_tflite, tflite_file
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import temporary_folder
-from ppcls_lite.program import install_hint
+from ppcls_lite.int8.qdq import float_graph
+from ppcls_lite.program import export_command, install_hint
 from ppcls_lite.runtimes import import_engine
 
 PADDLE_LITE_RUNNER = Path(__file__).with_name("paddle_lite_runner.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its
 # makers, with the machine's id. This is the compiled function that it calls.
 MNN_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+KERNELS = 1e-5  # by how much two kinds of kernels may differ, of the largest answer
 INSTALL = install_hint("mobile")
 INSTALL_PNNX = "pip install --no-deps pnnx"  # its dependencies are torch, which is not needed
 
@@ -35,6 +39,7 @@ class Format:
         convert: (export folder, folder to write to, side of the input in pixels).
         answers: (folder written to, export folder, images float32 [N, 3, H, W]) -> float32 [N, K];
             None where the runtime cannot be had here.
+        channels_last: the file takes one picture, [1, H, W, 3].
     """
 
     sources: Sequence[str]
@@ -42,6 +47,7 @@ class Format:
     names: tuple[str, str] | None
     convert: Callable[[Path, Path, int], None]
     answers: Callable[[Path, Path, np.ndarray], np.ndarray | None]
+    channels_last: bool = False
 
 
 def convert_mnn(export: Path, folder: Path, size: int) -> None:
@@ -183,6 +189,36 @@ def _run(tool: str, argv: Sequence[str], source: Path, wanted: Sequence[Path]) -
     raise UserError(f"{tool} did not take {source}: {said}", "export a float32 network")
 
 
+def convert_tflite(export: Path, folder: Path, size: int) -> None:
+    """ONNX to TFLite, float32, one picture at a time, channels last; and the classes' names.
+
+    Raises:
+        UserError: the network has an operator that is not written, or has int8 inside.
+    """
+    model = float_graph(export / "inference.onnx")
+    (folder / "inference.tflite").write_bytes(tflite_file(model, size))
+    sidecar = read_sidecar(export)
+    if sidecar is None:
+        raise UserError(f"no description of the network in {export}", export_command(export))
+    info = sidecar.info
+    names = [" ".join(info.class_name(i).split()) for i in range(info.num_classes)]
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def answers_tflite(folder: Path, export: Path, images: np.ndarray) -> np.ndarray:
+    """What LiteRT answers, float32 [N, K]: its default kernels, which its reference ones confirm.
+
+    Raises:
+        UserError: LiteRT is missing, or the two differ.
+    """
+    _need("ai_edge_litert", install_hint("mobile"))
+    file = folder / "inference.tflite"
+    found, plain = (run_tflite(file, images, reference) for reference in (False, True))
+    if np.abs(found - plain).max() > KERNELS * max(1.0, float(np.abs(plain).max())):
+        raise UserError(f"LiteRT's two kinds of kernels differ by {np.abs(found - plain).max()}")
+    return found
+
+
 FORMATS = {
     "mnn": Format(("inference.onnx",), ("inference.mnn",), None, convert_mnn, answers_mnn),
     "ncnn": Format(
@@ -198,5 +234,13 @@ FORMATS = {
         None,
         convert_paddle_lite,
         answers_paddle_lite,
+    ),
+    "tflite": Format(
+        ("inference.onnx",),
+        ("inference.tflite", "labels.txt"),
+        None,
+        convert_tflite,
+        answers_tflite,
+        channels_last=True,
     ),
 }
