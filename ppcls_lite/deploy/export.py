@@ -90,11 +90,10 @@ def export_model(
             reserve(work, _room_for(network, formats))
             activation = info.activation if softmax_inside else ""
             StaticGraph(deployable(network, info), size, activation, batch).save(work / "inference")
-        if set(formats) & {"pdmodel", "onnx"}:
-            how = {"opset": opset_version, "activation": activation, "batch": batch}
-            _convert_in_child(weights.path, info, work, formats, how)
-        model_files = [work / FORMATS[format_][0] for format_ in formats]
-        outputs, checks = verify(network, info, model_files, softmax_inside)
+        how = {"opset": opset_version, "activation": activation, "batch": batch}
+        _convert_in_child(weights.path, info, work, formats, how)
+        files = [work / FORMATS[format_][0] for format_ in formats]
+        outputs, checks = verify(network, info, files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
         sidecar = Sidecar(
             info=info,
@@ -171,7 +170,9 @@ def _convert_in_child(
     formats: Sequence[str],
     how: dict[str, Any],
 ) -> None:
-    """Has the legacy format and ONNX written by `export_child` into the folder `work`."""
+    """Has the legacy format and ONNX, if wanted, written by `export_child` into `work`."""
+    if not set(formats) & {"pdmodel", "onnx"}:
+        return
     request = {
         "pretrained": str(pretrained.absolute()),
         "info": info.to_dict(),
