@@ -495,3 +495,47 @@ def test_imagenets_own_archives(tmp_path):
     assert "LOC_val_solution.csv" in error.hint
     (tmp_path / "val_label.txt").write_text(f"{NUMBERS.format(1)} 0\n{NUMBERS.format(3)} 1\n")
     assert len(open_split(str(tmp_path), "val")) == 2
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("Train", "Val"), ("training", "testing"), ("seg_train/seg_train", "seg_test/seg_test")],
+)
+def test_splits_that_are_called_otherwise_are_renamed_by_the_hint(tmp_path, train, val):
+    tree(tmp_path / train)
+    tree(tmp_path / val)
+    for split, name in (("train", train), ("val", val)):
+        error = message_of(open_split, str(tmp_path), split)
+        assert error.hint == f"mv {tmp_path}/{name} {tmp_path}/{split}"
+        follow(error.hint)
+        assert seen(tmp_path, split) == {f"{split}/{w}/{w}_0.JPEG": w for w in WNIDS}
+
+
+def test_a_data_root_below_folders_that_hold_one_folder_each(tmp_path):
+    tree(tmp_path / "data/images/train")
+    tree(tmp_path / "data/images/val")
+    assert (
+        message_of(open_split, str(tmp_path), "val").hint == f"--data-path {tmp_path}/data/images"
+    )
+
+
+def test_pictures_whose_names_end_in_their_wnids(tmp_path):
+    """Hugging Face's archives of ImageNet."""
+    tree(tmp_path / "train")
+    names = [f"ILSVRC2012_val_0000000{i}_{wnid}.JPEG" for i, wnid in enumerate(WNIDS[::-1])]
+    draw(*(tmp_path / "val" / name for name in names))
+    follow(message_of(open_split, str(tmp_path), "val").hint)
+    assert seen(tmp_path, "val") == dict(zip((f"val/{n}" for n in names), WNIDS[::-1], strict=True))
+
+
+def test_tiny_imagenet_s_val_gets_class_folders(tmp_path):
+    for wnid in WNIDS:
+        draw(tmp_path / "train" / wnid / "images" / f"{wnid}_0.JPEG")
+    draw(*(tmp_path / f"val/images/val_{i}.JPEG" for i in range(3)))
+    rows = "".join(f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62\n" for i, wnid in enumerate(WNIDS))
+    (tmp_path / "val/val_annotations.txt").write_text(rows)
+    error = message_of(open_split, str(tmp_path), "val")
+    assert "val_annotations.txt says what they show" in error.message
+    follow(error.hint)
+    assert seen(tmp_path, "val") == {f"val/{w}/val_{i}.JPEG": w for i, w in enumerate(WNIDS)}
+    assert list(seen(tmp_path, "train").values()) == list(WNIDS)

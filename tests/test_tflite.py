@@ -556,6 +556,30 @@ def test_imagenet_s_files_as_float_networks_and_in_their_own_runtime(photographs
     assert top1["int8_float_io"][0] > 0.8 > 0.55 > top1["int8_float_io"][1]
 
 
+@pytest.mark.slow  # 200 photographs through the network, twice
+@needs_files
+def test_imagenet_s_network_in_training_mode(photographs):
+    """The table of docs/weights.md: batches of every fourth photograph, so of many classes."""
+    pixels, labels = photographs
+    images = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3).normalize(pixels)
+
+    def right(model):
+        model.train()
+        for layer in model.sublayers():
+            if isinstance(layer, paddle.nn.Dropout):
+                layer.eval()
+        with paddle.no_grad():
+            answers = [model(paddle.to_tensor(images[i::4])).numpy().argmax(1) for i in range(4)]
+        return sum(np.sum(given == labels[i::4]) for i, given in enumerate(answers))
+
+    model = build_model(SMALL)
+    load_weights(model, FILES["int8_float_io"])
+    folded = right(model)
+    load_weights(model, FILES["int8_float_io"])
+    estimate_norms(model, images[np.linspace(0, 199, 64).astype(int)])
+    assert folded < 5 and right(model) > 155  # seen 1 and 166
+
+
 @pytest.mark.slow  # 20 photographs, two runtimes
 @needs_files
 def test_imagenet_s_weights_in_a_float_file_answer_as_their_runtime(photographs, tmp_path):

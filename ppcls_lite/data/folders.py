@@ -13,12 +13,10 @@ their lists.
 
 import os
 import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ppcls_lite.data.archives import TARS_OF_IMAGENET, archive_parts, unpack_command
 from ppcls_lite.data.devkit import ground_truth_beside
 from ppcls_lite.data.lists import join_command
 from ppcls_lite.data.packed import description_file
@@ -32,12 +30,12 @@ FOLDERS = (
 )
 # What people call the pictures that are not trained on; the first that is there counts.
 VAL_NAMES = ("val", "valid", "validation", "test")
+SPLITS = ("train", *VAL_NAMES)
 LISTS = ("{}_list.txt", "{}_label.txt", "{}_labels.txt", "{}.txt", "{}_list.csv", "{}.csv")
 KAGGLE_LIST = "LOC_val_solution.csv"
 KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
-# As image-net.org has them: where they belong.
-TARS_OF_IMAGENET = {"ILSVRC2012_img_train": "train", "ILSVRC2012_img_val": "val"}
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+WNID_AT_END = re.compile(r"_n\d{8}\.[^.]*$")  # Hugging Face's archives of ImageNet
+BOXES_OF_TINY = "val_annotations.txt"  # of Tiny-ImageNet: FILE WNID and a box, for val/images/
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def check_root(data_path: str) -> None:
     parent, name = os.path.split(os.path.normpath(data_path))
     parent = parent or "."
     if os.path.exists(data_path):
-        hint = unpack_command(os.path.normpath(data_path)) or FOLDERS
+        hint = unpack_command(os.path.normpath(data_path), SPLITS) or FOLDERS
         raise UserError(f"data path {data_path} is a file, not a folder", hint)
     folders = [e.name for e in os.scandir(parent) if e.is_dir()] if os.path.isdir(parent) else []
     raise UserError(f"data path {data_path}: no such folder{nearest(name, folders)}", FOLDERS)
@@ -112,7 +110,20 @@ def find_split(data_path: str, split: str) -> Split:
     found = look_for_split(data_path, split)
     if found is None:
         raise no_split(data_path, split)
+    if found.folders and split_classes(found.folders) == ["images"]:
+        _check_tiny(found.folders[0])
     return found
+
+
+def _check_tiny(folder: str) -> None:
+    """Raises UserError where Tiny-ImageNet's val lies as it was downloaded, without classes."""
+    if not os.path.isfile(os.path.join(folder, BOXES_OF_TINY)):
+        return
+    move = 'while read -r f w _; do mkdir -p "$w" && mv "images/$f" "$w/"; done'
+    raise UserError(
+        f"{folder} holds no class folder, only images/; {BOXES_OF_TINY} says what they show",
+        f"(cd {quoted(folder)} && {move} < {BOXES_OF_TINY} && rmdir images)",
+    )
 
 
 def look_for_split(data_path: str, split: str) -> Split | None:
@@ -167,82 +178,63 @@ def split_classes(folders: Sequence[str]) -> list[str]:
     return sorted({name for folder in folders for name in class_folders(folder)})
 
 
-def unpack_command(archive: str) -> str:
-    """The command that unpacks an archive, and where its pictures are then; "" when it is none."""
-    folder, name = os.path.split(archive)
-    stem, extension = _archive(name)
-    if not stem:
-        return ""
-    tops, splits, root = _top_folders(archive), ("train", *VAL_NAMES), folder
-    top = tops[0] if tops else ""
-    if stem in TARS_OF_IMAGENET:
-        folder = os.path.join(folder, TARS_OF_IMAGENET[stem])
-    elif stem in splits and top not in ("", stem):
-        folder = os.path.join(folder, stem)  # class folders at its top
-    elif len(tops) > 1 and not set(splits) & set(tops):  # the same, of one folder without splits
-        root = folder = os.path.join(folder, stem)
-    elif top and top not in splits:
-        root = os.path.join(folder, top)
-    file, into = quoted(archive), quoted(folder or ".")
-    make = "" if os.path.isdir(folder or ".") else f"mkdir -p {into} && "
-    if extension == ".zip":
-        unpack = f"python -m zipfile -e {file} {into}"
-    else:
-        unpack = f"{make}tar -C {into} -xf {file}"
-    if stem == "ILSVRC2012_img_train":  # 1,000 tars, one a class
-        unpack += (
-            f' && for t in {into}/*.tar; do mkdir "${{t%.tar}}" && tar -C "${{t%.tar}}" -xf "$t" &&'
-            ' rm "$t"; done'
-        )
-    return f"{unpack}  # then --data-path {quoted(root or '.')}"
-
-
-def _archive(name: str) -> tuple[str, str]:
-    """The name of an archive and its ending; both "" when it is none."""
-    ending = next((e for e in ARCHIVES if name.lower().endswith(e)), "")
-    return (name[: -len(ending)], ending) if ending else ("", "")
-
-
-def _top_folders(archive: str) -> list[str]:
-    """The folders at the top of a zip; of a tar, which has no table, that of its first file."""
-    try:
-        if archive.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as packed:
-                names = packed.namelist()
-        else:
-            with tarfile.open(archive) as tar:
-                first = tar.next()
-                names = [first.name + "/" * first.isdir()] if first else []
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
-        return []
-    tops = (name.removeprefix("./").partition("/") for name in names)
-    return list(dict.fromkeys(top for top, slash, _ in tops if slash and not is_litter(top)))
-
-
 def no_split(data_path: str, split: str) -> UserError:
     """Says what lies in the data root instead of the split."""
     entries = sorted(os.listdir(data_path))
     message = f"{data_path} has no {split}/ with class folders and no {split}_list.txt"
     message += f"; found: {some(entries) or 'nothing, the folder is empty'}"
-    for name in entries:
-        folder = os.path.join(data_path, name)
-        if os.path.isdir(os.path.join(pictures_root(folder), split)):
-            return UserError(message, f"--data-path {quoted(folder)}")
+    if below := _root_below(data_path, split):
+        return UserError(message, f"--data-path {quoted(below)}")
     names = _names_of(split)
     for name in entries:
-        stem, _ = _archive(name)
+        stem, _ = archive_parts(name)
         meant = TARS_OF_IMAGENET.get(stem, stem)
-        if stem and (meant in names or meant not in ("train", *VAL_NAMES)):
-            return UserError(message, unpack_command(os.path.join(data_path, name)))
+        if stem and (meant in names or meant not in SPLITS):
+            return UserError(message, unpack_command(os.path.join(data_path, name), SPLITS))
     for name in names:
         if name in entries:
             return _no_classes(message, os.path.join(data_path, name))
+    if called := _called_otherwise(data_path, entries, names):
+        target = quoted(os.path.join(data_path, split))
+        return UserError(message, f"mv {quoted(called)} {target}")
     if split == "val" and _parts(data_path, "train"):
         one = quoted(os.path.join(data_path, "train"))
         return UserError(message, f"--data-path {one}  # keeps a fifth of it for validation")
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
     return UserError(message + guess, FOLDERS)
+
+
+def _root_below(data_path: str, split: str) -> str:
+    """The folder with a split that lies in the data root, or in folders that hold one each."""
+    while folders := _folders_of(data_path):
+        for folder in folders:
+            if os.path.isdir(os.path.join(pictures_root(folder), split)):
+                return folder
+        if len(folders) > 1:
+            break
+        data_path = folders[0]
+    return ""
+
+
+def _folders_of(folder: str) -> list[str]:
+    return sorted(
+        entry.path
+        for entry in os.scandir(folder)
+        if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name)
+    )
+
+
+def _called_otherwise(data_path: str, entries: Sequence[str], names: Sequence[str]) -> str:
+    """Class folders that are a split by a word of their name: Train, testing, seg_train/seg_train;
+    "" where there are none."""
+    for name in names:
+        for entry in entries:
+            folder, inner = os.path.join(data_path, entry), os.path.join(data_path, entry, entry)
+            words = re.split(r"[\W_]+", entry.lower())
+            if any(word.startswith(name) for word in words) and class_folders(folder):
+                return inner if class_folders(folder) == [entry] else folder
+    return ""
 
 
 def _no_classes(message: str, folder: str) -> UserError:
@@ -255,6 +247,13 @@ def _no_classes(message: str, folder: str) -> UserError:
     if not pictures:
         return UserError(message, FOLDERS)
     place = os.path.dirname(folder)
+    if all(WNID_AT_END.search(picture) for picture in pictures):
+        target = quoted(os.path.join(place, f"{name}_label.txt"))
+        take = r"sed -E 's/.*_(n[0-9]{8})\.[^.]*$/& \1/'"
+        return UserError(
+            f"{message}, but pictures, whose names end in their wnids",
+            f"ls {quoted(folder)} | {take} > {target}",
+        )
     if truth := ground_truth_beside(place):
         target = os.path.join(place, f"{name}_list.txt")
         return UserError(
