@@ -265,6 +265,10 @@ MADE_IN = {
     "accelerator/simulator.py:__init__",  # parsed: a bundle's YAML is nothing to do without
     "arch/zoo.py:_check_override", "arch/zoo.py:model_spec",
     "commands/accelerator_build.py:_report_kept",  # parsed: see quantize.py's
+    "commands/data_apply.py:apply", "data/suspects_page.py:write_report",
+    "commands/report.py:run", "review/answers.py:__init__", "review/answers.py:_settings",
+    "review/answers.py:answers", "review/exports.py:export_folders",
+    "review/page.py:next_commands",
     "commands/data_pack.py:check_links",  # run by test_pack.py
     "commands/data_pack.py:run", "commands/data_pack.py:write_shard",
     "commands/export.py:run", "commands/export_check.py:run", "commands/export_check.py:table",
@@ -281,7 +285,7 @@ MADE_IN = {
     "deploy/sidecar.py:check_file", "deploy/sidecar.py:read_sidecar",
     "engine/leaving.py:report",  # run by faults/test_losses.py
     "engine/prospects.py:_last_remedy", "engine/prospects.py:before",  # read by test_choices.py
-    "engine/teacher.py:build_teacher", "program.py:export_command", "quantize/job.py:open_job",
+    "engine/teacher.py:build_teacher", "program.py:export_command", "quantize/job.py:_float_export",
     "serving/store.py:find_folders",
     "tipc/textfile.py:parse",  # parsed: it would write into the checkout
     "weights/mapping.py:_hint",
