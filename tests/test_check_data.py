@@ -3,19 +3,27 @@
 import csv
 import html
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from golden.data_images import make_image
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ppcls_lite.commands.data_check import run
+from ppcls_lite.data.dataset import open_split
+from ppcls_lite.data.overview import alike_classes, class_counts
 from ppcls_lite.data.settings import CheckDataConfig
+from ppcls_lite.data.suspects import BLURRED, blur
 from ppcls_lite.engine.doubtful import doubtful
 from ppcls_lite.errors import UserError
+
+# Pictures whose class is their colour, and the class in whose folder they are put.
+SWAPPED = {"train/red/3.png": "blue", "train/green/5.png": "red", "val/blue/502.png": "green"}
 
 
 @pytest.fixture
@@ -215,16 +223,15 @@ def test_report_finds_labels_that_were_swapped(pictures: Path, tmp_path: Path) -
     run(CheckDataConfig(str(root), workers=0, report=str(out)))
     assert not [x for x in csv.DictReader((out / "findings.csv").open()) if x["kind"] == "label"]
 
-    swapped = {"train/red/3.png": "blue", "train/green/5.png": "red", "val/blue/502.png": "green"}
-    for name, other in swapped.items():
+    for name, other in SWAPPED.items():
         file = root / name
         file.rename(file.parent.parent / other / "swapped.png")
     run(CheckDataConfig(str(root), workers=0, report=str(out)))
     rows = [x for x in csv.DictReader((out / "findings.csv").open()) if x["kind"] == "label"]
     places = {str(root / name.split("/")[0] / other / "swapped.png"): name.split("/")[1]
-              for name, other in swapped.items()}  # fmt: skip
-    assert {x["file"] for x in rows[: len(swapped)]} == {*places}
-    for row in rows[: len(swapped)]:
+              for name, other in SWAPPED.items()}  # fmt: skip
+    assert {x["file"] for x in rows[: len(SWAPPED)]} == {*places}
+    for row in rows[: len(SWAPPED)]:
         assert row["suggestion"].endswith(f"looks like {places[row['file']]}: decide")
 
 
@@ -239,3 +246,133 @@ def test_doubtful_labels_are_as_many_as_were_drawn_anew() -> None:
     found = doubtful(p, y)
     assert 60 < len(found) < 300  # as many again are listed
     assert np.isin(found[:60], anew).mean() > 0.6  # of all labels, 0.05
+
+
+def test_blur_is_what_the_paper_defines() -> None:
+    """One edge keeps 1/11 of its step when 11 pixels are averaged; a ramp keeps all."""
+    edge = np.tile(np.arange(40) >= 20, (30, 1)).astype(np.float32)
+    assert blur(edge) == pytest.approx(1 / 11)
+    assert blur(np.tile(np.linspace(0, 1, 40), (30, 1))) == pytest.approx(1)
+    assert blur(np.zeros((40, 40))) == blur(np.ones((5, 5))) == 0
+    assert blur(edge.T) == blur(edge)
+
+
+def test_report_finds_blurred_pictures_and_odd_colours(root: Path, tmp_path: Path) -> None:
+    photo = Image.open(ROOT / "test_images/coffee.jpg").convert("RGB")
+    folder = root / "train/bee"
+    for i in range(12):  # what is grey is rare then
+        photo.crop((10 * i, 5 * i, 240 + 10 * i, 240 + 5 * i)).save(folder / f"sharp{i}.jpg")
+    photo.filter(ImageFilter.GaussianBlur(6)).save(folder / "blurred.jpg")
+    moved = np.asarray(photo, np.float32)
+    moved = sum(np.roll(moved, shift, axis=1) for shift in range(30)) / 30
+    Image.fromarray(moved.astype(np.uint8)).save(folder / "moved.jpg")
+    photo.resize((120, 90)).convert("CMYK").save(folder / "print.jpg")
+    photo.crop((50, 50, 200, 210)).convert("L").save(folder / "grey.png")
+    see_through = photo.crop((90, 20, 290, 230)).convert("RGBA")
+    see_through.putalpha(90)
+    see_through.save(folder / "alpha.png")
+    photo.crop((150, 80, 350, 300)).convert("P").save(folder / "palette.png")  # loses nothing
+    run(CheckDataConfig(str(root), workers=0, report=str(tmp_path / "out")))
+    rows = list(csv.DictReader((tmp_path / "out/findings.csv").open()))
+    found = {
+        k: {Path(x["file"]).name for x in rows if x["kind"] == k} for k in ("blurred", "colour")
+    }
+    assert found == {
+        "blurred": {"blurred.jpg", "moved.jpg"},
+        "colour": {"print.jpg", "grey.png", "alpha.png"},
+    }
+    assert all(float(x["score"]) >= BLURRED for x in rows if x["kind"] == "blurred")
+
+
+def test_classes_that_features_cannot_tell_apart_are_named() -> None:
+    """40 of 100 pictures of 0 and 1 are rather of the other; 2 is never taken for either."""
+    y = np.repeat([0, 1, 2], 50)
+    p = np.tile([0.1, 0.1, 0.1], (150, 1))
+    p[np.arange(150), y] = 0.8
+    p[:25] = [0.3, 0.6, 0.1]
+    p[50:65] = [0.6, 0.3, 0.1]
+    (pair,) = alike_classes(p, y)
+    assert (pair.first, pair.second, pair.wrong, pair.pictures, pair.share) == (0, 1, 40, 100, 0.4)
+
+
+def test_counts_of_uneven_classes() -> None:
+    splits, labels = ["train"] * 30 + ["val"] * 3, ["ant"] * 20 + ["bee"] * 10 + ["ant"] * 3
+    ant, bee = class_counts(splits, labels)
+    assert ant == ("ant", {"train": 20, "val": 3}, 1.0)
+    assert bee == ("bee", {"train": 10, "val": 0}, 2.3)
+
+
+def test_what_is_ticked_is_left_out_or_of_another_class(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in root.rglob("*.png")}
+    ticked = tmp_path / "decisions.csv"
+    ticked.write_text(f'file,label\n"{root}/train/ant/0.png",""\n"{root}/val/ant/1.png","bee"\n')
+    out = tmp_path / "cleaned"
+    assert run(CheckDataConfig(str(root), apply=str(ticked), out=str(out))) == 0
+    assert "1 pictures left out, 1 with another class" in capsys.readouterr().out
+    named = {
+        split: {(os.path.relpath(os.path.realpath(data.path(i)), root), data.classes[data.label(i)])
+                for i in range(len(data))}
+        for split in ("train", "val")
+        for data in [open_split(str(out), split)]
+    }  # fmt: skip
+    assert named == {
+        "train": {("train/ant/1.png", "ant"), ("train/bee/0.png", "bee"),
+                  ("train/bee/1.png", "bee")},
+        "val": {("val/ant/0.png", "ant"), ("val/ant/1.png", "bee"), ("val/bee/0.png", "bee"),
+                ("val/bee/1.png", "bee")},
+    }  # fmt: skip
+    assert {p: p.read_bytes() for p in root.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,label\nROOT/train/ant/9.png,\n", "names pictures that"),
+        ("file,label\nROOT/train/ant/0.png,bea\n", "no class 'bea'; did you mean bee"),
+        ("file,label\nROOT/train/ant/0.png,\nROOT/train/ant/0.png,bee\n", "has two labels"),
+        ("picture\nROOT/train/ant/0.png\n", "no column `file`"),
+        ("file,label\n", "has no lines"),
+    ],
+)
+def test_decisions_that_cannot_be_are_told(root: Path, text: str, said: str) -> None:
+    ticked = root / "decisions.csv"
+    ticked.write_text(text.replace("ROOT", str(root)))
+    with pytest.raises(UserError, match=said):
+        run(CheckDataConfig(str(root), apply=str(ticked), out=str(root / "cleaned")))
+    assert not (root / "cleaned").exists()
+
+
+def test_ticks_of_the_page_are_saved_as_a_list_that_applies(pictures: Path, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium here")
+    root, out = tmp_path / 'da"ta, & more', tmp_path / "report"
+    shutil.copytree(pictures, root)
+    for name, other in SWAPPED.items():
+        file = root / name
+        file.rename(file.parent.parent / other / "swapped.png")
+    shutil.copy(root / "train/red/1.png", root / "train/red/again.png")
+    run(CheckDataConfig(str(root), workers=0, report=str(out)))
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.goto((out / "index.html").as_uri())
+        assert page.get_by_role("button", name="Save the list").is_disabled()
+        page.locator("input[data-file$='again.png']").first.check()
+        page.locator("input[data-file$='blue/swapped.png'][data-label='']").first.check()
+        page.get_by_label("it is red").first.check()  # of one picture one decision
+        assert page.get_by_text("2 ticked").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save the list").press("Enter")
+        download.value.save_as(tmp_path / "decisions.csv")
+        browser.close()
+    apply = CheckDataConfig(str(root), apply=f"{tmp_path}/decisions.csv", out=f"{tmp_path}/new")
+    assert run(apply) == 0
+    data = open_split(f"{tmp_path}/new", "train")
+    names = {data.path(i)[-16:]: data.classes[data.label(i)] for i in range(len(data))}
+    assert len(data) == 42 and not any(name.endswith("again.png") for name in names)
+    assert names["blue/swapped.png"] == "red"

@@ -97,7 +97,8 @@ def cluster(distances: np.ndarray) -> tuple[list[int], list[list[int]]]:
             groups = [g for g in groups if g[0] not in left and g[0] not in right] + [leaves[a]]
     (order,) = leaves.values()
     place = {each: i for i, each in enumerate(order)}
-    return order, sorted(groups, key=lambda group: min(place[x] for x in group))
+    turned = [sorted(group, key=place.__getitem__) for group in groups]  # as in the order
+    return order, sorted(turned, key=lambda group: place[group[0]])
 
 
 def _seam(row: list[int], left: int, distances: np.ndarray) -> float:

@@ -74,7 +74,7 @@ def page_values(look: Look, exported: Sequence[dict[str, Any]]) -> dict[str, Any
         "mistakes": mistakes(look),
         "hits": explained(network, val, surest_hits(val)),
         "exports": exported,
-        "next": next_commands(network, bool(exported)),
+        "next": next_commands(network, exported),
     }
 
 
@@ -213,7 +213,7 @@ def mistakes(look: Look) -> list[dict[str, Any]]:
     ]
 
 
-def next_commands(network: Network, has_exports: bool) -> list[tuple[str, str]]:
+def next_commands(network: Network, exported: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Returns how to go on: what for, and a command that runs as printed."""
     weights, data = network.weights.flags, ("--data-path", network.settings.data_path)
     folder = Path(network.weights.path).parent
@@ -228,14 +228,15 @@ def next_commands(network: Network, has_exports: bool) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if network.is_export:
         return found
-    if not has_exports:
+    if not exported:
         inference = ("--save-inference-dir", beside / "inference")
         found.append(("Export it, for any engine", command("export", *weights, *inference)))
     int8 = (*weights, *data, "--out", beside / "int8")
     trusted = ("--calibrate", "--unknown", *data, "--out", beside / "trusted.pdparams")
-    return [
-        *found,
-        ("Make it int8, and see what that costs",
-         command("quantize", "--target", "onnxruntime", *int8)),
-        ("Let it say “none of these”", command("weights convert", network.weights.path, *trusted)),
-    ]  # fmt: skip
+    if not any(row["int8"] for row in exported):
+        quantize = command("quantize", "--target", "onnxruntime", *int8)
+        found.append(("Make it int8, and see what that costs", quantize))
+    if not network.info.known_limits:
+        trust = command("weights convert", network.weights.path, *trusted)
+        found.append(("Let it say “none of these”", trust))
+    return found
