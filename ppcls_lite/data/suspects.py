@@ -22,7 +22,7 @@ EXTREME = 4.0  # long side to short side
 DARK = 0.12  # mean luminance, of 1
 BLANK = 0.01  # standard deviation of luminance, of 1
 SHARP_SIDE = 256  # pixels of the short side where sharpness is looked at: what networks see
-# `blur` from which on a picture is called blurred: 1, 8 and 0 of the 3,409, 2,936 and 200 pictures
+# `blur` from which on a picture is called blurred: 1, 6 and 0 of the 3,409, 2,936 and 200 pictures
 # of clothing10, grocery81 and imagenet200, each of them moved or out of focus when looked at.
 BLURRED = 0.55
 BOX = 11  # pixels that `blur` takes the mean of, as Crete et al. do
