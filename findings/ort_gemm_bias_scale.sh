@@ -5,8 +5,8 @@
 #           the scale can be used only where it is the product, or must convert the bias.
 # Seen:     Conv is right. Gemm is fused all the same, and the int32 numbers are taken as if their scale were the product:
 #           the bias counts a hundredth. With bias scale = product the two agree.
-# Matters:  a classifier's last layer is a Gemm. Tools that clip or round the bias scale (small weights, int32 overflow, equal
-#           scales for two branches) write such files; a check without optimizations, or on another runtime, passes.
+# Matters:  a classifier's last layer is a Gemm. A quantizer that picks the bias scale from the bias alone writes such
+#           files; a check without optimizations, or on another runtime, passes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
