@@ -5,8 +5,8 @@
 # Seen:     the session is made without a word, and the first run raises an error in a fused QLinearGlobalAveragePool.
 #           AveragePool, LeakyRelu and Sigmoid raise earlier, when the session is made; MaxPool, Relu, Softmax, Add and Mul
 #           run, and with optimizations off all of them do.
-# Matters:  a service that loads its file at start and reports "ready" fails at its first request. Some quantizers give each
-#           channel of a depthwise layer's output a scale, and its pool or gate comes next.
+# Matters:  a service that loads its file at start and reports "ready" fails at its first request. Scales per channel for a map
+#           are valid in the format, and a runtime that keeps such maps in float passes the same file.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
