@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import run_tool, train
 from scipy.cluster.hierarchy import linkage, to_tree
 from scipy.spatial.distance import squareform
 from scipy.stats import binomtest, chi2
@@ -251,6 +251,14 @@ def test_printing_opens_what_is_folded(browser, pages):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert not page.locator("details:not([open])").count()
     page.close()
+
+
+def test_a_training_writes_it_when_asked(pictures, tmp_path):
+    done = train(pictures, tmp_path / "run", "--epochs=1", "--report")
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path}/run/report.html" in done.stdout
+    text = (tmp_path / "run/report.html").read_text()
+    assert "21 validation pictures of 3 classes" in text and "Learning rate by epoch" in text
 
 
 @pytest.mark.parametrize(
