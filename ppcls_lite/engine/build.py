@@ -28,6 +28,7 @@ from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.engine.signals import StopRequest
 from ppcls_lite.engine.statistics import set_bn_momentum
 from ppcls_lite.engine.teacher import Teacher, build_teacher
+from ppcls_lite.engine.tracking import tracker
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.kernels.accelerate import accelerate
@@ -66,7 +67,8 @@ def build_run(resolved: Resolved, world: World) -> Run:
     if world.is_main and not config.dry_run:
         plan.prepare_folder(folder, resolved.asked or config, checkpoint)
         sets.keep_split(folder)
-    log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl)
+    track = tracker(config.track, config) if config.track else None
+    log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl, track)
     stop = StopRequest()
     return Run(
         config=config,

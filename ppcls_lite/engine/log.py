@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppcls_lite.engine.tracking import numbers
+from ppcls_lite.errors import shortened
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,14 +30,25 @@ class RunLog:
         folder: run folder, or None to write no files.
         enabled: False silences everything.
         visualdl: write VisualDL records too.
+        track: opens what the numbers go to, too, see `engine.tracking`; None for nothing.
+
+    Raises:
+        UserError: the package that --track asks for is not installed.
     """
 
-    def __init__(self, folder: Path | None, enabled: bool = True, visualdl: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        enabled: bool = True,
+        visualdl: bool = False,
+        track: Callable[[Path], Any] | None = None,
+    ) -> None:
         self._enabled = enabled
         self._terminal: Console | None = None  # while a bar is shown beneath the lines
-        self._text = self._records = self._visualdl = None
+        self._text = self._records = self._visualdl = self._tracker = None
         self._failing: set[str] = set()  # what could not be written to the last time
         if enabled and folder:
+            self._tracker = track(folder) if track else None
             # A path in another encoding is written as the console shows it: \udcca for a byte.
             self._text = (folder / "train.log").open(
                 "a", encoding="utf-8", errors="backslashreplace", buffering=1
@@ -94,6 +108,17 @@ class RunLog:
                 if isinstance(value, float):
                     self._visualdl.add_scalar(tag=f"{event}/{key}", value=value, step=step)
 
+        if follow := self._tracker:
+            self._track(lambda: follow(numbers(event, values), step))
+
+    def _track(self, job: Callable[[], object]) -> None:
+        """Runs what a tracking library does; whatever it raises ends the tracking, not the run."""
+        try:
+            job()
+        except Exception as error:
+            self._tracker = None
+            self.line(f"--track {FAILS}: {shortened(error)}; the run goes on without it")
+
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator["Bar"]:
         """Shows a bar with the time left while a terminal looks on, and nothing elsewhere."""
@@ -124,6 +149,8 @@ class RunLog:
                 self._try(file.name, file.close)
         if self._visualdl and visualdl_lives():
             self._try("VisualDL's file", self._visualdl.close)
+        if self._tracker:
+            self._track(self._tracker.close)
         if self._enabled and "the console" in self._failing:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again
 

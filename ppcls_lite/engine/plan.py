@@ -17,7 +17,7 @@ import PIL
 from ppcls_lite.arch.count import count_macs, count_parameters
 from ppcls_lite.data.jpeg import unavailable
 from ppcls_lite.data.shares import FOLDER as SPLIT_FOLDER
-from ppcls_lite.engine import balance, freezing, prospects
+from ppcls_lite.engine import balance, freezing, prospects, tracking
 from ppcls_lite.engine.checkpoint import (
     PARTS,
     Checkpoint,
@@ -178,7 +178,8 @@ def make_room(folder: Path, resumed: Checkpoint | None) -> None:
     if resumed is None or resumed.path.parent.resolve() != folder.resolve():
         files = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
         if any(path.suffix in (".pdparams", ".jsonl") for path in files):
-            move_aside([*files, folder / VISUALDL_FOLDER, folder / SPLIT_FOLDER])
+            more = (VISUALDL_FOLDER, SPLIT_FOLDER, *tracking.FILES)
+            move_aside([*files, *(folder / name for name in more)])
         return
     progress = resumed.progress
     move_aside([path for path in folder.glob("*.*") if is_later(path, progress)])

@@ -170,8 +170,7 @@ class RunSettings(Settings):
     calibrate: bool = False
     """At the end divide the last layer of best by a temperature fitted to validation pictures."""
     unknown: bool = False
-    """At the end give best limits that keep 0.95 of the validation pictures known: predictions say
-    unknown of a picture that reaches none."""
+    """At the end give best limits that keep 0.95 of validation known; others are unknown."""
     report: bool = False
     """At the end look at every picture once more and write report.html, a page on the run."""
     early_stop: CountOrZero = 0
@@ -182,12 +181,13 @@ class RunSettings(Settings):
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"
-    """Train on a CPU in fused kernels, compiled at first use; auto: where they run; on: or stop;
-    bf16: the same with half the bits for what is kept for the backward pass."""
+    """Fused kernels on a CPU; auto: where they run; on: or stop; bf16: half the bits between."""
     to_static: bool = False
     """Train a static graph, traced at the first step; it consists of Paddle's own layers."""
     visualdl: bool = True
     """Write VisualDL records to the run folder."""
+    track: Literal["tensorboard", "mlflow", "wandb"] | None = None
+    """Write the numbers of metrics.jsonl there, too, by its own package."""
     dry_run: bool = False
     """Build everything, take one real step, print plan, time and memory, and stop."""
 
