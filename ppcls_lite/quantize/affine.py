@@ -13,6 +13,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from ppcls_lite.int8.calibrate import INT8_STEPS, UINT8_STEPS
+from ppcls_lite.int8.qdq import INT8_OPS
 from ppcls_lite.quantize.channels import channel_ranges, is_depthwise
 from ppcls_lite.quantize.scaling import Layers, groups_of
 
@@ -46,7 +47,7 @@ def spread_affine(
         float_layers: nodes that stay float, before which nothing is put.
 
     Returns:
-        Names of the new nodes, which have to stay float.
+        Names of the new nodes that have to be kept in float; Pad and Clip are no layers of int8.
     """
     layers = Layers(model)
     chosen = [
@@ -174,7 +175,8 @@ class _Writer:
         del self._model.graph.node[:]
         self._model.graph.node.extend(copies)
         onnx.checker.check_model(self._model)
-        return {node.name for nodes in self._new.values() for node in nodes}
+        new = [node for nodes in self._new.values() for node in nodes]
+        return {node.name for node in new if node.op_type in INT8_OPS}
 
 
 def _answer(node: onnx.NodeProto, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
