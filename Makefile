@@ -106,6 +106,6 @@ $(VENV)/.docs: $(VENV)/.run requirements-docs.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-dev.txt requirements-serving.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt requirements-serving.txt requirements-docs.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-docs.txt -r requirements-dev.txt
 	@touch $@
