@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from golden.data_images import make_image
 from PIL import Image
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from small_checkpoint import checkpoint, network
 
@@ -19,6 +20,7 @@ from ppcls_lite.commands import predict_embed, predict_search
 from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.features import features_of_export, nearest, read_features
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.projection import principal_components
 from ppcls_lite.deploy.settings import EmbedConfig, SearchConfig
 from ppcls_lite.errors import UserError
 
@@ -109,6 +111,21 @@ def test_pictures_without_classes_and_broken_ones(folder, tmp_path, capsys):
     assert "1 of 2 pictures failed" in said.err and "bad.png: " in said.err
     found = read_features(tmp_path / "f.npz")
     assert (found.labels.tolist(), found.class_name(0), found.splits[0]) == ([-1], "", "")
+
+
+def test_the_plot_is_of_scikit_learns_components(folder, tmp_path):
+    random = np.random.RandomState(4)
+    features = (random.standard_normal((40, 6)) * [1, 5, 2, 1, 3, 1]).astype(np.float32)
+    places, shares = principal_components(features)
+    known = PCA(2).fit(features)
+    expected = known.transform(features)
+    np.testing.assert_allclose(np.abs(places), np.abs(expected), atol=1e-4)
+    np.testing.assert_allclose(shares, known.explained_variance_ratio_, rtol=1e-5)
+    assert embed(folder, tmp_path / "f.npz", plot=str(tmp_path / "f.png")) == 0
+    with Image.open(tmp_path / "f.png") as image:
+        assert image.size == (1080, 720)
+    with pytest.raises(UserError, match=r"ends in .png"):
+        EmbedConfig(plot="f.svg")
 
 
 def test_parquet_holds_the_same(folder, tmp_path):

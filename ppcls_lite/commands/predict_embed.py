@@ -16,6 +16,7 @@ from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.deploy.classify import open_predictor
 from ppcls_lite.deploy.features import Features
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.projection import plot_features
 from ppcls_lite.deploy.settings import EmbedConfig
 
 
@@ -39,6 +40,9 @@ def run(config: EmbedConfig) -> int:
     features.write(Path(config.out))
     count, wide = features.features.shape
     print(f"{count} pictures, {wide} features each: {config.out}")
+    if config.plot is not None and count > 1:
+        plot_features(features, Path(config.plot))
+        print(f"drawn: {config.plot}")
     if failed:
         print(f"embed: {len(failed)} of {len(rows)} pictures failed", file=sys.stderr)
     return 1 if failed else 0

@@ -50,8 +50,12 @@ class EmbedConfig(NetworkSettings):
     """Folder with splits, of class folders, or of pictures that have no class."""
     out: str = "features.npz"
     """.npz to write: features [N, D], paths, labels, splits, classes; or .parquet, by pyarrow."""
+    plot: str | None = None
+    """PNG to draw: the pictures at their first two principal components, coloured by class."""
 
     def __post_init__(self) -> None:
+        if self.plot is not None and not self.plot.endswith(".png"):
+            raise UserError(f"--plot {self.plot}; allowed: a name that ends in .png")
         if not self.out.endswith((".npz", ".parquet")):
             raise UserError(f"--out {self.out}; allowed: a name that ends in .npz or .parquet")
 

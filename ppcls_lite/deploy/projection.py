@@ -1,0 +1,52 @@
+"""Features as points on a plane: what lies together, and which classes do not keep apart."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.deploy.features import Features
+
+COLOURED = 20  # classes with a colour of their own, the most frequent ones; others are grey
+
+
+def principal_components(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the two directions in which features differ most, as coordinates.
+
+    Args:
+        features: float32 [N, D].
+
+    Returns:
+        float64 [N, 2], and the shares of the variance, [2]. Of each axis the sign is free: the
+        direction's largest part is positive.
+    """
+    centred = features - features.mean(axis=0, dtype=np.float64)
+    variances, directions = np.linalg.eigh(centred.T @ centred)  # the smallest first
+    axes = directions[:, :-3:-1]  # [D, 2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return centred @ axes, variances[:-3:-1] / max(variances.sum(), np.finfo(float).tiny)
+
+
+def plot_features(features: Features, path: Path) -> None:
+    """Draws pictures at their first two principal components, coloured by class, as a PNG."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    places, shares = principal_components(features.features)
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes, labels = figure.add_subplot(), features.labels
+    ids, counts = np.unique(labels[labels >= 0], return_counts=True)
+    own = sorted(ids[np.argsort(-counts, kind="stable")][:COLOURED].tolist())
+    rest = places[~np.isin(labels, own)]
+    axes.scatter(*rest.T, s=8, color="0.7", linewidths=0)
+    handles = [
+        axes.scatter(*places[labels == i].T, s=10, color=colormaps["tab20"](n), linewidths=0)
+        for n, i in enumerate(own)
+    ]
+    names = [str(features.classes[i]) for i in own]
+    if handles:
+        legend = figure.legend(handles, names, loc="outside right upper", fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # names are data: a dollar sign begins no formula
+    axes.set_xlabel(f"first principal component, {shares[0]:.0%} of the variance")
+    axes.set_ylabel(f"second, {shares[1]:.0%}")
+    figure.savefig(path, dpi=120)
