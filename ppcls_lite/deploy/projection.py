@@ -37,11 +37,11 @@ def plot_features(features: Features, path: Path) -> None:
     ids, counts = np.unique(labels[labels >= 0], return_counts=True)
     own = sorted(ids[np.argsort(-counts, kind="stable")][:COLOURED].tolist())
     rest = places[~np.isin(labels, own)]
-    axes.scatter(*rest.T, s=8, color="0.7", linewidths=0)
-    handles = [
-        axes.scatter(*places[labels == i].T, s=10, color=colormaps["tab20"](n), linewidths=0)
-        for n, i in enumerate(own)
-    ]
+    axes.scatter(rest[:, 0], rest[:, 1], s=8, color="0.7", linewidths=0)
+    handles = []
+    for n, i in enumerate(own):
+        x, y = places[labels == i].T
+        handles.append(axes.scatter(x, y, s=10, color=colormaps["tab20"](n), linewidths=0))
     names = [str(features.classes[i]) for i in own]
     if handles:
         legend = figure.legend(handles, names, loc="outside right upper", fontsize=8)
