@@ -1,5 +1,6 @@
 """OpenVINO behind the call of every engine, see `runtimes`."""
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from ppcls_lite.engines import check_bf16, import_engine, unreadable
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import file_sha256, write_atomically
 from ppcls_lite.pool import Pool
 
 FIXED_BATCHES = 4  # batch sizes for which a runtime keeps a graph of its own
@@ -50,9 +52,12 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": cpu_cores(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if cache is not None and _usable_cache(cache):
-            self._options["CACHE_DIR"] = str(cache)
         self._core = openvino.Core()
+        self._kept: Path | None = None
+        if cache is not None and path.is_file():
+            self._kept = _usable_cache(cache, file_sha256(path)[:16])
+        if self._kept is not None:
+            self._options["CACHE_DIR"] = str(self._kept)
         try:
             self._model = self._core.read_model(str(path))
             shape = self._model.input(0).partial_shape
@@ -77,6 +82,8 @@ class OpenVinoRuntime:
                 if size is not None and self.batch is None:
                     graph.reshape({0: [size, *list(graph.input(0).partial_shape)[1:]]})
                 compiled = self._core.compile_model(graph, "CPU", self._options)
+                if self._kept is not None:
+                    _note_graphs(self._kept)
                 make = compiled.create_infer_request
                 known[size] = Pool(make(), make, cpu_cores())
             return known[size]
@@ -87,13 +94,37 @@ class OpenVinoRuntime:
             return request.infer([images], share_inputs=True, share_outputs=False)[0]
 
 
-def _usable_cache(folder: Path) -> bool:
-    """Makes a folder for compiled graphs and drops the oldest; False where it cannot be written."""
+def _usable_cache(cache: Path, network: str) -> Path | None:
+    """Makes the folder for a network's compiled graphs; None where it cannot be written.
+
+    Drops the oldest graphs of all networks, and this one's that are not as they were written:
+    OpenVINO 2026.4 notices a graph that was cut short, but answers wrongly from a changed one.
+    """
+    folder = cache / network
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        blobs = sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)
-        for file in blobs[:-CACHED_GRAPHS]:
+        graphs = sorted(cache.rglob("*.blob"), key=lambda file: file.stat().st_mtime)
+        stale = graphs[:-CACHED_GRAPHS] + [g for g in folder.glob("*.blob") if not _as_written(g)]
+        for file in stale:
             file.unlink(missing_ok=True)
+            _sum_of(file).unlink(missing_ok=True)
     except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _note_graphs(folder: Path) -> None:
+    """Writes the SHA-256 of each compiled graph beside it; a full disk leaves it without."""
+    with contextlib.suppress(OSError):
+        for graph in folder.glob("*.blob"):
+            if not _sum_of(graph).exists():
+                write_atomically(_sum_of(graph), file_sha256(graph).encode())
+
+
+def _as_written(graph: Path) -> bool:
+    known = _sum_of(graph)
+    return known.is_file() and known.read_text(errors="replace") == file_sha256(graph)
+
+
+def _sum_of(graph: Path) -> Path:
+    return graph.with_suffix(".sha256")

@@ -40,10 +40,10 @@ def test_a_file_of_one_batch_size_says_so(exported, tmp_path):
 def test_kept_graphs_are_found_again_and_are_never_another_networks(exported, tmp_path):
     cache = tmp_path / "cache"
     first = OpenVinoRuntime(exported / "inference.onnx", cache=cache)(images(1))
-    kept = {file.name: file.stat().st_mtime_ns for file in cache.glob("*.blob")}
+    kept = {file.name: file.stat().st_mtime_ns for file in cache.rglob("*.blob")}
     assert len(kept) == 1
     again = OpenVinoRuntime(exported / "inference.onnx", cache=cache)(images(1))
-    assert {file.name: file.stat().st_mtime_ns for file in cache.glob("*.blob")} == kept
+    assert {file.name: file.stat().st_mtime_ns for file in cache.rglob("*.blob")} == kept
     np.testing.assert_array_equal(again, first)
 
     # The same layers under the same path with other weights, as a training exports them.
@@ -57,6 +57,21 @@ def test_kept_graphs_are_found_again_and_are_never_another_networks(exported, tm
     expected = trained_probabilities(tmp_path, images(1))
     assert np.abs(expected - first).max() > 100 * CLOSE
     np.testing.assert_allclose(answer, expected, atol=CLOSE)
+
+
+def test_a_kept_graph_that_is_not_as_it_was_written_is_compiled_again(exported, tmp_path):
+    first = OpenVinoRuntime(exported / "inference.onnx", cache=tmp_path)(images(1))
+    (graph,) = tmp_path.rglob("*.blob")
+    written = graph.read_bytes()
+    for damage in (written + b"0", b""):  # the check sees any other bytes
+        graph.write_bytes(damage)
+        again = OpenVinoRuntime(exported / "inference.onnx", cache=tmp_path)(images(1))
+        np.testing.assert_array_equal(again, first)
+        assert graph.read_bytes() not in (b"", damage)
+    graph.with_suffix(".sha256").unlink()  # of a version that kept no sums
+    before = graph.stat().st_mtime_ns
+    OpenVinoRuntime(exported / "inference.onnx", cache=tmp_path)
+    assert graph.stat().st_mtime_ns != before and graph.with_suffix(".sha256").exists()
 
 
 def test_without_a_place_for_kept_graphs_it_works(exported, tmp_path):
