@@ -66,6 +66,8 @@ def finish_checkpoint(
             f"unknown: no limits, since {pictures} validation pictures do not show which pictures"
             f" are like them; from {FEWEST_VAL} on they would"
         )
+    if not (calibrated or limited):
+        return
     state = read_description(FileContent(path)) or {}
     calibrated = calibrated or "calibration" in state  # what is done again is done as a whole
     reports = {"calibration": calibrated, "unknown": limited}
