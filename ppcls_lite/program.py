@@ -38,7 +38,7 @@ NAMES = {
     "tools/average_checkpoints.py": "weights average",
     "tools/list_models.py": "list_models",
     "tools/report.py": "report",
-    "tools/plot_run.py": "plot_run",
+    "tools/plot_run.py": "report plot",
     "tools/data.py": "data",
     "tools/check_data.py": "data check",
     "tools/show_augment.py": "data show",

@@ -60,7 +60,7 @@ COMMANDS = {
     "weights average": Command("weights", "AverageConfig", True),
     "list_models": Command("weights", "ListModelsConfig", True),
     "report": Command("review", "ReportConfig", True),
-    "plot_run": Command("commands", "PlotRunConfig", False),
+    "report plot": Command("commands", "PlotRunConfig", False),
     "data check": Command("data", "CheckDataConfig", False),
     "data show": Command("data", "ShowAugmentConfig", True),
     "data pack": Command("data", "PackDatasetConfig", False),

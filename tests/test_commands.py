@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
 
 from ppcls_lite import cli, create_model, report
-from ppcls_lite.commands import export_check, plot_run
+from ppcls_lite.commands import export_check, report_plot
 from ppcls_lite.commands.settings import PlotRunConfig
 from ppcls_lite.deploy.settings import CompareConfig
 from ppcls_lite.errors import UserError
@@ -105,7 +105,7 @@ RECORD = '{"event": "train", "step": 1, "loss": 2.0, "lr": 0.1, "top1": 0.5}'
 
 def test_plot_run_skips_the_half_line_of_a_killed_run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(f"{RECORD}\n{RECORD[:30]}")
-    assert plot_run.run(PlotRunConfig(run=str(tmp_path))) == 0
+    assert report_plot.run(PlotRunConfig(run=str(tmp_path))) == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -113,14 +113,14 @@ def test_plot_run_skips_the_half_line_of_a_killed_run(tmp_path):
 def test_plot_run_names_a_line_that_is_no_record(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f"{RECORD}\n{line}\n{RECORD}\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a record of a run"):
-        plot_run.run(PlotRunConfig(run=str(tmp_path)))
+        report_plot.run(PlotRunConfig(run=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["x.txt", "curves", "."])
 def test_plot_run_writes_png_only(tmp_path, name):
     (tmp_path / "metrics.jsonl").write_text(RECORD + "\n")
     with pytest.raises(UserError, match="is a PNG"):
-        plot_run.run(PlotRunConfig(run=str(tmp_path), out=name))
+        report_plot.run(PlotRunConfig(run=str(tmp_path), out=name))
 
 
 def test_a_confusion_matrix_is_drawn_without_a_warning_for_any_script(tmp_path):

@@ -29,7 +29,7 @@ OLD_VERBS = {
     "check_data": "data check",
     "show_augment": "data show",
     "pack_dataset": "data pack",
-    "plot_run": "plot_run",
+    "plot_run": "report plot",
     "make_lite_data": "data make_lite",
     "serve": "serve",
     "quantize": "quantize",
@@ -61,7 +61,9 @@ def run(*argv):
 
 
 def test_the_verbs_are_few():
-    assert len(verbs.verbs()) <= 16  # what is added joins a subject: `data`, `export`, ...
+    # What is added joins a subject: `data`, `export`, ... `doctor` is of none: it starts where the
+    # others do not.
+    assert len(verbs.verbs()) <= 17
 
 
 @pytest.mark.parametrize(("old", "name"), list(OLD_VERBS.items()))
@@ -108,7 +110,7 @@ def test_the_files_are_those_of_the_table_and_nothing_but_names():
         path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("[!_]*.py")
     }
     assert found == set(FILES)
-    for file in FILES:
+    for file in set(FILES) - {"tools/doctor.py"}:  # which answers where packages are missing
         code = (ROOT / file).read_text().split('"""')[2].split()
         starts = ["import", "run_file", "if", "__name__", "==", '"__main__":', "run_file(__file__)"]
         assert code[0] == "from" and code[2:] == starts, f"{file} does more than that"
