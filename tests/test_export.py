@@ -192,10 +192,10 @@ def test_logits_another_size_and_one_format(exported, tmp_path):
 def test_a_file_that_disagrees_ends_with_status_1_and_says_so(
     exported, tmp_path, monkeypatch, capsys
 ):
-    def graph_of_another_network(model, image_size, softmax_inside):
+    def graph_of_another_network(model, image_size, softmax_inside, batch):
         other = create_model("mobilenet_v3_small", 10, width=0.5)
         other.set_state_dict({k: v.flip(0) for k, v in model.state_dict().items()})
-        return StaticGraph(other, image_size, softmax_inside)
+        return StaticGraph(other, image_size, softmax_inside, batch)
 
     monkeypatch.setattr(export, "StaticGraph", graph_of_another_network)
     weights = str(exported.parent / "best.pdparams")

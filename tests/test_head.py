@@ -100,7 +100,7 @@ def test_the_fitted_network_is_the_best_until_an_epoch_is_better(pictures, tmp_p
     assert kept.returncode == 0, kept.stderr
     assert json.loads((tmp_path / "b/best.json").read_text())["progress"]["epoch"] == 2
     start = f"--resume={tmp_path / 'a/best.pdparams'}"
-    resumed = train(pictures, tmp_path / "c", start, "--lr=1e-4")
+    resumed = train(pictures, tmp_path / "c", start, "--lr=1e-4", "--norm-eval")
     assert resumed.returncode == 0 and "[Fitted" not in resumed.stdout, resumed.stderr
 
 

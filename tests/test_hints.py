@@ -272,6 +272,7 @@ MADE_IN = {
     "commands/data_pack.py:check_links",  # run by test_pack.py
     "commands/data_pack.py:run", "commands/data_pack.py:write_shard",
     "commands/export.py:run", "commands/export_check.py:run", "commands/export_check.py:table",
+    "deploy/mobile.py:convert_tflite",  # run by test_mobile.py
     "commands/export_mobile.py:open_export", "commands/export_paddle_serving.py:run",
     "commands/export_timm_torchvision.py:run",
     "commands/predict_search.py:_open_gallery",  # parsed, as the next
@@ -380,7 +381,7 @@ def test_int8_that_loses_too_much(made, said, capfd):
     said("predict --nothing")
     measured = {"recipe": {"remedies": [], "float_layers": []}, "top1": 0.1, "top1_float": 0.9}
     (made / "int8").mkdir(exist_ok=True)
-    assert quantize._report(config, made / "int8", measured | {"agreement": 0.5}) == 1
+    assert quantize._report(config, made / "int8", measured | {"agreement": 0.5}, False) == 1
     (hint,) = hints(capfd.readouterr().err)
     assert f"--model {BARE}" in hint
     parses(hint)

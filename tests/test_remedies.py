@@ -483,7 +483,7 @@ def test_what_cannot_be_is_a_message(trained, tmp_path):
     weights, data = trained
     common = ("--pretrained", weights, "--data-path", data, "--out", tmp_path / "int8")
     done = run_tool("tools/quantize.py", *common, "--float-layers=worst:")
-    assert done.returncode == 2 and "no number of layers" in done.stderr
+    assert done.returncode == 2 and "float layers 'worst:': no number" in done.stderr
     assert not (tmp_path / "int8").exists()
 
 
