@@ -127,8 +127,8 @@ def test_bad_list_lines_are_named_with_file_and_line(tmp_path: Path) -> None:
     ("made", "part"),
     [
         ([], "the folder is empty"),
-        (["training/ant/"], "ln -s DATA/training DATA/train"),
-        (["Train/ant/"], "ln -s DATA/Train DATA/train"),
+        (["training/ant/"], "mv DATA/training DATA/train"),
+        (["Train/ant/"], "mv DATA/Train DATA/train"),
         (["images/train/ant/"], "--data-path DATA/images"),
         (["train.tar"], "tar -C DATA -xf DATA/train.tar"),
         (["train/1.jpg"], "train/ holds no folder"),
