@@ -68,9 +68,7 @@ def examine() -> dict[str, Any]:
         "cpu": cpu(),
         "compiler": compiler(),
         "disk_free_gib": disk(),
-        "settings": {
-            k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "KMP_"))
-        },
+        "settings": {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)},
     }
     problems = [
         f"{name} is not installed"

@@ -19,9 +19,8 @@ from ppcls_lite.data.packed import read_source
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.errors import UserError
 
-PICTURES = (
-    64  # with 32 or 64 the same network in training gives 166 of 200 their class, with 128 170
-)
+# With 32 or 64 the same network in training gives 166 of 200 their class, with 128 170.
+PICTURES = 64
 
 
 def unfold_norms(model: nn.Layer, data: ImageDataset, preprocess: Preprocess) -> str:
