@@ -22,7 +22,9 @@ from ppcls_lite.version import __version__
 
 @pytest.fixture(scope="module")
 def report():
-    return doctor.examine()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "SELF_TEST_SECONDS", 600)  # what else the machine does is no fault
+        return doctor.examine()
 
 
 @pytest.mark.slow
