@@ -1,11 +1,11 @@
 # make setup  packages into .venv, for every command of the docs
 # make docs   the docs as pages to browse, in site/: needs requirements-docs.txt
-# make run    set up, train on real pictures, evaluate, predict, export, compare: a few minutes
+# make run    set up, train on real images, evaluate, predict, export, compare: a few minutes
 # make test   set up, run the tests
 # make check  lint and the tests that start no process and train nothing: an answer in minutes
 # make lint   formatting, lint, types
-# make bench  every table of docs/performance.md: DATA=pictures WEIGHTS=best.pdparams TORCH=python-with-torch
-# make int8   the tables of docs/int8.md: DATA=pictures WEIGHTS=best.pdparams or a tag
+# make bench  every table of docs/performance.md: DATA=images WEIGHTS=best.pdparams TORCH=python-with-torch
+# make int8   the tables of docs/int8.md: DATA=images WEIGHTS=best.pdparams or a tag
 # make campaign-serving  a server under everything at once: MINUTES=30 SEED=0
 # make tipc   test chains, CPU subset: docs/tipc.md
 # make campaign-training  faults at random on trainings of two machines: MINUTES=30 SEED=0

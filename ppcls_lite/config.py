@@ -66,10 +66,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureLimit(Settings):
-    """Pictures."""
+    """Images."""
 
     max_megapixels: Annotated[float, Meta(gt=0)] | None = None
-    """Size of the largest picture that is decoded, million pixels; null is Pillow's limit, 179."""
+    """Size of the largest image that is decoded, million pixels; null is Pillow's limit, 179."""
 
 
 @dataclass(frozen=True)
@@ -116,4 +116,4 @@ class TestedEngine(Settings):
     engine: Engine = "auto"
     """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
     tta: Tta = "none"
-    """Of --test-only: flip runs each picture and its mirror image and means their logits."""
+    """Of --test-only: flip runs each image and its mirror image and means their logits."""

@@ -62,7 +62,7 @@ def write_confusion_matrix(
         write_csv(table, [["true \\ predicted", *names], *zip_rows(names, counts.tolist())])
         draw_confusion_matrix(counts, names, title, picture)
     reliability = folder / "reliability.png"
-    draw_reliability({"all pictures": accuracy.bins}, title, reliability)
+    draw_reliability({"all images": accuracy.bins}, title, reliability)
     return [table, per_class, picture, reliability]
 
 
@@ -88,7 +88,7 @@ def label_lines(accuracy: LabelAccuracy, info: ModelInfo) -> list[str]:
     return lines + [
         f"class {info.class_name(k)}: AP {accuracy.precisions[k]:.4f}, from"
         f" {accuracy.thresholds[k]:.4g} on: precision {scores[0, k]:.4f}, recall"
-        f" {scores[1, k]:.4f}, F1 {scores[2, k]:.4f}, {true[k]} pictures"
+        f" {scores[1, k]:.4f}, F1 {scores[2, k]:.4f}, {true[k]} images"
         for k in weakest[:MOST_SAID]
     ]
 
@@ -107,7 +107,7 @@ def metric_lines(accuracy: Accuracy | LabelAccuracy, info: ModelInfo) -> list[st
     weakest = [k for k in np.argsort(scores[1], kind="stable") if counts[k]][:MOST_SAID]
     lines += [
         f"class {info.class_name(k)}: precision {scores[0, k]:.4f}, recall {scores[1, k]:.4f},"
-        f" F1 {scores[2, k]:.4f}, {counts[k]} pictures"
+        f" F1 {scores[2, k]:.4f}, {counts[k]} images"
         for k in map(int, weakest)
     ]
     lines += [
@@ -157,7 +157,7 @@ def draw_reliability(bins: dict[str, np.ndarray], title: str, path: Path) -> Non
         axes.plot(confidence[seen] / count[seen], hits[seen] / count[seen], "o-", label=label)
         counts.step(np.linspace(0, 1, len(count) + 1), [*count, count[-1]], where="post")
     axes.set(ylabel="share that is right", title=title, ylim=(0, 1.02))
-    counts.set(xlabel="probability of the best class", ylabel="pictures", xlim=(0, 1))
+    counts.set(xlabel="probability of the best class", ylabel="images", xlim=(0, 1))
     axes.legend()
     for part in (axes, counts):
         part.grid(alpha=0.3)
@@ -174,7 +174,7 @@ def draw_confused_pairs(rows: list[tuple[str, str, int]], title: str, path: Path
     bars = axes.barh(range(len(rows)), [count for _, _, count in rows])
     axes.bar_label(bars, padding=2)
     axes.set_yticks(range(len(rows)), words)
-    axes.set(xlabel="pictures", title=title)
+    axes.set(xlabel="images", title=title)
     axes.invert_yaxis()  # the most frequent on top
     figure.savefig(path, dpi=110)
 

@@ -35,7 +35,7 @@ WIDE = 20  # of a verb or action in the usage
 # What the verbs that are no command themselves are for.
 SUBJECTS = {
     "weights": "Weights of any framework.",
-    "data": "Pictures before they are trained on.",
+    "data": "Images before they are trained on.",
     "accelerator": "The card's tools, with the documents' arguments, and stand-ins for the card.",
 }
 COMMANDS = {
@@ -82,7 +82,7 @@ COMMANDS = {
 UNREAD = {
     "accelerator run": {
         "device_id": "the stand-in has no card",
-        "batch": "the stand-in takes pictures one by one",
+        "batch": "the stand-in takes images one by one",
     },
 }
 

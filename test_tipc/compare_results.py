@@ -36,7 +36,7 @@ def difference(truth: dict[str, dict[int, float]], answers: dict[str, dict[int, 
     """Returns what differs first, or an empty text; and the largest difference."""
     if not truth or truth.keys() != answers.keys():
         odd = sorted(truth.keys() ^ answers.keys())[:3]
-        return f"{len(truth)} and {len(answers)} pictures, in one alone: {', '.join(odd)}", math.inf
+        return f"{len(truth)} and {len(answers)} images, in one alone: {', '.join(odd)}", math.inf
     largest = 0.0
     for picture, expected in truth.items():
         got = answers[picture]
@@ -66,7 +66,7 @@ def main() -> int:
     if text:
         print(f"{files} are inconsistent! {text}")
         return 1
-    print(f"{len(truth)} pictures, largest difference {largest:.1e}")
+    print(f"{len(truth)} images, largest difference {largest:.1e}")
     return 0
 
 

@@ -196,7 +196,7 @@ def test_a_build_that_changes_answers_says_which_command_looks_for_better(
     monkeypatch.chdir(bundle)
     accelerator_build._report_kept([True] * 19 + [False])
     assert capsys.readouterr().out.splitlines() == [
-        "int8 gives 19 of 20 calibration pictures the float network's class"
+        "int8 gives 19 of 20 calibration images the float network's class"
     ]
     accelerator_build._report_kept([True] * 9 + [False])
     said = capsys.readouterr().out
@@ -246,7 +246,7 @@ FAULTS = [
     ("v1_int8", "per_channel: true", "skip_conv_layers: [3]", "warning", "numbers count conv"),
     ("v2_int8", "dtype: int8", "dtype: int4", "error", "allowed: int8, fp16"),
     ("v1_int8", "mobilenet_v3_small.onnx", "other.onnx", "error", "no file onnx/other.onnx"),
-    ("v1_int8", "path: calib", "path: nothing", "warning", "int8 needs calibration pictures"),
+    ("v1_int8", "path: calib", "path: nothing", "warning", "int8 needs calibration images"),
     ("v1_int8", "crop_size: [64, 64]", "crop_size: [32, 32]", "error", "of 32 pixels"),
 ]
 
@@ -306,8 +306,8 @@ def test_the_linter_checks_labels_calibration_and_parameters(bundle, tmp_path, c
     printed = capsys.readouterr().out
     assert "label.txt: error: 2 names, the network has 10 classes" in printed
     assert "label.txt:2: warning: 't/w:o'" in printed
-    assert "1 classes have no calibration picture: 7" in printed
-    assert f"calibration_list.txt:{len(kept)}: error: the picture is not there" in printed
+    assert "1 classes have no calibration image: 7" in printed
+    assert f"calibration_list.txt:{len(kept)}: error: the image is not there" in printed
     assert "vdsp_params.json:8: error: resize 256, crop 64" in printed
 
 

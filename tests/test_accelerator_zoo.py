@@ -62,7 +62,7 @@ def test_a_bundle_of_every_family(name, overrides, pictures, tmp_path, monkeypat
     text = capsys.readouterr().out
     run("eval_imagenet", "--result_path", "int8", "--datalist", "list.txt",
         "--label", "labels/val_label.txt")  # fmt: skip
-    assert text == capsys.readouterr().out and text.startswith("21 pictures\n[VACC]:  top1_rate: ")
+    assert text == capsys.readouterr().out and text.startswith("21 images\n[VACC]:  top1_rate: ")
 
     files = find_images(str(val))
     card = CardPreprocess(36, False, 32, SPEC.mean, SPEC.std)

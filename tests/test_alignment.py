@@ -122,7 +122,7 @@ def fifty_steps(case):
 @pytest.mark.parametrize("case", facts.CASES, ids=str)
 def test_fifty_training_steps_equal_torchs(case):
     if case.photos and not PHOTOS.is_dir():
-        pytest.skip("no photographs here: PPCLS_LITE_PHOTOS names their folder")
+        pytest.skip("no images here: PPCLS_LITE_PHOTOS names their folder")
     losses, state = fifty_steps(case)
     difference = np.abs(losses - TRAINING[f"{case}/losses"])
     # Differences grow tenfold every few steps: docs/alignment.md has what was seen, and why.

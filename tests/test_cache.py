@@ -67,10 +67,10 @@ def test_room_that_is_not_there_is_said_before(photographs, monkeypatch, tmp_pat
     data = open_split(str(photographs), "train")
     sources = [data.source(i) for i in range(len(data))]
     monkeypatch.setattr(module, "free_memory", lambda: 10_000)
-    with pytest.raises(UserError, match="5 decoded pictures take") as caught:
+    with pytest.raises(UserError, match="5 decoded images take") as caught:
         open_cache("ram", sources, tmp_path)
     assert "--cache disk" in caught.value.hint
-    with pytest.raises(UserError, match="--cache keeps whole pictures"):
+    with pytest.raises(UserError, match="--cache keeps whole images"):
         cli.parse(TrainConfig, ["--cache=ram", "--decode=fast", "--data-path=x"], "train.py")
 
 

@@ -90,7 +90,7 @@ def test_best_has_limits_that_keep_the_validation_pictures_known(runs, pictures)
     assert len(files) == report["pictures"] >= 20
     # 0.95 of them: one of 20 to 39 is left out.
     assert known == report["kept"] == 1 - 1 / len(files)
-    assert f"unknown: {known:.4f} of {len(files)} pictures stay known" in said
+    assert f"unknown: {known:.4f} of {len(files)} images stay known" in said
     assert Predictor(plain / "best.pdparams")(files[:1])[0].unknown is None
     # The run goes on from it as if it had none.
     done = train(pictures, out.parent / "c", f"--resume={out / 'best.pdparams'}", "--epochs=2")
@@ -102,5 +102,5 @@ def test_too_few_validation_pictures_give_no_limits(runs, pictures, tmp_path):
     train_set, val = (open_split(str(pictures), split) for split in ("train", "val"))
     path = tmp_path / "b/best.pdparams"
     (line,) = finish_checkpoint(path, train_set, val.subset(np.arange(19)), False, True)
-    assert "19 validation pictures" in line
+    assert "19 validation images" in line
     assert Predictor(path)(sorted((pictures / "val").glob("*/*"))[:1])[0].unknown is None

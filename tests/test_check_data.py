@@ -89,14 +89,14 @@ def twice(root: Path) -> None:
 
 # What is not as it should be, though a training can live with it, and what is said of it.
 WARNINGS = {
-    no_class: "train has no picture of class cat",
-    no_class_in_val: "val has no picture of class cat",
-    one_picture: "train has a single picture of class bee",
+    no_class: "train has no image of class cat",
+    no_class_in_val: "val has no image of class cat",
+    one_picture: "train has a single image of class bee",
     one_class: "train has a single class, ant: every answer is right",
-    passed_over: "train: ROOT/train: passed over, not taken for pictures: 1 .cr2",
-    beside_the_classes: "val: ROOT/val: 1 pictures lie beside the class folders and are of no"
+    passed_over: "train: ROOT/train: passed over, not taken for images: 1 .cr2",
+    beside_the_classes: "val: ROOT/val: 1 images lie beside the class folders and are of no"
     " class: ROOT/val/lost.png",
-    twice: "train: 1 pictures are there twice: ROOT/train/bee/copy.png is ROOT/train/bee/1.png"
+    twice: "train: 1 images are there twice: ROOT/train/bee/copy.png is ROOT/train/bee/1.png"
     " once more",
 }
 
@@ -122,7 +122,7 @@ def test_a_picture_in_two_classes_is_a_problem(
     assert run(CheckDataConfig(str(root), workers=0)) == 1
     output = capsys.readouterr().out.replace(str(root), "ROOT")
     both = "ROOT/train/ant/copy.png and ROOT/train/bee/1.png"
-    assert f"1 problem:\n  train: the same picture is in two classes: {both}\n" in output
+    assert f"1 problem:\n  train: the same image is in two classes: {both}\n" in output
     assert "OK" not in output
 
 
@@ -145,10 +145,10 @@ def test_problems_are_listed_and_set_the_exit_status(
     assert train["other_files"] == [f"{root}/train/ant/phone.cr2"]
     assert train["largest"] == {"file": f"{root}/train/bee/1.png", "width": 60, "height": 30}
     classes, broken, duplicate = report["problems"]
-    assert broken == f"broken picture {root}/train/ant/broken.jpg: is empty (0 bytes)"
-    assert classes == "only in val, and without pictures: dog"
+    assert broken == f"broken image {root}/train/ant/broken.jpg: is empty (0 bytes)"
+    assert classes == "only in val, and without images: dog"
     assert (
-        duplicate == f"val picture {root}/val/ant/copy.png is also in train: {root}/train/bee/1.png"
+        duplicate == f"val image {root}/val/ant/copy.png is also in train: {root}/train/bee/1.png"
     )
 
 
@@ -310,7 +310,7 @@ def test_what_is_ticked_is_left_out_or_of_another_class(
     ticked.write_text(f'file,label\n"{root}/train/ant/0.png",""\n"{root}/val/ant/1.png","bee"\n')
     out = tmp_path / "cleaned"
     assert run(CheckDataConfig(str(root), apply=str(ticked), out=str(out))) == 0
-    assert "1 pictures left out, 1 with another class" in capsys.readouterr().out
+    assert "1 images left out, 1 with another class" in capsys.readouterr().out
     named = {
         split: {(os.path.relpath(os.path.realpath(data.path(i)), root), data.classes[data.label(i)])
                 for i in range(len(data))}
@@ -329,7 +329,7 @@ def test_what_is_ticked_is_left_out_or_of_another_class(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,label\nROOT/train/ant/9.png,\n", "names pictures that"),
+        ("file,label\nROOT/train/ant/9.png,\n", "names images that"),
         ("file,label\nROOT/train/ant/0.png,bea\n", "no class 'bea'; did you mean bee"),
         ("file,label\nROOT/train/ant/0.png,\nROOT/train/ant/0.png,bee\n", "has two labels"),
         ("picture\nROOT/train/ant/0.png\n", "no column `file`"),

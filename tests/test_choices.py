@@ -160,9 +160,9 @@ def test_pictures_too_few_or_too_uneven_are_said_before_the_first_step():
 
     assert not said((99, 10, 30), 20) and not said((50, 0, 50), 20)
     (line,) = said((50, 50, 50), 4)
-    assert "4 val pictures say little: one of them is 0.25 of top-1" in line
+    assert "4 val images say little: one of them is 0.25 of top-1" in line
     (line,) = said((100, 10, 30), 20)
-    assert "100 training pictures of cat, 10 of dog" in line
+    assert "100 training images of cat, 10 of dog" in line
     flags = shlex.split(line.partition("Try ")[2])
     assert not said((100, 10, 30), 20, class_weights=flags[1], best_metric=flags[3])
     assert not said((100, 10, 30), 20, sampler="balanced")
@@ -202,7 +202,7 @@ def test_an_epoch_that_learned_nothing_is_said_in_words():
     even = [(i % 4, i % 4) for i in range(40)]
     assert after(even, 0.9) == ""
     one = after([(true, 2) for true, _ in even])
-    assert "40 of 40 val pictures are taken for hen" in one and "(0.250)" in one
+    assert "40 of 40 val images are taken for hen" in one and "(0.250)" in one
     assert "finetune.py --data-path my_pictures" in one or "finetune --data-path" in one
     assert "--lr 0.01" in after([(true, 2) for true, _ in even], loaded=("x",))
     lagging = after([(true, (true + 1) % 4) for true, _ in even], trained=0.9)

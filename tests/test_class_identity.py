@@ -105,7 +105,7 @@ def test_an_imagenet_network_on_wnid_folders(imagenet, pictures, score, tmp_path
     assert (
         "classes: 3 of the 1000 classes of the network, by name: n01440764 is tench" in done.stdout
     )
-    assert "no picture of 997 of the network's 1000 classes" in done.stdout
+    assert "no image of 997 of the network's 1000 classes" in done.stdout
 
 
 def listed_layouts(pictures, root):
@@ -255,11 +255,11 @@ def test_the_plan_names_classes_with_few_pictures(pictures, tmp_path):
     done = train(root, tmp_path / "out", "--dry-run")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "warning   train has no picture of class none" in lines
-    assert "warning   train has a single picture of class ant" in lines
-    assert "warning   val has no picture of 3 classes: ant, cat, none" in lines
+    assert "warning   train has no image of class none" in lines
+    assert "warning   train has a single image of class ant" in lines
+    assert "warning   val has no image of 3 classes: ant, cat, none" in lines
     assert "classes   2 of val's 3 classes, by name: BEE is bee" in lines
-    assert f"note      {root}/train: passed over, not taken for pictures: 1 .psd" in lines
+    assert f"note      {root}/train: passed over, not taken for images: 1 .psd" in lines
     draw = picture(1, 6)
     draw.save(root / "val" / "empty" / "1.png")
     done = train(root, tmp_path / "out", "--dry-run")

@@ -242,8 +242,8 @@ def test_digits_are_no_rows_of_imagenet():
 def test_few_pictures_are_a_warning_that_names_the_classes():
     data = ClassSet("train", ("n01440764", "b", "c"), 4, pictures=(0, 1, 2, 0))
     assert warnings(data) == [
-        "train has no picture of 2 classes: tench (n01440764), 3",
-        "train has a single picture of class b",
+        "train has no image of 2 classes: tench (n01440764), 3",
+        "train has a single image of class b",
     ]
     assert warnings(folders(["a"])) == []
 

@@ -67,7 +67,7 @@ def test_compare_shows_every_runtime_and_agrees(trained, pictures):
         ("inference.json", "paddle_inference"),
         ("inference.onnx", "onnxruntime"),
     ]
-    assert "21 picture(s)" in done.stdout
+    assert "21 image(s)" in done.stdout
 
 
 def test_compare_takes_a_checkpoint_that_was_never_evaluated(trained, pictures, tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_compare_names_a_broken_picture(trained, tmp_path):
         f"--exported={trained}/inference", f"--img-path={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith(f"tools/compare.py: {tmp_path}/broken.jpg: is not a picture")
+    assert done.stderr.startswith(f"tools/compare.py: {tmp_path}/broken.jpg: is not an image")
 
 
 RECORD = '{"event": "train", "step": 1, "loss": 2.0, "lr": 0.1, "top1": 0.5}'
@@ -227,7 +227,7 @@ def test_check_data_and_training_read_list_files(pictures, tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
     done = train(tmp_path, tmp_path / "out", "--epochs=1")
     assert done.returncode == 0, done.stderr
-    assert "42 train, 21 val pictures" in done.stdout
+    assert "42 train, 21 val images" in done.stdout
     state = json.loads((tmp_path / "out/latest.json").read_text())
     assert state["classes"] == ["blue", "green", "red"]
 

@@ -155,7 +155,7 @@ def test_the_documents_line_is_printed_and_a_broken_picture_is_told(
     assert int(class_id) == ranking[0].class_id
     assert float(prob) == pytest.approx(ranking[0].prob, abs=1e-5)
     assert "a.jpg" in done.stderr and "neither a JPEG nor a PNG" in done.stderr
-    assert "2 of 3 pictures failed" in done.stderr
+    assert "2 of 3 images failed" in done.stderr
 
 
 @needs_openvino

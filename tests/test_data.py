@@ -132,8 +132,8 @@ def test_bad_list_lines_are_named_with_file_and_line(tmp_path: Path) -> None:
         (["images/train/ant/"], "--data-path DATA/images"),
         (["train.tar"], "tar -C DATA -xf DATA/train.tar"),
         (["train/1.jpg"], "train/ holds no folder"),
-        (["train/ant/"], "no picture in them"),
-        (["train/ant/readme.txt"], "no picture in them"),
+        (["train/ant/"], "no image in them"),
+        (["train/ant/readme.txt"], "no image in them"),
     ],
 )
 def test_a_wrong_layout_is_explained(tmp_path: Path, made: list[str], part: str) -> None:
@@ -339,7 +339,7 @@ def broken(tmp_path: Path) -> ImageDataset:
 def test_a_broken_picture_stops_the_run_with_its_name(broken: ImageDataset, workers: int) -> None:
     loader = Loader(broken, SPEC, 3, training=False, workers=workers)
     message = message_of(list, loader.epoch(0))
-    assert message.startswith(f"broken picture {broken.path(1)}: is empty (0 bytes)")
+    assert message.startswith(f"broken image {broken.path(1)}: is empty (0 bytes)")
     assert "--on-error skip" in message
     loader.close()
 
@@ -351,7 +351,7 @@ def test_evaluation_leaves_broken_pictures_out(broken: ImageDataset) -> None:
     assert [batch.labels.tolist() for batch in batches] == [[0], [0, 1]]
     assert loader.broken == {
         broken.path(1): "is empty (0 bytes)",
-        broken.path(4): "is not a picture of a known format (9 bytes)",
+        broken.path(4): "is not an image of a known format (9 bytes)",
         broken.path(5): "Is a directory",
     }
 
@@ -388,7 +388,7 @@ def test_no_readable_picture_at_all_is_an_error(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{i}.png") for i in range(3)]
     dataset = ImageDataset(paths, [0, 0, 0], ["x"])
     loader = Loader(dataset, SPEC, 2, training=True, on_error="skip")
-    assert "none of the 3 pictures can be read" in message_of(list, loader.epoch(0))
+    assert "none of the 3 images can be read" in message_of(list, loader.epoch(0))
     assert sorted(loader.broken) == paths
 
 

@@ -129,7 +129,7 @@ def test_cifar_is_read_in_every_form(name, form, packed, tmp_path):
             np.concatenate([p for p, _ in parts]).reshape(-1, 3, 32, 32).swapaxes(0, 1)
         )
         assert np.array_equal(batch.images, np.stack([red, green, blue], axis=-1))
-        assert data.path(3).endswith("picture 3") and "cifar-10" in data.path(3)
+        assert data.path(3).endswith("image 3") and "cifar-10" in data.path(3)
 
 
 def fashion_files():
@@ -232,7 +232,7 @@ def test_document_003_fine_tunes_on_cifar(tmp_path):
     done = run_tool(*argv)
     assert done.returncode == 0, done.stderr
     assert "mobilenet_v3_large_100, 10 classes" in done.stdout
-    assert "60 train, 12 val pictures" in done.stdout
+    assert "60 train, 12 val images" in done.stdout
 
 
 def test_document_003_validates(pictures, straight):

@@ -136,7 +136,7 @@ def test_the_file_itself_becomes_a_list_by_the_hint(root):
 def test_ids_without_pictures_are_no_list(root):
     """They were taken for the pictures of a file without a name."""
     (root / "val_list.txt").write_text("".join(f"{i}\n" for i in DEVKIT))
-    with pytest.raises(UserError, match="has ids without pictures") as caught:
+    with pytest.raises(UserError, match="has ids without images") as caught:
         open_split(str(root), "val")
     hint = caught.value.hint.replace("VAL", str(root / "val"), 1)
     subprocess.run(["bash", "-c", hint], check=True)

@@ -107,8 +107,8 @@ def test_pictures_without_classes_and_broken_ones(folder, tmp_path, capsys):
     (flat / "bad.png").write_bytes(b"words")
     assert embed(folder, tmp_path / "f.npz", flat) == 1
     said = capsys.readouterr()
-    assert "1 pictures, 512 features each" in said.out
-    assert "1 of 2 pictures failed" in said.err and "bad.png: " in said.err
+    assert "1 images, 512 features each" in said.out
+    assert "1 of 2 images failed" in said.err and "bad.png: " in said.err
     found = read_features(tmp_path / "f.npz")
     assert (found.labels.tolist(), found.class_name(0), found.splits[0]) == ([-1], "", "")
 

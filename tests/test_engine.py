@@ -333,4 +333,4 @@ def test_broken_pictures_stop_or_are_skipped_counted_and_listed(pictures, tmp_pa
     skipped = train(data, tmp_path / "b", "--epochs=1", "--on-error=skip")
     assert skipped.returncode == 0, skipped.stderr
     for split in ("train", "val"):
-        assert f"skipped broken picture {data}/{split}/red/bad.png" in skipped.stdout
+        assert f"skipped broken image {data}/{split}/red/bad.png" in skipped.stdout

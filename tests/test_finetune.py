@@ -163,7 +163,7 @@ def test_training_is_repeatable_and_leaves_a_float_graph(shipped, monkeypatch):
     assert insert_qdq(made.graph, thresholds, made.float_layers) == made.int8
     kinds = {node.op_type for node in made.graph.graph.node}
     assert kinds == {node.op_type for node in graph.graph.node} | {"Clip"}
-    with pytest.raises(UserError, match="no picture to train with"):
+    with pytest.raises(UserError, match="no image to train with"):
         quantize(graph, training, recipe)
 
 

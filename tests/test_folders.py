@@ -246,14 +246,12 @@ def test_files_that_are_passed_over_are_counted_in_a_line(tmp_path):
     folder = tmp_path / "train"
     data = open_split(str(tmp_path), "train")
     (remark,) = data.remarks
-    assert remark.startswith(f"{folder}: passed over, not taken for pictures: 2 .psd, ")
+    assert remark.startswith(f"{folder}: passed over, not taken for images: 2 .psd, ")
     assert "1 no ending" in remark and "1 .txt" in remark and len(data.passed_over) == 4
     assert "pip install -r requirements-heif.txt" in passed_over(["a.heic", "b.HEIC"])
     for picture in folder.glob("*/*.JPEG"):
         picture.unlink()
-    assert (
-        "no picture in them (passed over" in message_of(open_split, str(tmp_path), "train").message
-    )
+    assert "no image in them (passed over" in message_of(open_split, str(tmp_path), "train").message
 
 
 # Lists
@@ -490,7 +488,7 @@ def test_imagenets_own_archives(tmp_path):
     assert follow(message_of(open_split, str(tmp_path), "val").hint) == str(tmp_path)
     (tmp_path / "ILSVRC2012_img_val.tar").unlink()
     error = message_of(open_split, str(tmp_path), "val")
-    assert "val/ holds no folder, but pictures, and nothing says what they show" in error.message
+    assert "val/ holds no folder, but images, and nothing says what they show" in error.message
     assert f"write {tmp_path}/val_label.txt with lines 'FILE ID'" in error.hint
     assert "LOC_val_solution.csv" in error.hint
     (tmp_path / "val_label.txt").write_text(f"{NUMBERS.format(1)} 0\n{NUMBERS.format(3)} 1\n")

@@ -73,7 +73,7 @@ def test_an_epoch_less_training_writes_what_every_training_writes(pictures, tmp_
     flags = (f"--pretrained={start}", "--fit-head=3", "--epochs=0", "--lr=0.01")
     done = train(pictures, tmp_path / "a", *flags)
     assert done.returncode == 0, done.stderr
-    assert "42 training pictures, 3 views each" in done.stdout
+    assert "42 training images, 3 views each" in done.stdout
     best = tmp_path / "a/best.pdparams"
     state = json.loads(best.with_suffix(".json").read_text())
     assert state["progress"]["epoch"] == 1 and state["progress"]["step"] == 0

@@ -190,8 +190,8 @@ RUN = {
     "quantized already": (
         "quantize --pretrained @pact/best.pdparams --data-path @data --out @x", None),
     "packed": ("data pack --data-path @data --out @packed --workers 0", ""),
-    "packed with a broken picture": ("data pack --data-path @broken --out @x --workers 0", None),
-    "a broken picture": ("train --data-path @broken --output-dir @x --epochs 1" + TINY, None),
+    "packed with a broken image": ("data pack --data-path @broken --out @x --workers 0", None),
+    "a broken image": ("train --data-path @broken --output-dir @x --epochs 1" + TINY, None),
     "no checkpoints": ("weights average @model_9*.pdparams --out @x.pdparams", ""),
     "no weights": ("predict --pretrained @none.pdparams --img-path @data/val", ""),
     "no model": ("predict --pretrained @none/inference.onnx --img-path @data/val", ""),

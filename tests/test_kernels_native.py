@@ -136,5 +136,5 @@ def test_windows_of_sound_and_damaged_pictures(tmp_path):
     lines = [line.split() for line in run(program, *files)]
     sums = {number: {s for n, s in lines if n == number} for number, _ in lines}
     assert len(sums) == len(files)
-    assert all("-1" not in sums[str(i)] for i in (1, 2, 3)), "sound pictures decode"
+    assert all("-1" not in sums[str(i)] for i in (1, 2, 3)), "sound images decode"
     assert sums["4"] == sums["5"] == {"-1"}

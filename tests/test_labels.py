@@ -141,7 +141,7 @@ def test_a_bad_line_and_lists_of_other_widths_are_named(tmp_path):
         listed(tmp_path, "train_list.txt", "a.png 1,1,0,1\nb.png 0,1,1\nc.png 0,0,0,0\n")
     train = listed(tmp_path, "train_list.txt", "a.png 1,1,0\nb.png 0,1,1\n").class_set("train")
     narrow = listed(tmp_path, "train_list.txt", "a.png 1,1\nb.png 0,1\n")
-    with pytest.raises(UserError, match="train lists 3 classes a picture, val 2"):
+    with pytest.raises(UserError, match="train lists 3 classes an image, val 2"):
         narrow.matched(train, "val", "")
     with pytest.raises(UserError, match="no list for train"):
         (tmp_path / "train_list.txt").unlink()
@@ -235,7 +235,7 @@ def test_finetune_learns_them_without_a_flag_and_says_so(data, run):
     assert "classes" not in state  # a program that knows no sigmoid stops at that
     assert state["metrics"]["mAP"] > 0.9 and "of their labels right" in said
     assert re.search(r"best val mAP 0\.9|best val mAP 1\.0", said), said
-    assert "several labels a picture" in said
+    assert "several labels an image" in said
 
 
 def test_a_run_goes_on_with_the_settings_that_it_had(data, run, tmp_path):
@@ -300,7 +300,7 @@ def test_what_knows_one_label_is_refused(flags):
     config = cli.parse(TrainConfig, list(flags), "train.py")
     with pytest.raises(UserError, match=flags[0].partition("=")[0]) as refused:
         check_multi_label(config, 3)
-    assert "several labels a picture" in refused.value.message
+    assert "several labels an image" in refused.value.message
 
 
 # Export, engines, commands.
@@ -407,7 +407,7 @@ def test_an_export_is_tested_at_its_thresholds(data, run, export, capsys):
 
 def test_a_network_with_one_label_and_data_with_several_are_refused(data, tmp_path):
     config = ValidateConfig(pretrained=str(checkpoint(tmp_path)), data_path=str(data))
-    with pytest.raises(UserError, match="lists several labels a picture"):
+    with pytest.raises(UserError, match="lists several labels an image"):
         validate(config)
     with pytest.raises(UserError, match="which this command does not know"):
         open_split(str(data), "val").label(0)  # what packing and the card's lists ask for
@@ -433,5 +433,5 @@ def test_what_is_for_one_label_refuses_such_weights(data, run, tmp_path):
         weights=str(weights), model="mobilenet_v3_small", out=str(tmp_path / "w.pdparams"),
         calibrate=True, data_path=str(data),
     )  # fmt: skip
-    with pytest.raises(UserError, match="gives several labels a picture"):
+    with pytest.raises(UserError, match="gives several labels an image"):
         convert(config)

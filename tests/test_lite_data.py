@@ -100,7 +100,7 @@ def test_broken_input_is_named_and_nothing_is_written(package_root: Path, tmp_pa
         "starts with 00000801": labels.read_bytes(),
         "starts with nothing": gzip.compress(b""),
         "its header says 31360 bytes": gzip.compress(raw[:-1]),
-        "39 pictures but 40 labels": None,
+        "39 images but 40 labels": None,
         "No such file": None,
     }
     out = tmp_path / "out.tar"
@@ -120,7 +120,7 @@ def test_broken_input_is_named_and_nothing_is_written(package_root: Path, tmp_pa
 def test_more_pictures_than_the_package_holds_are_refused(
     package_root: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="4 pictures of t-shirt_top, 5 are asked for"):
+    with pytest.raises(UserError, match="4 images of t-shirt_top, 5 are asked for"):
         build(package_root, tmp_path / "out.tar", train_per_class=5)
 
 

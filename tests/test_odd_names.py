@@ -38,7 +38,7 @@ def test_a_training_says_and_keeps_such_names(trained):
     log = (root / "out" / "train.log").read_bytes().decode("utf-8")
     shown = os.fspath(root).encode("utf-8", "backslashreplace").decode()
     for text in (log, printed):
-        assert f"skipped broken picture {shown}/train/blue/" in text
+        assert f"skipped broken image {shown}/train/blue/" in text
     assert f"\n{WRITTEN},4," in (root / "out" / "per_class.csv").read_text(encoding="utf-8")
     assert open_split(str(root), "val").classes == ["blue", WRITTEN]
     again = ["train.py", "-c", root / "out" / "config.yaml", "--dry-run", "--device=cpu"]

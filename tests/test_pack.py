@@ -198,7 +198,7 @@ def test_a_broken_picture_is_named_and_no_shard_holds_it(folder, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(folder, data)
     (data / "val" / "red" / "0.JPEG").write_bytes(b"not found")
-    with pytest.raises(UserError, match=r"val/red/0\.JPEG: is not a picture"):
+    with pytest.raises(UserError, match=r"val/red/0\.JPEG: is not an image"):
         pack(data, tmp_path / "out", short_side=32)
     assert not list((tmp_path / "out").glob("val-*.tar"))
 
@@ -244,7 +244,7 @@ def test_a_broken_picture_in_a_shard_is_named_with_its_original(packed, tmp_path
         shard.write(bytes(member.size))
     report = data_check.check(str(out), workers=0)
     (problem,) = report["problems"]
-    assert f"{member.shard}:00000005.jpeg (was train/blue/5.JPEG): is not a picture" in problem
+    assert f"{member.shard}:00000005.jpeg (was train/blue/5.JPEG): is not an image" in problem
     loader = Loader(open_split(str(out), "train"), TrainTransform(16), 4, training=True)
     with pytest.raises(UserError, match=r"00000005\.jpeg \(was train/blue/5\.JPEG\)"):
         list(loader.epoch(0))

@@ -151,7 +151,7 @@ def test_auto_takes_the_engine_that_was_fastest_at_export_of_those_installed_and
     best = find_model(export)
     assert (best.engine, best.file) == ("openvino", export / "inference.onnx")
     assert best.why == (
-        "openvino took 1.00 ms a picture when this was exported;"
+        "openvino took 1.00 ms an image when this was exported;"
         " paddle_inference 2.00, onnxruntime 3.00"
     )
     assert find_model(export, device="gpu").engine == "onnxruntime"  # times of a CPU say nothing
@@ -204,7 +204,7 @@ def test_predict_says_which_engine_auto_took_and_why(folder, tmp_path, capsys):
     assert run(PredictConfig(pretrained=str(export), img_path=picture)) == 0
     told = capsys.readouterr()
     assert "(onnxruntime," in told.out
-    assert "onnxruntime took 1.00 ms a picture when this was exported" in told.err
+    assert "onnxruntime took 1.00 ms an image when this was exported" in told.err
 
 
 def test_a_missing_engine_is_named_with_its_pip_line(folder, monkeypatch):
@@ -312,7 +312,7 @@ def test_files_that_are_no_pictures_are_counted_in_one_line(folder, tmp_path, ca
     assert run(config) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
     assert lines == [
-        f"predict: {tmp_path}{meant}: passed over, not taken for pictures: 2 .txt, 1 .psd"
+        f"predict: {tmp_path}{meant}: passed over, not taken for images: 2 .txt, 1 .psd"
     ]
 
 
@@ -343,8 +343,8 @@ def test_json_output_is_one_object_a_line_and_nothing_else(folder, tmp_path, pat
     flags = [f"--pretrained={folder / path}", f"--img-path={tmp_path}", "--json", "--topk=2"]
     process = predict_in_a_process(*flags, "--batch-size=3", "--device=cpu")
     assert process.returncode == 1
-    assert "broken.jpg: is not a picture" in process.stderr
-    assert "1 of 4 pictures failed" in process.stderr
+    assert "broken.jpg: is not an image" in process.stderr
+    assert "1 of 4 images failed" in process.stderr
     answers = [json.loads(line) for line in process.stdout.splitlines()]
     files = [Path(answer["file"]).name for answer in answers]
     assert files == ["a.png", "b.png", "broken.jpg", "c.png"]

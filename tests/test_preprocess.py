@@ -51,7 +51,7 @@ def test_evaluation_pixels_equal_torchvisions() -> None:
 
 def test_photographs_give_torchvisions_pixels() -> None:
     if not PHOTOS.is_dir():
-        pytest.skip(f"no photographs in {PHOTOS}")
+        pytest.skip(f"no images in {PHOTOS}")
     for case in GOLDEN["photos"]:
         check_pixels(Preprocess(*case["spec"]).pixels(load_image(PHOTOS / case["file"])), case)
 
@@ -187,7 +187,7 @@ def test_unreadable_pictures_are_named_with_their_cause(
     jpeg, png = saved(image, "JPEG"), saved(image, "PNG")
     contents = {
         "empty.jpg": (b"", "empty (0 bytes)"),
-        "page.jpg": (b"<html>404</html>", "not a picture of a known format"),
+        "page.jpg": (b"<html>404</html>", "not an image of a known format"),
         "cut.jpg": (jpeg[:-300], "truncated"),
         "cut.png": (png[: len(png) // 2], "cannot be decoded"),
         "damaged.png": (png[:60] + bytes(20) + png[80:], "cannot be decoded"),
@@ -203,7 +203,7 @@ def test_unreadable_pictures_are_named_with_their_cause(
     for path, cause in ((tmp_path, "directory"), (tmp_path / "none.jpg", "No such file")):
         with pytest.raises(ImageError, match=cause):
             load_image(path)
-    with pytest.raises(ImageError, match=r"<16 bytes>: .*not a picture"):
+    with pytest.raises(ImageError, match=r"<16 bytes>: .*not an image"):
         load_image(b"<html>404</html>")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ImageError, match="too many pixels"):
@@ -228,7 +228,7 @@ def test_find_images(tmp_path: Path) -> None:
     assert find_images(f"{tmp_path}/c[1].jpeg") == [tmp_path / "c[1].jpeg"]
     assert find_images(f"{tmp_path}/notes.txt") == [tmp_path / "notes.txt"]
     for path, part in [
-        ("nothing", "no picture"),
+        ("nothing", "no image"),
         ("*.txt", "none of the 1 matches"),
         ("d.jpg", "did you mean b.jpg?"),
     ]:

@@ -463,7 +463,7 @@ def test_quantize_trains_where_that_is_asked_for(trained, tmp_path):
         "--remedies=gates,train", "--train-images=12", "--float-layers=", "--min-agreement=0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "train: epoch 3 of 3, 12 pictures" in done.stdout
+    assert "train: epoch 3 of 3, 12 images" in done.stdout
     sidecar = yaml.safe_load((tmp_path / "q/inference.yml").read_text())
     assert sidecar["verification"]["int8"]["recipe"]["remedies"] == ["gates", "train"]
 

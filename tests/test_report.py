@@ -258,7 +258,7 @@ def test_a_training_writes_it_when_asked(pictures, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path}/run/report.html" in done.stdout
     text = (tmp_path / "run/report.html").read_text()
-    assert "21 validation pictures of 3 classes" in text and "Learning rate by epoch" in text
+    assert "21 validation images of 3 classes" in text and "Learning rate by epoch" in text
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_heatmap_comes_when_it_is_asked_for(server, exported, expected, engine
     assert "explain" not in server.post("/predict", CAT.read_bytes()).json()["results"][0]
     broken = [("file", CAT.open("rb")), ("file", b"words")]
     failed = server.post("/predict?explain=true", files=broken)
-    assert (failed.status_code, failed.json()["error"][:16]) == (400, "picture 2 of 2: ")
+    assert (failed.status_code, failed.json()["error"][:16]) == (400, "image 2 of 2: ")
 
 
 @pytest.mark.parametrize("explain", ["true", "false"])
@@ -252,7 +252,7 @@ def test_files_of_pictures_go_in_as_bytes_and_features_come_out(
         client.infer("mobilenet_v3_small", [tensor], outputs=unknown)
     broken = module.InferInput("input", [2], "BYTES")
     broken.set_data_from_numpy(np.array([CAT.read_bytes(), b"words"], object))
-    with pytest.raises(module.InferenceServerException, match=r"picture 2 of 2: .*no picture"):
+    with pytest.raises(module.InferenceServerException, match=r"image 2 of 2: .*no image"):
         client.infer("mobilenet_v3_small", [broken])
 
 

@@ -71,9 +71,9 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 0 tran
     ("body", "status", "words"),
     [
         (b"", 400, "empty"),
-        (b"not a picture", 400, "no picture of a known format"),
+        (b"not a picture", 400, "no image of a known format"),
         (CAT.read_bytes()[:5000], 400, "truncated"),
-        (EPS, 400, "no picture of a known format"),  # Pillow would start Ghostscript
+        (EPS, 400, "no image of a known format"),  # Pillow would start Ghostscript
         (png_of_any_size(2000, 2000), 413, "2000 x 2000 pixels; allowed: 1 million"),
         (png_of_any_size(60000, 60000), 413, "pixels"),
         (png_of_any_size(1, 30000), 413, "too narrow"),
@@ -104,7 +104,7 @@ def test_every_usual_kind_of_picture_is_read(server, kind):
         ({"key": ["image"]}, "value"),
         ({"key": ["image"], "value": ["*"]}, "no base64"),
         ({"key": ["a"], "value": ["YQ==", "YQ=="]}, "1 keys but 2 values"),
-        ({"key": ["a"] * 3, "value": ["YQ=="] * 3}, "3 pictures; allowed: 2"),
+        ({"key": ["a"] * 3, "value": ["YQ=="] * 3}, "3 images; allowed: 2"),
         ({"key": ["a"], "value": [1]}, "value.0"),
         ({"key": ["a"], "value": ["YQ=="], "topk": 0}, "topk"),
         ("[" * 100_000, "Invalid JSON"),

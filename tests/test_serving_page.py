@@ -135,7 +135,7 @@ def test_what_is_no_picture_is_told_and_the_next_one_works(page):
     page.locator("#file").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}
     )
-    page.get_by_text("no picture of a known format").wait_for()
+    page.get_by_text("no image of a known format").wait_for()
     assert page.get_by_role("listitem").count() == 0
     page.locator("#file").set_input_files(COFFEE)
     page.get_by_role("listitem").first.wait_for()
@@ -173,7 +173,7 @@ def test_the_keyboard_and_the_camera(page):
         "video => new Promise(done => video.videoWidth ? done() : video.onloadeddata = done)"
     )
     page.locator("#video").evaluate(has_picture)
-    page.get_by_role("button", name="Take the picture").press("Enter")
+    page.get_by_role("button", name="Take the image").press("Enter")
     page.get_by_role("listitem").first.wait_for()
 
 
@@ -183,7 +183,7 @@ def give_three(page, tmp_path):
     shutil.copy(COFFEE, odd)
     (tmp_path / "notes.txt").write_text("words")
     page.locator("#file").set_input_files([CAT, odd, tmp_path / "notes.txt"])
-    page.get_by_text("3 pictures, 1 of them not answered").wait_for()
+    page.get_by_text("3 images, 1 of them not answered").wait_for()
 
 
 def test_several_pictures_have_a_table_and_each_its_own_answer(page, expected, tmp_path):
@@ -191,7 +191,7 @@ def test_several_pictures_have_a_table_and_each_its_own_answer(page, expected, t
     rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
     for row, name, (best, *_) in zip(rows, ("chelsea.jpg", "=1+2<b>.jpg"), expected, strict=False):
         assert row[1:] == [name, best.name, f"{100 * best.prob:.1f} %"]
-    assert rows[2][1] == "notes.txt" and "no picture of a known format" in rows[2][2]
+    assert rows[2][1] == "notes.txt" and "no image of a known format" in rows[2][2]
     assert not page.get_by_role("alert").is_visible()
     lines = page.locator("#classes li span:first-child")
     assert lines.all_inner_texts() == [p.name for p in expected[0]]  # the first is shown
@@ -213,7 +213,7 @@ def test_the_table_comes_as_csv(page, expected, tmp_path):
         assert (row["class_id"], row["class"]) == (str(best.class_id), best.name)
         assert float(row["probability"]) == pytest.approx(best.prob, abs=1e-6)
         assert (row["model"], row["error"]) == ("mobilenet_v3_small", "")
-    assert "no picture" in rows[2]["error"] and not rows[2]["class"]
+    assert "no image" in rows[2]["error"] and not rows[2]["class"]
 
 
 def test_labels_are_shown_and_markup_in_their_names_is_text(page, models, tmp_path):
@@ -241,7 +241,7 @@ def test_labels_are_shown_and_markup_in_their_names_is_text(page, models, tmp_pa
 def test_unknown_is_shown_as_such(page, expected):
     page.get_by_label("Model").select_option("strict (version 1)")
     page.locator("#file").set_input_files([CAT, COFFEE])
-    page.get_by_text("2 pictures", exact=True).wait_for()
+    page.get_by_text("2 images", exact=True).wait_for()
     cells = page.locator("#rows tr").first.locator("td").all_inner_texts()
     assert cells[2] == f"unknown most like {expected[0][0].name}"
     assert page.locator("#unknown").is_visible() and page.locator("li.said").count() == 0
@@ -264,7 +264,7 @@ def test_a_phone_has_the_camera_first(page):
     assert first.inner_text() == "Use the camera"
     assert first.bounding_box()["width"] > 300
     text = page.locator("main").inner_text()
-    assert re.search("drop|paste", text) is None and "Choose pictures" in text
+    assert re.search("drop|paste", text) is None and "Choose images" in text
     page.set_viewport_size({"width": 1200, "height": 900})
     assert "drop or paste" in page.locator("main").inner_text()
 

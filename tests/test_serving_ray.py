@@ -128,7 +128,7 @@ def test_pictures_are_answered_in_shards_and_only_missing_ones_are_redone(
     assert parts[0].read_text() == "kept" and len(parts[1].read_text().splitlines()) == 8
     for changed, words in [
         ({"topk": 3}, "another run .topk"),
-        ({"img_path": str(tmp_path / "val")}, "pictures, list differ"),
+        ({"img_path": str(tmp_path / "val")}, "images, list differ"),
         ({"shards": str(tmp_path)}, "no shards"),
     ]:
         with pytest.raises(UserError, match=words):

@@ -76,7 +76,7 @@ def test_copies_and_near_copies_stay_on_one_side(tmp_path):
         held = {paths[i] for i in sides.val}
         for pair in (("00.png", "copy.png"), ("01.png", "near.jpg")):
             assert len({str(tmp_path / name) in held for name in pair}) == 1
-        assert "2 pictures are others once more, or nearly" in sides.notes[0]
+        assert "2 images are others once more, or nearly" in sides.notes[0]
 
 
 def test_what_cannot_be_split_is_said(tmp_path):
@@ -84,7 +84,7 @@ def test_what_cannot_be_split_is_said(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(3):
             photograph(0).save(tmp_path / name / f"{i}.png")
-    with pytest.raises(UserError, match="all 6 pictures are the same"):
+    with pytest.raises(UserError, match="all 6 images are the same"):
         files(tmp_path, "val")
     (tmp_path / "train").mkdir()
     assert not is_whole(str(tmp_path))  # something is missing there
@@ -97,12 +97,12 @@ def test_what_cannot_be_split_is_said(tmp_path):
                 (root / name).mkdir(parents=True, exist_ok=True)
                 photograph(i).save(root / name / f"{i}-{copy}.png")
     # Two pictures of each class, twice: a fifth of four is one, and fits none of them.
-    with pytest.raises(UserError, match="no picture is left for validation") as refused:
+    with pytest.raises(UserError, match="no image is left for validation") as refused:
         files(pairs, "val")
     assert refused.value.hint == "--val-share 0.5" and files(pairs, "val", val_share=0.5)
-    with pytest.raises(UserError, match="no picture is left for validation") as refused:
+    with pytest.raises(UserError, match="no image is left for validation") as refused:
         files(single, "val")  # no share helps
-    assert refused.value.hint.startswith("add another photograph of each class")
+    assert refused.value.hint.startswith("add another image of each class")
     with pytest.raises(UserError, match="--fold 3 is one of --folds K"):
         TrainConfig(folds=3, fold=3)
 
@@ -111,7 +111,7 @@ def test_a_run_keeps_its_split_and_leaves_the_data_alone(one, tmp_path):
     before, out = everything(one), tmp_path / "out"
     done = train(one, out, "--epochs=1", "--val-share=0.5")
     assert done.returncode == 0, done.stderr
-    assert "17 train, 17 val pictures" in done.stdout or "16 train, 18 val" in done.stdout
+    assert "17 train, 17 val images" in done.stdout or "16 train, 18 val" in done.stdout
     val = (out / "split/val_list.txt").read_text()
     assert "train/" not in val and "split" in {p.name for p in out.iterdir()}
     count = len(val.splitlines())
@@ -120,11 +120,9 @@ def test_a_run_keeps_its_split_and_leaves_the_data_alone(one, tmp_path):
     best = out / "best.pdparams"
     done = run_tool("train.py", "--test-only", f"--data-path={one}", f"--pretrained={best}")
     assert done.returncode == 0, done.stderr
-    assert (
-        f"{count} pictures of" in done.stdout and f"val is that of {out / 'split'}" in done.stdout
-    )
+    assert f"{count} images of" in done.stdout and f"val is that of {out / 'split'}" in done.stdout
     done = train(one, out, "--epochs=2", "--resume=auto")
-    assert done.returncode == 0 and f"{34 - count} train, {count} val pictures" in done.stdout
+    assert done.returncode == 0 and f"{34 - count} train, {count} val images" in done.stdout
     assert (out / "split/val_list.txt").read_text() == val
     (one / "blue" / "99.png").unlink()
     assert {p: t for p, t in everything(one).items() if p.is_file()} == {
@@ -164,5 +162,5 @@ def test_the_short_command_takes_one_folder(one, tmp_path):
     argv = [f"--data-path={one}", f"--output-dir={tmp_path / 'out'}", "--dry-run", *flags]
     done = run_tool("tools/finetune.py", *argv, "--model=mobilenet_v3_small", "--split-seed=4")
     assert done.returncode == 0, done.stderr
-    assert "7 pictures for val (20% of each class, seed 4)" in done.stdout
+    assert "7 images for val (20% of each class, seed 4)" in done.stdout
     assert not (tmp_path / "out").exists()

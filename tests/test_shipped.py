@@ -39,7 +39,7 @@ def test_it_is_whole_and_knows_its_classes(tag, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("tag", CLOTHES, ids=str)
-@pytest.mark.skipif(not CLOTHING10.is_dir(), reason="the photographs are not here")
+@pytest.mark.skipif(not CLOTHING10.is_dir(), reason="the images are not here")
 def test_its_accuracy_is_the_one_on_its_card(tag):
     stated = re.search(rf"\| `{re.escape(str(tag))}` \|[^|]*\| ([\d.]+) \|", CARD).group(1)
     done = run_tool(
@@ -88,9 +88,9 @@ def test_the_network_of_imagenet_answers_as_the_file_it_is_from():
     assert np.abs(answers[0] - answers[1]).max() < 0.02 * np.abs(answers[0]).max()
 
 
-@pytest.mark.skipif(not (SHARED / "imagenet200").is_dir(), reason="the photographs are not here")
+@pytest.mark.skipif(not (SHARED / "imagenet200").is_dir(), reason="the images are not here")
 def test_the_accuracy_of_the_network_of_imagenet_is_the_one_on_its_card():
-    stated = re.search(r"([\d.]+) % of 200 photographs", CARD).group(1)
+    stated = re.search(r"([\d.]+) % of 200 images", CARD).group(1)
     done = run_tool(
         "train.py", "--test-only", f"--data-path={SHARED / 'imagenet200'}",
         f"--pretrained={IMAGENET}", "--device=cpu", "--batch-size=50",

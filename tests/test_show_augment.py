@@ -47,5 +47,5 @@ def test_the_command_runs_and_unlabelled_pictures_are_said_to_be_so(pictures, tm
     out = tmp_path / "sheet.png"
     done = run_tool("tools/show_augment.py", f"--data-path={pictures}", *flags, f"--out={out}")
     assert done.returncode == 0, done.stderr
-    assert f"wrote {out}: 44 of 44 pictures, seed 1, not mixed" in done.stdout
+    assert f"wrote {out}: 44 of 44 images, seed 1, not mixed" in done.stdout
     assert data_show.captions(np.zeros(3), None) == ["no label"]

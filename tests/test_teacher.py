@@ -176,7 +176,7 @@ def distilled(straight, pictures, tmp_path_factory):
 def test_a_run_with_a_teacher_says_so_and_counts_every_picture(distilled, straight):
     out, _, printed = distilled
     assert f"teacher   mobilenet_v3_small, {straight[0]}/best.pdparams; soft loss" in printed
-    assert "52 train, 21 val pictures" in printed
+    assert "52 train, 21 val images" in printed
     assert "evaluating with dygraph" not in printed, "the exported teacher answers as it should"
     assert len(re.findall(r"avg_samples: 8\.0", printed)) >= 4
     assert (out / "best.pdparams").is_file()

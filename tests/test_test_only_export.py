@@ -47,7 +47,7 @@ def test_every_engine_counts_as_the_trained_network_does(
     weights = str(straight[0] / FIRST)
     _, expected = evaluated(pictures, capsys, pretrained=weights, eval_engine="dygraph")
     printed, found = evaluated(pictures, capsys, pretrained=str(folder / name), engine=engine)
-    assert f"{folder / name} in {engine}: mobilenet_v3_small, 3 classes; 21 pictures" in printed
+    assert f"{folder / name} in {engine}: mobilenet_v3_small, 3 classes; 21 images" in printed
     assert found["top1"] == expected["top1"]
     # Four digits are printed, and the engines sum in different orders.
     assert found == pytest.approx(expected, abs=1.1e-4)
@@ -57,7 +57,7 @@ def test_the_command_takes_a_file_of_a_folder_and_says_which_engine_auto_took(fo
     flags = (f"--data-path={pictures}", "--device=cpu", "--workers=0", "--confusion-matrix")
     done = run_tool("train.py", "--test-only", f"--pretrained={folder / 'softmax'}", *flags)
     assert done.returncode == 0, done.stderr
-    assert "ms a picture when this was exported" in done.stdout and " * Acc@1 " in done.stdout
+    assert "ms an image when this was exported" in done.stdout and " * Acc@1 " in done.stdout
     assert (folder / "softmax" / "confusion_matrix.csv").is_file()
     file = folder / "logits" / "inference.onnx"
     done = run_tool("train.py", "--test-only", f"--pretrained={file}", *flags)

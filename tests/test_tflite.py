@@ -386,7 +386,7 @@ def test_fine_tuning_says_where_batch_norm_comes_from(small_file, pictures, tmp_
     done = train(pictures, tmp_path / "run", f"--pretrained={small_file}", "--epochs=1",
                  "--width=1", f"--model={SMALL}")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "batch norm, which was folded, from 42 training pictures" in done.stdout
+    assert "batch norm, which was folded, from 42 training images" in done.stdout
     assert Predictor(tmp_path / "run/best.pdparams").info.name == SMALL
 
 

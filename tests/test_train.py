@@ -45,9 +45,9 @@ def test_the_plan_says_what_will_happen(straight):
     _, done = straight
     for part in (
         "mobilenet_v3_small, 3 classes",
-        "42 train, 21 val pictures",
+        "42 train, 21 val images",
         "8 per device x 1 x 1 accumulated = 8; 6 steps per epoch",
-        "0.02 as given, step schedule (0.1 per 256 pictures would be 0.00313)",
+        "0.02 as given, step schedule (0.1 per 256 images would be 0.00313)",
         "width=0.5 (command line)",
     ):
         assert part in done.stdout

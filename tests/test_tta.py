@@ -91,5 +91,5 @@ def test_an_evaluation_counts_the_mean(exported, wanted, engine, tmp_path, capsy
 def test_where_it_has_no_effect_it_is_refused():
     with pytest.raises(UserError, match="--tta is for --test-only"):
         TrainConfig(tta="flip")
-    with pytest.raises(UserError, match="one run of a picture"):
+    with pytest.raises(UserError, match="one run of an image"):
         PredictConfig(tta="flip", explain="heatmaps")

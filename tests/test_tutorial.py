@@ -18,7 +18,7 @@ EACH = 8  # photographs of a class
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not PHOTOS.is_dir(), reason="no photographs: PPCLS_LITE_PHOTOS names them"),
+    pytest.mark.skipif(not PHOTOS.is_dir(), reason="no images: PPCLS_LITE_PHOTOS names them"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Looks for broken pictures: python tools/check_data.py --data-path my_pictures"""
+"""Looks for broken images: python tools/check_data.py --data-path my_pictures"""
 
 from _bootstrap import run_file
 

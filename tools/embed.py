@@ -1,4 +1,4 @@
-"""Writes features of pictures: python tools/embed.py --pretrained WEIGHTS --data-path DATA"""
+"""Writes features of images: python tools/embed.py --pretrained WEIGHTS --data-path DATA"""
 
 from _bootstrap import run_file
 

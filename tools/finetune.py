@@ -1,4 +1,4 @@
-"""Makes a classifier of a folder of pictures: tools/finetune.py --data-path my_pictures"""
+"""Makes a classifier of a folder of images: tools/finetune.py --data-path my_pictures"""
 
 from _bootstrap import run_file
 

@@ -108,7 +108,7 @@ std::vector<fs::path> find_pictures(const std::string& path) {
         std::count(extensions.begin(), extensions.end(), extension))
       found.push_back(entry.path());
   }
-  if (found.empty()) throw UserError(path + ": the folder holds no picture");
+  if (found.empty()) throw UserError(path + ": the folder holds no image");
   std::sort(found.begin(), found.end(),
             [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
   return found;
@@ -251,8 +251,7 @@ int run(const Options& options) {
     }
   }
   if (failed)
-    std::cerr << "classify: " << failed << " of " << files.size() << " pictures failed"
-              << std::endl;
+    std::cerr << "classify: " << failed << " of " << files.size() << " images failed" << std::endl;
   return failed ? 1 : 0;
 }
 

@@ -57,7 +57,7 @@ bool decode_jpeg(jpeg_decompress_struct& jpeg, JpegFailure& failure, const Bytes
   jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xffff);
   jpeg_read_header(&jpeg, TRUE);
   if (jpeg.num_components == 4) {
-    std::strcpy(failure.text, "is a CMYK picture; save it as RGB");
+    std::strcpy(failure.text, "is a CMYK image; save it as RGB");
     return false;
   }
   for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker; marker = marker->next)

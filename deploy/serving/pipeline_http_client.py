@@ -24,9 +24,9 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:18080/imagenet/prediction")
     parser.add_argument("--logid", type=int, default=10000, help="number that goes into the log")
     parser.add_argument(
-        "--image", action="append", help=f"picture, or folder of them; may be repeated [{PICTURE}]"
+        "--image", action="append", help=f"image, or folder of them; may be repeated [{PICTURE}]"
     )
-    parser.add_argument("--topk", type=int, help="classes per picture; tools/serve.py only")
+    parser.add_argument("--topk", type=int, help="classes per image; tools/serve.py only")
     parser.add_argument(
         "--wait", type=float, default=0, help="seconds that the server may take to start"
     )

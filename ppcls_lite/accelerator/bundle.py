@@ -181,7 +181,7 @@ def _check_card(info: ModelInfo, pretrained: str) -> None:
     """Raises UserError for a network whose pictures or answers the card cannot process."""
     if info.multi_label:
         raise UserError(
-            f"{pretrained} gives several labels a picture; the card's own postprocessing"
+            f"{pretrained} gives several labels an image; the card's own postprocessing"
             " knows a softmax and one class",
             "tools/export_model.py writes files that end in a sigmoid, for CPUs and GPUs",
         )

@@ -67,11 +67,11 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
         UserError: nothing says which class they are.
     """
     file = Path(classes) if classes else WNID_FILE
-    data = ClassSet("the pictures", tuple(map(readable, folders)), len(folders))
+    data = ClassSet("the images", tuple(map(readable, folders)), len(folders))
     ids: dict[str, int] = {}
     if file.is_file():
         ids = _read_ids(file)
-        hint = "pictures lie in CLASS folders of the network's classes"
+        hint = "images lie in CLASS folders of the network's classes"
     elif classes is None and set(folders) <= imagenet_synsets().keys():
         ids = {wnid: number for number, wnid in enumerate(imagenet_synsets())}
     else:

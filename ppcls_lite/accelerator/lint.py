@@ -194,12 +194,12 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
         yield _finding(document, "error", ("dataset",), error.message)
         return
     if spec.crop != config.shape[-1]:
-        message = f"calibration pictures of {spec.crop} pixels, the input has {config.shape[-1]}"
+        message = f"calibration images of {spec.crop} pixels, the input has {config.shape[-1]}"
         keys = (*_step(document, config, "CenterCrop"), "crop_size")
         yield _finding(document, "error", keys, message)
     pictures = calibration_pictures(config, root)
     if not pictures and config.dtype == "int8":
-        message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration pictures"
+        message = f"no *.{config.suffix} in {config.dataset}: int8 needs calibration images"
         yield _finding(document, "warning", ("dataset", "path"), message)
     for path in pictures:
         try:

@@ -52,7 +52,7 @@ def _check_vdsp(folder: Path, spec: Mapping[str, int]) -> Iterator[Finding]:
             yield Finding("error", path, _line_of(path, "short_edge", "ResizeWidth"), message)
         if params.squash:
             message = (
-                "ResizeWidth and ResizeHeight squash a picture that is no square, the network was"
+                "ResizeWidth and ResizeHeight squash an image that is no square, the network was"
                 " evaluated with the short side resized: this form knows no other resize"
             )
             yield Finding("note", path, _line_of(path, "ResizeWidth"), message)
@@ -76,16 +76,16 @@ def _check_labels(folder: Path, classes: int) -> Iterator[Finding]:
             yield Finding("warning", names_file, number, message)
     list_file = folder / "calibration_list.txt"
     if list_file.is_file():
-        what = "list of calibration pictures"
+        what = "list of calibration images"
         lines = read_lines(list_file, what, "export the bundle again")
         with reading(list_file, what, "export the bundle again"):
             present = {int(line.rpartition(" ")[2]) for line in lines if line.strip()}
         missing = [names[i] if i < len(names) else str(i) for i in {*range(classes)} - present]
         if missing:
-            message = f"{len(missing)} classes have no calibration picture: {some(missing)}"
+            message = f"{len(missing)} classes have no calibration image: {some(missing)}"
             yield Finding("warning", list_file, 0, message)
         for number, line in enumerate(lines, 1):
-            with reading(list_file, "list of calibration pictures"):
+            with reading(list_file, "list of calibration images"):
                 is_there = (folder / line.rpartition(" ")[0]).is_file()
             if not is_there:
-                yield Finding("error", list_file, number, "the picture is not there")
+                yield Finding("error", list_file, number, "the image is not there")

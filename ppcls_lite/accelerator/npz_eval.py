@@ -124,5 +124,5 @@ def _check_folders(
                 f"two readings of {path}: class {label} by the list {label_file}, class"
                 f" {told[folder]} by its folder {folder}",
                 "--label labels/label.txt of the bundle lets the folders tell; else give the list"
-                " of these pictures",
+                " of these images",
             )

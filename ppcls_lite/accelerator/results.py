@@ -98,7 +98,7 @@ def read_results(file: Path) -> dict[str, list[int]]:
     lengths = {len(ids) for ids in found.values()}
     if len(lengths) > 1:
         raise UserError(
-            f"{file}: pictures with {min(lengths)} and with {max(lengths)} lines",
+            f"{file}: images with {min(lengths)} and with {max(lengths)} lines",
             "the run that wrote it was cut short; run it again",
         )
     return found

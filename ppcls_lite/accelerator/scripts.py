@@ -20,7 +20,7 @@ TEMPLATE = r"""#!/bin/sh
 #   sh run.sh card2 VAL    second era: vamc compile, classification.py, vamp 2
 #
 # VAL holds one folder per class, which tell what is right: any set of the network's classes will
-# do, or of some of them; or the pictures that labels/val_label.txt lists. What an earlier run
+# do, or of some of them; or the images that labels/val_label.txt lists. What an earlier run
 # left of another set is removed.
 # ZOO is the vendor's classification/ folder with common/ in it.
 # `card1` and `card2` were never run: there was no card.

@@ -31,11 +31,11 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
     data_path: str | None = None
-    """Data with train/ and val/: calibration pictures and labels; null leaves them out."""
+    """Data with train/ and val/: calibration images and labels; null leaves them out."""
     calibration_split: Literal["train", "val"] = "train"
-    """Where calibration pictures come from; the documents test on the val they take them from."""
+    """Where calibration images come from; the documents test on the val they take them from."""
     calibration_images: Count = 1000
-    """Calibration pictures, as many of each class as possible."""
+    """Calibration images, as many of each class as possible."""
     calibration_mode: CalibrationMode | None = None
     """How the compiler finds where int8 clips; null is that of quantize's folder, else percentile,
     as the documents have it."""
@@ -93,15 +93,15 @@ class AcceleratorBuildConfig(Settings):
 
 @dataclass(frozen=True)
 class SampleClsConfig(PictureLimit):
-    """Stand-in of sample_cls.py: classify pictures with what the stand-in has built.
+    """Stand-in of sample_cls.py: classify images with what the stand-in has built.
 
     python tools/accelerator/sample_cls.py --file_path val --save_dir output/result.txt
     """
 
     task: Literal["run", "topk"] = "topk"
-    """topk writes the result text to --save_dir; run prints one line a picture."""
+    """topk writes the result text to --save_dir; run prints one line an image."""
     file_path: str | None = None
-    """A picture, or a folder with class folders; null is the val/ that bundle.json names."""
+    """An image, or a folder with class folders; null is the val/ that bundle.json names."""
     model_info: str | None = None
     """model_info json; null is the bundle's, in the current folder."""
     vdsp_params_info: str | None = None
@@ -109,11 +109,11 @@ class SampleClsConfig(PictureLimit):
     label_txt: str = "labels/label.txt"
     """Class names, one a line."""
     topk: Count = 5
-    """Classes per picture."""
+    """Classes per image."""
     device_id: CountOrZero = 0
     """Number of the card; the stand-in has none and takes any."""
     batch: Count = 1
-    """Pictures the card takes at once; the stand-in takes them one by one."""
+    """Images the card takes at once; the stand-in takes them one by one."""
     save_dir: str = "output"
     """Folder for vacl_cls_result.txt; a folder even if it is called x.txt, as in the documents."""
 
@@ -135,15 +135,15 @@ class AcceleratorProfileConfig(Settings):
     processes: Annotated[int, Meta(ge=1, extra={"flags": ["-p"]})] = 1
     """Processes; printed, the stand-in has one."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 1
-    """Pictures per call; printed, the stand-in takes them one by one."""
+    """Images per call; printed, the stand-in takes them one by one."""
     device_ids: Annotated[str, Meta(extra={"flags": ["-d"]})] = "0"
     """Numbers of the cards; printed."""
     shape: Annotated[str, Meta(extra={"flags": ["-s"]})] = "[3,256,256]"
-    """Size of the made-up pictures without --datalist."""
+    """Size of the made-up images without --datalist."""
     iterations: Count = 1024
-    """Made-up pictures without --datalist."""
+    """Made-up images without --datalist."""
     datalist: str | None = None
-    """List of npz files; null measures with made-up pictures."""
+    """List of npz files; null measures with made-up images."""
     path_output: str | None = None
     """Folder for output_000000.npz and so on; needs --datalist."""
 
@@ -156,7 +156,7 @@ class AcceleratorProfileConfig(Settings):
 
 @dataclass(frozen=True)
 class Image2NpzConfig(PictureLimit):
-    """Write pictures as the npz files that vamp reads, and their list.
+    """Write images as the npz files that vamp reads, and their list.
 
     python tools/accelerator/image2npz.py --dataset_path val --target_path input_npz \\
         --text_path npz_datalist.txt
@@ -211,4 +211,4 @@ class ValprepConfig(Settings):
     """
 
     data_path: str = "ImageNet"
-    """Folder with val/ and val_label.txt; pictures are moved to val/WNID/."""
+    """Folder with val/ and val_label.txt; images are moved to val/WNID/."""

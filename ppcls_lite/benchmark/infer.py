@@ -154,7 +154,7 @@ def int8_files(
     problems = {}
     for engine in (engine for engine, precision, _ in ENGINES if precision == "int8"):
         if not config.data_path:
-            problems[engine] = "int8 is calibrated with pictures of train: --data-path"
+            problems[engine] = "int8 is calibrated with images of train: --data-path"
             continue
         say(f"writing the int8 file of {engine}, {build.name}")
         done = build.run(build.command(

@@ -28,7 +28,7 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
         root = Path(config.data_path or "").resolve()
         if config.imagenet_sized:
-            say(f"writing {COPIES} pictures of {LONG} x {SHORT} pixels")
+            say(f"writing {COPIES} images of {LONG} x {SHORT} pixels")
             facts = {"mean_kb": write_copies(root, Path(folder))}
             root = Path(folder)
         for size in config.size:

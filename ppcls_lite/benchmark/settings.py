@@ -28,7 +28,7 @@ COMPARED = {
 
 @dataclass(frozen=True)
 class BenchmarkConfig(Settings):
-    """Measure how fast training, evaluation, reading pictures and inference are on this CPU.
+    """Measure how fast training, evaluation, reading images and inference are on this CPU.
 
     python tools/benchmark.py train --versus paddle,torch --versus-python ENV/bin/python
     python tools/benchmark.py epoch --data-path my_pictures --rounds 1 --versus paddle
@@ -54,7 +54,7 @@ class BenchmarkConfig(Settings):
     pretrained: str | None = None
     """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
     data_path: str | None = None
-    """Folder with train/ and val/; infer and serve take its val pictures, else patterns; infer
+    """Folder with train/ and val/; infer and serve take its val images, else patterns; infer
     calibrates int8 with train."""
     batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
     """Images per step and process; one row for each."""
@@ -63,7 +63,7 @@ class BenchmarkConfig(Settings):
     threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
     """Threads of all processes together; one row for each, 0 is all cores."""
     workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
-    """Processes that decode pictures, one row for each; serve: of the servers, 0 is all cores."""
+    """Processes that decode images, one row for each; serve: of the servers, 0 is all cores."""
     processes: Count = 1
     """train: processes that train together, started by each framework's launcher."""
     versus: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class BenchmarkConfig(Settings):
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
     imagenet_sized: bool = False
-    """loader: read 512 copies of the pictures at ImageNet's usual 500 x 375 pixels."""
+    """loader: read 512 copies of the images at ImageNet's usual 500 x 375 pixels."""
     decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
     """loader: ways to read JPEGs, see train; one row for each."""
     rounds: Count = 5

@@ -19,7 +19,7 @@ def run(config: AcceleratorBuildConfig) -> int:
         print(finding)
     print(f"wrote {built.prefix}.onnx and .json: {NOTE}")
     if built.pictures:
-        print(f"calibrated with {built.pictures} pictures")
+        print(f"calibrated with {built.pictures} images")
     if built.float_layers:
         print(f"kept in float: {', '.join(built.float_layers)}")
     if built.kept:
@@ -30,7 +30,7 @@ def run(config: AcceleratorBuildConfig) -> int:
 def _report_kept(kept: list[bool]) -> None:
     """Says how many calibration pictures keep the class that float gives them, and what to do."""
     share = sum(kept) / len(kept)
-    print(f"int8 gives {sum(kept)} of {len(kept)} calibration pictures the float network's class")
+    print(f"int8 gives {sum(kept)} of {len(kept)} calibration images the float network's class")
     if share >= ENOUGH:
         return
     print(

@@ -13,6 +13,6 @@ def run(config: EvalImagenetConfig) -> int:
     pictures = read_datalist(Path(config.datalist))
     labels = picture_labels(pictures, Path(config.label), config.classes)
     scores = score_npz(Path(config.result_path), pictures, labels)
-    print(f"{scores.images} pictures")
+    print(f"{scores.images} images")
     print(scores.line())
     return 0

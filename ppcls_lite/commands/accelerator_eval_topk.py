@@ -21,6 +21,6 @@ def run(config: EvalTopkConfig) -> int:
         return 0
     results = read_results(file)
     scores = score_by_id(results, true_classes([Path(path) for path in results], config.classes))
-    print(f"{scores.images} pictures")
+    print(f"{scores.images} images")
     print(scores.line())
     return 0

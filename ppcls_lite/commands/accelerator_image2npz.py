@@ -25,7 +25,7 @@ def run(config: Image2NpzConfig) -> int:
         if target in targets:
             raise UserError(
                 f"{path} and {targets[target]} would both become {target}",
-                "rename one of them: an npz is called like its picture without suffix",
+                "rename one of them: an npz is called like its image without suffix",
             )
         targets[target] = path
     for target, path in targets.items():
@@ -34,5 +34,5 @@ def run(config: Image2NpzConfig) -> int:
     text = Path(config.text_path)
     text.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(text, "".join(f"{target}\n" for target in targets).encode())
-    print(f"{len(targets)} pictures in {config.target_path}, listed in {text}")
+    print(f"{len(targets)} images in {config.target_path}, listed in {text}")
     return 0

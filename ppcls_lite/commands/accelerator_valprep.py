@@ -28,9 +28,7 @@ def run(config: ValprepConfig) -> int:
     for path in flat:
         path.rename(val / wnids[ids[path.name.partition(".")[0]]] / path.name)
     present = sum(1 for wnid in wnids for _ in (val / wnid).iterdir())
-    print(f"{val}: {len(flat)} pictures moved, {present} in {len(wnids)} class folders")
+    print(f"{val}: {len(flat)} images moved, {present} in {len(wnids)} class folders")
     if present != len(ids):
-        raise UserError(
-            f"{labels} lists {len(ids)} pictures, {val} has {present}", "are all there?"
-        )
+        raise UserError(f"{labels} lists {len(ids)} images, {val} has {present}", "are all there?")
     return 0

@@ -32,7 +32,7 @@ def apply(config: CheckDataConfig) -> str:
         data = open_split(config.data_path, split)
         if data.labels.ndim == 2 or (len(data) and not os.path.isfile(data.path(0))):
             raise UserError(
-                f"--apply is of picture files with one label each, and {split} of"
+                f"--apply is of image files with one label each, and {split} of"
                 f" {config.data_path} is not",
                 "apply it to the data before it was packed, or edit the lists",
             )
@@ -52,14 +52,12 @@ def apply(config: CheckDataConfig) -> str:
         sides[split] = (paths, labels)
     if unknown := sorted({*decisions} - seen):
         raise UserError(
-            f"{config.apply} names pictures that {config.data_path} does not have: {some(unknown)}",
+            f"{config.apply} names images that {config.data_path} does not have: {some(unknown)}",
             "give the --data-path of the report",
         )
     write_lists(out, str(out), classes, sides)
     again = command("data check", "--data-path", out)
-    return (
-        f"{left} pictures left out, {len(seen) - left} with another class: {out}\n  next: {again}"
-    )
+    return f"{left} images left out, {len(seen) - left} with another class: {out}\n  next: {again}"
 
 
 def read_decisions(file: str) -> dict[str, str]:
@@ -85,7 +83,7 @@ def read_decisions(file: str) -> dict[str, str]:
         if found.setdefault(path, label) != label:
             raise UserError(f"{file}:{number}: {row['file']} has two labels", "leave one of them")
     if not found:
-        raise UserError(f"--apply {file} has no lines", "tick pictures on index.html and save")
+        raise UserError(f"--apply {file} has no lines", "tick images on index.html and save")
     return found
 
 

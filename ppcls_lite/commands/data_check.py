@@ -84,7 +84,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         summary = report["splits"][split] = _summary(dataset, inspections)
         summary["other_files"] = sorted(dataset.passed_over)
         summary["notes"] = list(dataset.notes)
-        problems += [f"broken picture {b['file']}: {b['cause']}" for b in summary["broken"]]
+        problems += [f"broken image {b['file']}: {b['cause']}" for b in summary["broken"]]
         report["warnings"] += [*_few(split, dataset), *(f"{split}: {x}" for x in dataset.left_out)]
         files[split], twice, contradictions = _copies(split, dataset, inspections)
         report["warnings"] += twice
@@ -92,7 +92,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
     if len(datasets) == 2:
         for digest, path in files["val"].items():
             if digest in files["train"]:
-                problems.append(f"val picture {path} is also in train: {files['train'][digest]}")
+                problems.append(f"val image {path} is also in train: {files['train'][digest]}")
     return report
 
 
@@ -102,7 +102,7 @@ def _matched(train: ImageDataset, val: ImageDataset) -> tuple[ImageDataset, list
     try:
         match = match_classes(known, val.class_set("val"))
         problems = [
-            f"only in val, and without pictures: {name}"
+            f"only in val, and without images: {name}"
             for name, class_id in zip(val.classes, match.ids, strict=True)
             if class_id == NONE and name not in match.unknown
         ]
@@ -112,7 +112,7 @@ def _matched(train: ImageDataset, val: ImageDataset) -> tuple[ImageDataset, list
     counts = val.class_set("val").pictures
     alone = [n for i, n in enumerate(known.names) if counts[i] and not known.pictures[i]]
     if alone:
-        problems.append(f"val has pictures of classes of which train has none: {some(alone)}")
+        problems.append(f"val has images of classes of which train has none: {some(alone)}")
     return val, problems
 
 
@@ -140,11 +140,11 @@ def _copies(
             twice.append(f"{dataset.path(i)} is {dataset.path(other)} once more")
         else:
             contradictions.append(
-                f"{split}: the same picture is in two classes: {dataset.path(other)} and"
+                f"{split}: the same image is in two classes: {dataset.path(other)} and"
                 f" {dataset.path(i)}"
             )
     paths = {digest: dataset.path(i) for digest, i in first.items()}
-    more = [f"{split}: {len(twice)} pictures are there twice: {some(twice, 3)}"] if twice else []
+    more = [f"{split}: {len(twice)} images are there twice: {some(twice, 3)}"] if twice else []
     return paths, more, contradictions
 
 

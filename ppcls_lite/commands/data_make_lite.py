@@ -30,13 +30,13 @@ HINT = (
     " && python tools/make_lite_data.py --package-root fashion"
 )
 README = """\
-lite_data: {train} training and {val} validation pictures of ten kinds of clothing, 28 x 28, grey.
+lite_data: {train} training and {val} validation images of ten kinds of clothing, 28 x 28, grey.
 
 Origin:  Fashion-MNIST, Copyright 2017 Zalando SE, as in Debian's package dataset-fashion-mnist
 Licence: MIT (the package calls it Expat); see LICENSE
-Made by: python tools/make_lite_data.py. Of every class the first {train_per_class} pictures of the
+Made by: python tools/make_lite_data.py. Of every class the first {train_per_class} images of the
          training archive and the first {val_per_class} of the test archive, pixels unchanged.
-Layout:  SPLIT/CLASS/ID.png, where ID is the picture's position in its archive
+Layout:  SPLIT/CLASS/ID.png, where ID is the image's position in its archive
 """
 
 
@@ -64,13 +64,13 @@ def run(config: MakeLiteDataConfig) -> int:
             chosen = np.flatnonzero(labels == label)[: per_class[split]]
             if len(chosen) < per_class[split]:
                 raise UserError(
-                    f"{prefix}: {len(chosen)} pictures of {name}, {per_class[split]} are asked for",
+                    f"{prefix}: {len(chosen)} images of {name}, {per_class[split]} are asked for",
                     HINT,
                 )
             for index in chosen:
                 files[f"lite_data/{split}/{name}/{index:05d}.png"] = _png(pixels[index])
     _write_tar(Path(config.out), files)
-    print(f"wrote {config.out}: {len(files) - 2} pictures, {Path(config.out).stat().st_size} bytes")
+    print(f"wrote {config.out}: {len(files) - 2} images, {Path(config.out).stat().st_size} bytes")
     return 0
 
 

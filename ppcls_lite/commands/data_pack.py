@@ -99,7 +99,7 @@ def pack(dataset: ImageDataset, split: str, config: PackDatasetConfig) -> None:
             )
             pictures = mapper(shrink, [dataset.source(int(i)) for i in mine])
             entries = write_shard(shard, number, mine, dataset, pictures, config.data_path)
-            print(f"{shard}: {len(mine)} pictures, {entries['size'].sum() / 1e6:.1f} MB")
+            print(f"{shard}: {len(mine)} images, {entries['size'].sum() / 1e6:.1f} MB")
     parts = [_entries_of(folder, split, number) for number in range(shards)]
     entries = np.empty(len(dataset), ENTRY)
     entries[order] = np.concatenate(parts)
@@ -131,7 +131,7 @@ def check_links(dataset: ImageDataset, config: PackDatasetConfig) -> None:
             outside.append(f"{readable(path)} is {readable(real)}")
     if outside:
         raise UserError(
-            f"{len(outside)} pictures lie outside of {config.data_path}: {some(outside, 3)}",
+            f"{len(outside)} images lie outside of {config.data_path}: {some(outside, 3)}",
             command("data pack", "--data-path", config.data_path, "--out", config.out)
             + " --follow-links packs them, too",
         )
@@ -177,9 +177,9 @@ def write_shard(
                 data, suffix = next(packed)
             except ImageError as error:
                 raise UserError(
-                    f"broken picture {dataset.path(index)}: {error.cause}",
+                    f"broken image {dataset.path(index)}: {error.cause}",
                     command("data check", "--data-path", data_path)
-                    + "  # lists every broken picture; remove them, then again",
+                    + "  # lists every broken image; remove them, then again",
                 ) from None
             label = dataset.label(index)
             offset = tar.offset + tarfile.BLOCKSIZE

@@ -45,7 +45,7 @@ def run(config: ShowAugmentConfig) -> int:
     pixels = denormalized(images[:count], preprocess)
     sheet(pixels, [captions(row, info) for row in targets[:count]]).save(config.out)
     how = dataclasses.asdict(mix) if mix.share < 1 else "not mixed"
-    print(f"wrote {config.out}: {count} of {len(images)} pictures, seed {seed}, {how}")
+    print(f"wrote {config.out}: {count} of {len(images)} images, seed {seed}, {how}")
     print(f"next: look at {Path(config.out).resolve()}")
     return 0
 

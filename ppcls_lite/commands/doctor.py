@@ -239,7 +239,7 @@ def tested_lines(report: dict[str, Any]) -> Iterator[str]:
     for place, each in enumerate(rows):
         verdict = "agrees" if each["passed"] else "DISAGREES"
         first = ", the fastest" if place == 0 and each["passed"] else ""
-        timed = f"{each['ms']:.2f} ms a picture" if "ms" in each else "not run"
+        timed = f"{each['ms']:.2f} ms an image" if "ms" in each else "not run"
         yield row("engine", f"{each['engine']} on {each['file']}: {timed}, {verdict}{first}")
 
 

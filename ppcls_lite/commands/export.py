@@ -68,7 +68,7 @@ def _report(folder: Path, sidecar: Sidecar) -> list[str]:
         *(f"{name:<28}{entry['bytes']:>12,}" for name, entry in sidecar.files.items()),
         f"{SIDECAR:<28}{(folder / SIDECAR).stat().st_size:>12,}",
         "",
-        f"against the trained network, {checks['images']} pictures"
+        f"against the trained network, {checks['images']} images"
         f" (largest difference allowed: {checks['limit']:.1e})",
         f"{'file':<20}{'runtime':<18}{'difference':>12}{'same top-1':>12}{'ms':>10}",
     ]

@@ -39,10 +39,10 @@ def run(config: ExportAcceleratorConfig) -> int:
         else f"{bundle['name']}, {bundle['num_classes']} classes, fp32 accuracy not on file"
     )
     print(
-        f"{calibration['pictures']} calibration pictures from {calibration['split']},"
+        f"{calibration['pictures']} calibration images from {calibration['split']},"
         f" {len(calibration['missing_classes'])} classes without one"
         if calibration["pictures"]
-        else "no calibration pictures: --data-path gives them; fp16 does without"
+        else "no calibration images: --data-path gives them; fp16 does without"
     )
     for how in bundle["classes_matched"]:
         print(f"classes: {how}")

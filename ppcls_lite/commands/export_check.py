@@ -134,7 +134,7 @@ def table(
             f"{row.size / 1e6:>7.2f}"
         )
     lines.append(
-        f"{count} picture(s); ms: median of {TURNS} runs of the network alone, one picture, CPU,"
+        f"{count} image(s); ms: median of {TURNS} runs of the network alone, one image, CPU,"
         " in turns"
     )
     folder = rows[-1].file.parent

@@ -53,7 +53,7 @@ def run(config: ExportMobileConfig) -> int:
         print("not checked: no Python with the package paddlelite beside paddle_lite_opt")
         return 0
     print(
-        f"{config.format} against ONNX Runtime on {found['images']} pictures: same class"
+        f"{config.format} against ONNX Runtime on {found['images']} images: same class"
         f" {found['same_top1']}/{found['images']}, largest difference of a probability"
         f" {found['max_abs_diff']:.1e}"
     )

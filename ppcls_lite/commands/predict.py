@@ -49,11 +49,11 @@ def run(config: PredictConfig) -> int:
             target = _free_name(Path(config.explain), name, ".png", explained)
             save_overlay(result.why.side_by_side(), result.ranking[:5], target)
     if saved:
-        print(f"predict: {len(saved)} pictures saved to {config.save_vis}", file=sys.stderr)
+        print(f"predict: {len(saved)} images saved to {config.save_vis}", file=sys.stderr)
     if explained:
         print(f"predict: {len(explained)} heatmaps saved to {config.explain}", file=sys.stderr)
     if failed:
-        print(f"predict: {failed} of {len(files)} pictures failed", file=sys.stderr)
+        print(f"predict: {failed} of {len(files)} images failed", file=sys.stderr)
     return 1 if failed else 0
 
 

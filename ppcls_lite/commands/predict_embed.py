@@ -39,12 +39,12 @@ def run(config: EmbedConfig) -> int:
         print(f"embed: {cause}", file=sys.stderr)
     features.write(Path(config.out))
     count, wide = features.features.shape
-    print(f"{count} pictures, {wide} features each: {config.out}")
+    print(f"{count} images, {wide} features each: {config.out}")
     if config.plot is not None and count > 1:
         plot_features(features, Path(config.plot))
         print(f"drawn: {config.plot}")
     if failed:
-        print(f"embed: {len(failed)} of {len(rows)} pictures failed", file=sys.stderr)
+        print(f"embed: {len(failed)} of {len(rows)} images failed", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -42,7 +42,7 @@ def run(config: SearchConfig) -> int:
         if config.html is not None:
             sections.append(_section(query, gallery, rows, cosines))
     if config.html is not None:
-        write_page(Path(config.html), "found.html", title="Nearest pictures", queries=sections)
+        write_page(Path(config.html), "found.html", title="Nearest images", queries=sections)
         print(f"search: {config.html} shows them", file=sys.stderr)
     for cause in failed:
         print(f"search: {cause}", file=sys.stderr)
@@ -62,7 +62,7 @@ def _open_gallery(config: SearchConfig, predictor: Predictor) -> tuple[Features,
                 + " --data-path DATA --out features.npz  # or name the weights they are of",
             )
     if not len(gallery.features):
-        raise UserError(f"{path}: no picture in it can be read", "name another gallery")
+        raise UserError(f"{path}: no image in it can be read", "name another gallery")
     return gallery, failed
 
 

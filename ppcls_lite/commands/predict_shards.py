@@ -93,7 +93,7 @@ def run(config: PredictConfig, pictures: Sequence[Path]) -> int:
     for answer in answers.iter_rows():
         done += answer["pictures"]
         failed += answer["failed"]
-        print(f"predict: {done} pictures, {failed} of them failed", file=sys.stderr)
+        print(f"predict: {done} images, {failed} of them failed", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -126,5 +126,5 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
     if other:
         raise UserError(
             f"--shards {folder} holds answers of another run ({', '.join(other)} differ)",
-            "give a new folder, or the same pictures, network and --topk",
+            "give a new folder, or the same images, network and --topk",
         )

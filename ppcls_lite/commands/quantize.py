@@ -41,7 +41,7 @@ def run(config: QuantizeConfig) -> int:
     for how in job.matched:
         print(f"classes: {how}")
     print(
-        f"{job.sidecar.info.name}, {len(job.calibration)} calibration pictures of train,"
+        f"{job.sidecar.info.name}, {len(job.calibration)} calibration images of train,"
         f" measured on {len(job.pictures)} of val"
         + (f"; twin: {job.planted} channels up to {config.outliers:g} x" if job.planted else ""),
         flush=True,
@@ -119,7 +119,7 @@ def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
 def accuracy_line(measured: dict[str, Any], several: bool) -> str:
     """Returns in words what `score` found; with several labels a picture it counts labels."""
     right, same = (
-        ("labels right", "labels stay") if several else ("top-1", "pictures keep their class")
+        ("labels right", "labels stay") if several else ("top-1", "images keep their class")
     )
     return (
         f"{right} {measured['top1']:.4f}, float {measured['top1_float']:.4f};"

@@ -13,7 +13,7 @@ class PlotRunConfig(Settings):
     run: str = "output"
     """Run folder, the --output-dir of the training."""
     out: str | None = None
-    """Picture to write; null is curves.png in the run folder."""
+    """Image to write; null is curves.png in the run folder."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def fit_and_report(run: Run) -> int:
         return 1
     finally:
         for path, cause in (run.loader.broken | run.evaluate.loader.broken).items():
-            run.log.line(f"skipped broken picture {path}: {cause}")
+            run.log.line(f"skipped broken image {path}: {cause}")
     weights = run.folder / "best.pdparams"
     for line in finish_best(run, weights):
         run.log.line(line)

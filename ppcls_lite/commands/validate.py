@@ -60,7 +60,7 @@ def measure(config: ValidateConfig, world: World) -> int:
     )
     log.line(
         f"{weights.path}{choice}: {info.name}, {info.num_classes} classes;"
-        f" {len(data)} pictures of {config.data_path}; {info.preprocess}"
+        f" {len(data)} images of {config.data_path}; {info.preprocess}"
     )
     for line in remarks(data, match):
         log.line(line)
@@ -70,7 +70,7 @@ def measure(config: ValidateConfig, world: World) -> int:
     finally:
         evaluate.loader.close()
     for path, cause in evaluate.loader.broken.items():
-        log.line(f"skipped broken picture {path}: {cause}")
+        log.line(f"skipped broken image {path}: {cause}")
     if config.confusion_matrix and world.is_main:
         beside = weights.path if weights.path.is_dir() else weights.path.parent
         folder = Path(config.output_dir) if config.given("output_dir") else beside
@@ -90,8 +90,8 @@ def tested_data(config: ValidateConfig, info: ModelInfo, path: Path) -> ImageDat
     data = open_val(config, run=str(path))
     if data.labels.ndim == 2 and not info.multi_label:
         raise UserError(
-            f"{data.place} lists several labels a picture, and {path} gives one",
-            "give lists with one label a picture, or a network that was trained with several",
+            f"{data.place} lists several labels an image, and {path} gives one",
+            "give lists with one label an image, or a network that was trained with several",
         )
     return data
 
@@ -104,7 +104,7 @@ def remarks(data: ImageDataset, match: ClassMatch) -> list[str]:
     lacking = len(match.lacking)
     if lacking:
         lines.append(
-            f"no picture of {lacking} of the network's {match.known.count} classes, which are among"
+            f"no image of {lacking} of the network's {match.known.count} classes, which are among"
             f" the answers all the same: {some([spoken_name(name) for name in match.lacking])}"
         )
     return lines

@@ -101,7 +101,7 @@ def adjusted(
     offsets = config.logit_adjustment * log_prior(counts)
     print(
         f"{name}: minus {config.logit_adjustment:g} log(share of the class) of {len(train)}"
-        f" training pictures of {config.data_path}, {counts.min()} to {counts.max()} of a class"
+        f" training images of {config.data_path}, {counts.min()} to {counts.max()} of a class"
     )
     return arrays | {name: (arrays[name] - offsets).astype(arrays[name].dtype)}
 
@@ -162,7 +162,7 @@ def known_split(split: str, info: ModelInfo, config: ConvertConfig, path: Path) 
     config.require("data_path")
     if info.multi_label:
         raise UserError(
-            f"{path} gives several labels a picture; --calibrate, --unknown and --logit-adjustment"
+            f"{path} gives several labels an image; --calibrate, --unknown and --logit-adjustment"
             " are of one label",
             "leave them out: each class has a threshold of its own",
         )

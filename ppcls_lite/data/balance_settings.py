@@ -30,4 +30,4 @@ class BalanceSettings(TrainBatches):
         if len(asked) > 1:
             yield f"{' and '.join(asked)} correct the same thing twice; give one of them"
         if self.sampler == "balanced" and self.ra_reps > 1:
-            yield "--sampler balanced repeats pictures itself; leave out --ra-reps"
+            yield "--sampler balanced repeats images itself; leave out --ra-reps"

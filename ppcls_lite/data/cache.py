@@ -82,7 +82,7 @@ def open_cache(where: str, sources: Iterable[Source], folder: Path) -> PictureCa
     if need > SPARE * free:
         other = "disk" if where == "ram" else "off"
         raise UserError(
-            f"--cache {where}: {len(room)} decoded pictures take {need / 1e9:.1f} GB, of"
+            f"--cache {where}: {len(room)} decoded images take {need / 1e9:.1f} GB, of"
             f" {free / 1e9:.1f} GB that are free",
             f"--cache {other}",
         )

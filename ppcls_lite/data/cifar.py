@@ -160,7 +160,7 @@ def _read_part(form: Form, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         table = _table(content)
         data = array_of(table["data"])
         if data is None or data.dtype != np.uint8:
-            raise Damaged("its pictures are no bytes")
+            raise Damaged("its images are no bytes")
         labels, pixels = np.array(table[form.labels], np.int64), data
     planes = pixels.reshape(len(labels), 3, SIDE, SIDE)
     return planes.transpose(0, 2, 3, 1), labels

@@ -174,7 +174,7 @@ def warnings(classes: ClassSet, counts: Sequence[int] = (0, 1)) -> list[str]:
     for count in counts:
         found = [spoken_name(classes.name(i)) for i, n in enumerate(classes.pictures) if n == count]
         if found:
-            words = "a single picture" if count else "no picture"
+            words = "a single image" if count else "no image"
             kinds = "class" if len(found) == 1 else f"{len(found)} classes:"
             lines.append(f"{classes.who} has {words} of {kinds} {some(found)}")
     return lines

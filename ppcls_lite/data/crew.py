@@ -223,7 +223,7 @@ class Crew:
         if self._replaced > REPLACED:
             raise dead_worker(f"{how}; {REPLACED} were replaced before, since the epoch began")
         self._watch.say(
-            f"a worker process that decodes pictures {how}; another one took its place"
+            f"a worker process that decodes images {how}; another one took its place"
             f" ({self._replaced} of {REPLACED} an epoch)"
         )
 

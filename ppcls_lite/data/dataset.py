@@ -130,7 +130,7 @@ def _open_share(data_path: str, split: str, shares: Shares) -> ImageDataset:
         data = data.subset(chosen)
         if split == "val":
             data.notes += (
-                f"no train/ and val/: {len(chosen)} pictures for val ({shares})",
+                f"no train/ and val/: {len(chosen)} images for val ({shares})",
                 *sides.notes,
             )
             data.passed_over = data.outside = ()  # train says it
@@ -156,7 +156,7 @@ def _open_folders(folders: Sequence[str], notes: Sequence[str]) -> ImageDataset:
             others += left
     if not paths:
         where, left_out = " and ".join(folders), passed_over(others)
-        message = f"{where}: {len(classes)} class folders, but no picture in them"
+        message = f"{where}: {len(classes)} class folders, but no image in them"
         raise UserError(message + (f" ({left_out})" if left_out else ""), FOLDERS)
     classes = [readable(name) for name in classes]
     data = ImageDataset(paths, labels, classes, place=folders[0], notes=notes)

@@ -282,7 +282,7 @@ def _unknown_format(source: str | Path | bytes, size: int) -> str:
             head = file.read(12)
     brand = head[8:] if head[4:8] == b"ftyp" else b""
     if brand in HEIC_BRANDS and not read_heic():
-        return f"is a HEIC picture, which needs a package: {install_hint('heif')}"
+        return f"is a HEIC image, which needs a package: {install_hint('heif')}"
     if brand in (b"avif", b"avis"):
-        return "is an AVIF picture, which Pillow reads since 11.3: pip install --upgrade pillow"
-    return f"is not a picture of a known format ({size} bytes)"
+        return "is an AVIF image, which Pillow reads since 11.3: pip install --upgrade pillow"
+    return f"is not an image of a known format ({size} bytes)"

@@ -119,7 +119,7 @@ def _two_readings(list_file: str, place: str, file: str, number: int, true: int)
     sorted_name = labels[number] if number < len(labels) else "no class"
     return UserError(
         f"{list_file}: {file} has the id {number}, and two readings fit:\n  by the order of the"
-        f" wnids: {number} is {sorted_name}, but this picture of ImageNet's shows {labels[true]},"
+        f" wnids: {number} is {sorted_name}, but this image of ImageNet's shows {labels[true]},"
         f" which is {true}\n  by ILSVRC2012_ID, the devkit's order, as {GROUND_TRUTH} has it: then"
         f" {META}, or {MAP}, has to say which wnid is which id",
         f"cp DEVKIT/data/{META} {quoted(place or '.')}  # or {MAP}, from ImageNet's devkit; or list"

@@ -251,17 +251,17 @@ def _no_classes(message: str, folder: str) -> UserError:
         target = quoted(os.path.join(place, f"{name}_label.txt"))
         take = r"sed -E 's/.*_(n[0-9]{8})\.[^.]*$/& \1/'"
         return UserError(
-            f"{message}, but pictures, whose names end in their wnids",
+            f"{message}, but images, whose names end in their wnids",
             f"ls {quoted(folder)} | {take} > {target}",
         )
     if truth := ground_truth_beside(place):
         target = os.path.join(place, f"{name}_list.txt")
         return UserError(
-            f"{message}, but pictures; {truth} has ids without their names",
+            f"{message}, but images; {truth} has ids without their names",
             join_command(folder, truth, target),
         )
     beside = quoted(os.path.join(place, f"{name}_label.txt"))
     return UserError(
-        f"{message}, but pictures, and nothing says what they show",
+        f"{message}, but images, and nothing says what they show",
         f"write {beside} with lines 'FILE ID', as {min(pictures)} 0, or put {KAGGLE_LIST} there",
     )

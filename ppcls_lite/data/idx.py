@@ -27,7 +27,7 @@ def read_idx_pair(folder: Path, prefix: str, hint: str) -> tuple[np.ndarray, np.
     labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", 1, hint)
     if len(pixels) != len(labels):
         raise UserError(
-            f"{folder}: {prefix} has {len(pixels)} pictures but {len(labels)} labels", hint
+            f"{folder}: {prefix} has {len(pixels)} images but {len(labels)} labels", hint
         )
     return pixels, labels
 

@@ -86,7 +86,7 @@ class ImageDataset:
             lines.append(f"{self.place}: {said}")
         if self.outside:
             lines.append(
-                f"{self.place}: {len(self.outside)} pictures lie beside the class folders and are"
+                f"{self.place}: {len(self.outside)} images lie beside the class folders and are"
                 f" of no class: {some(self.outside, 3)}"
             )
         return lines

@@ -101,10 +101,10 @@ def read_list(file: str, hint: str) -> PictureList:
     comments = {i for i, path in enumerate(paths) if path.startswith("#")}
     if paths and not any(paths):
         raise UserError(
-            f"{file} has ids without pictures, as ImageNet's devkit lists them; allowed are lines"
+            f"{file} has ids without images, as ImageNet's devkit lists them; allowed are lines"
             " 'path label'",
             f"{join_command('VAL', file, f'{file}.new')} && mv {quoted(f'{file}.new')}"
-            f" {quoted(file)}  # where VAL holds the pictures in the order of the ids",
+            f" {quoted(file)}  # where VAL holds the images in the order of the ids",
         )
     words = [i for i, label in enumerate(labels) if not label.isdecimal() and i not in comments]
     wrong = [i for i in words if not paths[i] or _is_numeric(labels[i])]
@@ -229,6 +229,6 @@ def locate(listed: PictureList, file: str, roots: Sequence[str]) -> tuple[list[s
                 ]
                 return [paths[i] for i in kept], kept
     raise UserError(
-        f"{file}: its pictures are not there, for example {shortened(sure[0])}",
+        f"{file}: its images are not there, for example {shortened(sure[0])}",
         "paths may be relative to " + " or to ".join(dict.fromkeys(roots)),
     )

@@ -189,7 +189,7 @@ class Loader:
             causes = decode_into(images, *how, task, cache=self.cache)
         except MemoryError:
             raise UserError(
-                f"not enough memory to read these pictures: {task[0].name} and those after it",
+                f"not enough memory to read these images: {task[0].name} and those after it",
                 "a smaller --batch-size, or a smaller --max-megapixels",
             ) from None
         return images[: len(task) - len(causes)], causes
@@ -246,22 +246,22 @@ class Loader:
             if not causes:
                 return candidate, images[0]
             self._note(candidate, causes[0])
-        raise UserError(f"none of the {count} pictures can be read", check_hint())
+        raise UserError(f"none of the {count} images can be read", check_hint())
 
     def _note(self, index: int, cause: Cause) -> None:
         file = self._sample(index).name
         if cause.kind == "gone" and not os.path.isdir(os.path.dirname(file) or "."):
             raise UserError(
-                f"broken picture {file}: {cause}; its folder is gone, too",
+                f"broken image {file}: {cause}; its folder is gone, too",
                 f"see whether the drive is there: df {os.path.dirname(file)}",
             )
         path = self.dataset.path(index)
         if self.on_error == "stop":
-            raise UserError(f"broken picture {path}: {cause}", check_hint())
+            raise UserError(f"broken image {path}: {cause}", check_hint())
         self.broken[path] = cause
 
 
 def check_hint() -> str:
     """What to run when pictures cannot be read."""
     check = command("data check", "--data-path", "DATA")
-    return f"{check}  # lists every broken picture; --on-error skip goes on without them"
+    return f"{check}  # lists every broken image; --on-error skip goes on without them"

@@ -36,8 +36,8 @@ class MultiLabelDataset(ImageDataset):
     def label(self, index: int) -> int:
         """Raises UserError: there is no such thing as the label of a picture."""
         raise UserError(
-            f"{self.place} lists several labels a picture, which this command does not know",
-            "allowed are class folders and lists with one label a picture",
+            f"{self.place} lists several labels an image, which this command does not know",
+            "allowed are class folders and lists with one label an image",
         )
 
     def class_set(self, who: str) -> ClassSet:
@@ -50,7 +50,7 @@ class MultiLabelDataset(ImageDataset):
         known, data = match.known, match.data
         if known.numbers and len(known.numbers) != data.count:
             raise UserError(
-                f"{known.who} lists {known.count} classes a picture, {data.who} {data.count}",
+                f"{known.who} lists {known.count} classes an image, {data.who} {data.count}",
                 "write as many 0 and 1 in both lists, or name the classes in a CSV",
             )
         labels = np.zeros((len(self), known.count), np.uint8)
@@ -76,7 +76,7 @@ def open_labels(data_path: str, found: Split, how: Labels, notes: list[str]) -> 
     """
     if how == "several" and not found.list_file:
         raise UserError(
-            f"{data_path} has no list for {found.name}, and class folders give one label a picture",
+            f"{data_path} has no list for {found.name}, and class folders give one label an image",
             f"write {found.name}_list.txt or {found.name}_list.csv; allowed are {FORMS}",
         )
     listed = read_label_list(found.list_file, how) if found.list_file else None
@@ -95,9 +95,9 @@ def open_labels(data_path: str, found: Split, how: Labels, notes: list[str]) -> 
         numbers = tuple(range(labels.shape[1]))
     names = names or [str(number) for number in numbers] or known
     if how == "auto" and listed.is_one_each:
-        said = "each picture shows exactly one of them: --labels several would train each by itself"
+        said = "each image shows exactly one of them: --labels several would train each by itself"
         notes = [*notes, f"{file} has 0 or 1 for each of {len(names)} classes, and {said}"]
         return ImageDataset(paths, labels.argmax(axis=1), names, numbers, data_path, notes)
-    notes = [*notes, f"{file} has several labels a picture, {labels.sum(axis=1).mean():.2f} of"
+    notes = [*notes, f"{file} has several labels an image, {labels.sum(axis=1).mean():.2f} of"
              f" {len(names)} in the mean"]  # fmt: skip
     return MultiLabelDataset(paths, labels, names, numbers, data_path, notes)

@@ -82,7 +82,7 @@ class PixelDataset(ImageDataset):
 
     def path(self, index: int) -> str:
         """Returns what to call a picture."""
-        return f"{self._where}: picture {index}"
+        return f"{self._where}: image {index}"
 
     def name(self, index: int) -> bytes:
         """Returns the number of a picture, which is all the name it has."""

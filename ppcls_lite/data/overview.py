@@ -115,5 +115,5 @@ def histogram(values: np.ndarray, label: str, unit: str) -> "Markup":
         ticks = np.unique(np.geomspace(low, high, 5).round(0 if high > 20 else 2))
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.minorticks_off()
-        axes.set(xlabel=f"{label.lower()}, {unit}", ylabel="pictures")
+        axes.set(xlabel=f"{label.lower()}, {unit}", ylabel="images")
     return drawn.svg

@@ -155,8 +155,8 @@ class PackedFiles:
             if not good.all():
                 first, count = int(np.argmin(good)), int((~good).sum())
                 raise UserError(
-                    f"packed data {file.with_suffix('.npy')}: picture {first} {what}"
-                    f" ({entries['shard'][first]}, {entries['label'][first]}; {count} pictures)",
+                    f"packed data {file.with_suffix('.npy')}: image {first} {what}"
+                    f" ({entries['shard'][first]}, {entries['label'][first]}; {count} images)",
                     hint,
                 )
 

@@ -101,7 +101,7 @@ def passed_over(files: Iterable[str]) -> str:
     kinds = ", ".join(f"{n} {ending}" for ending, n in counts.most_common())
     heif = any(ending in counts for ending in HEIF_EXTENSIONS)
     hint = f"; to read .heic: {install_hint('heif')}" if heif else ""
-    return f"passed over, not taken for pictures: {kinds}{hint}"
+    return f"passed over, not taken for images: {kinds}{hint}"
 
 
 def pictures_beside(folder: str) -> list[str]:

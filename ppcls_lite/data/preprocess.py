@@ -61,15 +61,15 @@ def find_images_and_others(path: str) -> tuple[list[Path], list[str]]:
         return [Path(name) for name in found], others
     kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)
     if os.path.isdir(path):
-        raise UserError(f"{path}: the folder holds no picture", kinds)
+        raise UserError(f"{path}: the folder holds no image", kinds)
     if matches:
-        raise UserError(f"{path}: none of the {len(matches)} matches is a picture", kinds)
+        raise UserError(f"{path}: none of the {len(matches)} matches is an image", kinds)
     parent = os.path.dirname(path) or "."
     siblings = os.listdir(parent) if os.path.isdir(parent) else []
     raise UserError(
-        f"{path}: no such file or folder, and no picture matches it as a pattern"
+        f"{path}: no such file or folder, and no image matches it as a pattern"
         + nearest(os.path.basename(path), siblings),
-        "give a picture, a folder or a quoted pattern such as 'pictures/*.jpg'",
+        "give an image, a folder or a quoted pattern such as 'pictures/*.jpg'",
     )
 
 
@@ -169,7 +169,7 @@ class Preprocess:
             f"resize: {sides[self.fit]}, {self.interpolation}{smooth} as Pillow's Image.resize,"
             " to 8 bits",
             f"crop {crop} x {crop} from left round((width - {crop}) / 2) and top"
-            f" round((height - {crop}) / 2), halves to the even number; a smaller picture is padded"
+            f" round((height - {crop}) / 2), halves to the even number; a smaller image is padded"
             f" with zeros, ({crop} - side) // 2 of them before it",
             "float32, R, G, B: (value / 255 - mean) / std, [N, 3, H, W]",
         ]

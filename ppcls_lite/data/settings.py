@@ -1,4 +1,4 @@
-"""Settings of data: where pictures lie, what becomes of them, and the commands on data alone."""
+"""Settings of data: where images lie, what becomes of them, and the commands on data alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class DatasetSettings(DataRoot):
     dataset_download: bool = False
     """Fetch a named data set into --data-path when it is not there."""
     labels: Literal["auto", "one", "several"] = "auto"
-    """Labels of a picture in lists; auto takes 0,1,0 behind a path, a CSV with a column of 0 and 1
+    """Labels of an image in lists; auto takes 0,1,0 behind a path, a CSV with a column of 0 and 1
     for each class, or names between | for several."""
     val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """Of one folder of class folders, without train/ and val/: share of each class for val."""
@@ -72,7 +72,7 @@ class TrainData(DatasetSettings):
     train_list: str | None = None
     """File of `path label` lines instead of the train/ class folders."""
     unlabelled_path: str | None = None
-    """Folder of more training pictures, of no known class: only the teacher says what they are."""
+    """Folder of more training images, of no known class: only the teacher says what they are."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ValData(DatasetSettings):
     """Data."""
 
     val_split: str = "val"
-    """Folder, or NAME_list.txt, of the validation pictures in --data-path."""
+    """Folder, or NAME_list.txt, of the validation images in --data-path."""
     val_list: str | None = None
     """File of `path label` lines instead of the val/ class folders."""
 
@@ -92,16 +92,16 @@ class BatchSettings(Settings):
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
     """Images per device and step."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode pictures; 0 decodes in the main one. Never changes the pixels."""
+    """Processes that decode images; 0 decodes in the main one. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
-    """At a broken picture: stop and name it, or skip, count and list it."""
+    """At a broken image: stop and name it, or skip, count and list it."""
     picture_timeout: NotNegative = 300.0
-    """Seconds after which a picture in a worker counts as broken (tried twice); 0 waits on."""
+    """Seconds after which an image in a worker counts as broken (tried twice); 0 waits on."""
 
 
 @dataclass(frozen=True)
 class ResizeSettings(Settings):
-    """Pictures."""
+    """Images."""
 
     interpolation: Interpolation = "bilinear"
     """Resize filter of training and evaluation."""
@@ -109,10 +109,10 @@ class ResizeSettings(Settings):
 
 @dataclass(frozen=True)
 class ValPictures(ResizeSettings):
-    """Pictures of evaluation."""
+    """Images of evaluation."""
 
     fit: Fit = "crop"
-    """Evaluate the centre (crop), or whole pictures: with black beside them (pad), or made square
+    """Evaluate the centre (crop), or whole images: with black beside them (pad), or made square
     (squash); --val-resize-size is then --val-crop-size, if not given."""
     val_resize_size: Pixels = 256
     """Short side that evaluation resizes to, pixels; of --fit pad the long one, of squash both."""
@@ -131,22 +131,22 @@ class ValPictures(ResizeSettings):
 
 @dataclass(frozen=True)
 class TrainPictures(ResizeSettings):
-    """Pictures of training."""
+    """Images of training."""
 
     sampler: Literal["shuffle", "balanced"] = "shuffle"
-    """Each picture once an epoch, or as many pictures of each class, rare ones several times."""
+    """Each image once an epoch, or as many images of each class, rare ones several times."""
     ra_reps: Count = 1
-    """Repeated augmentation: show a picture so many times in a row, each time distorted afresh."""
+    """Repeated augmentation: show an image so many times in a row, each time distorted afresh."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
-    """Share of the picture's area that a training crop covers, smallest and largest."""
+    """Share of the image's area that a training crop covers, smallest and largest."""
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Width / height of a training crop, smallest and largest."""
     crop_padding: CountOrZero = 0
     """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
     hflip: Fraction = 0.5
-    """Probability of mirroring a training picture."""
+    """Probability of mirroring a training image."""
     auto_augment: (
         Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
     ) = None
@@ -156,15 +156,15 @@ class TrainPictures(ResizeSettings):
     ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
     """Strength of ra, of 30, and of ra_timm, of 10."""
     ra_magnitude_std: NotNegative = 0.0
-    """Standard deviation of ra_timm's strength between pictures."""
+    """Standard deviation of ra_timm's strength between images."""
     ra_num_ops: Count = 2
-    """Distortions of one picture by ra and ra_timm."""
+    """Distortions of one image by ra and ra_timm."""
     augmix_severity: Annotated[int, Meta(ge=1, le=10)] = 3
     """Strength of augmix, of 10."""
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, HalfTurn] = (0.0, 0.0, 0.0, 0.0)
     """Random changes of brightness, contrast, saturation and hue, as shares; hue up to 0.5."""
     random_erase: Fraction = 0.0
-    """Probability of erasing a random rectangle of a training picture."""
+    """Probability of erasing a random rectangle of a training image."""
     random_erase_mode: Literal["const", "pixel"] = "const"
     """Erase with the mean colour (torchvision) or with noise (timm)."""
     mean: tuple[Fraction, Fraction, Fraction] | None = None
@@ -205,9 +205,9 @@ class MixSettings(Settings):
     """Mixing of batches."""
 
     mixup: NotNegative = 0.0
-    """Alpha of Mixup, which blends pictures and their labels; 0 is off."""
+    """Alpha of Mixup, which blends images and their labels; 0 is off."""
     cutmix: NotNegative = 0.0
-    """Alpha of CutMix, which pastes a box of another picture; 0 is off. Both: either, evenly."""
+    """Alpha of CutMix, which pastes a box of another image; 0 is off. Both: either, evenly."""
     mix_prob: Fraction = 1.0
     """Probability that a batch is mixed at all."""
     mix_off_epoch: CountOrZero = 0
@@ -216,15 +216,15 @@ class MixSettings(Settings):
 
 @dataclass(frozen=True)
 class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
-    """Draw training pictures as the network gets them: a sheet of the first batch of an epoch.
+    """Draw training images as the network gets them: a sheet of the first batch of an epoch.
 
     python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
     """
 
     out: str = "augmented.png"
-    """Picture to write."""
+    """Image to write."""
     pictures: Count = 32
-    """Most pictures to draw."""
+    """Most images to draw."""
     pretrained: Annotated[str | None, TRAIN_FROM] = None
     """Take mean, std and interpolation of these weights, as training from them does."""
     model: str = DEFAULT_MODEL
@@ -237,14 +237,14 @@ class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
 
 @dataclass(frozen=True)
 class CheckDataConfig(DataRoot):
-    """Look through a data folder: counts, broken pictures, doubles between train and val."""
+    """Look through a data folder: counts, broken images, doubles between train and val."""
 
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode pictures; 0 decodes in the main one."""
+    """Processes that decode images; 0 decodes in the main one."""
     json: bool = False
     """Print one JSON object instead of the tables."""
     report: str | None = None
-    """Folder for index.html and findings.csv: near copies, likely wrong labels, odd pictures."""
+    """Folder for index.html and findings.csv: near copies, likely wrong labels, odd images."""
     apply: str | None = None
     """A list saved on index.html: what is ticked is left out, or of another class, in --out."""
     out: str | None = None
@@ -269,21 +269,21 @@ class PackDatasetConfig(DataRoot):
     out: str = ""
     """Folder to write to, or to verify; a run that was stopped goes on where it was."""
     short_side: Pixels | None = None
-    """Shrink pictures to this short side, pixels, as JPEG; null keeps every file as it is."""
+    """Shrink images to this short side, pixels, as JPEG; null keeps every file as it is."""
     quality: Annotated[int, Meta(ge=1, le=95)] = 95
-    """JPEG quality of shrunk pictures."""
+    """JPEG quality of shrunk images."""
     shard_size: Count = 10_000
-    """Pictures per tar file."""
+    """Images per tar file."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that shrink pictures; 0 shrinks in the main one."""
+    """Processes that shrink images; 0 shrinks in the main one."""
     follow_links: bool = False
-    """Pack pictures outside of --data-path as well, when links or lists lead to them."""
+    """Pack images outside of --data-path as well, when links or lists lead to them."""
     verify: bool = False
     """Pack nothing; read all of --out and compare it with what was packed."""
 
     def __post_init__(self) -> None:
         if self.quality != PackDatasetConfig.quality and self.short_side is None:
-            raise UserError("--quality is for shrunk pictures", "add --short-side, or leave it out")
+            raise UserError("--quality is for shrunk images", "add --short-side, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -295,6 +295,6 @@ class MakeLiteDataConfig(Settings):
     out: str = "test_images/lite_data.tar"
     """Tar to write."""
     train_per_class: Count = 300
-    """Training pictures of each class."""
+    """Training images of each class."""
     val_per_class: Count = 80
-    """Validation pictures of each class."""
+    """Validation images of each class."""

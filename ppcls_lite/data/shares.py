@@ -136,31 +136,31 @@ def split_pictures(paths: Sequence[str], labels: Sequence[int], shares: Shares) 
     count = int(groups.max()) + 1
     if count == 1 and len(paths) > 1:
         raise UserError(
-            f"all {len(paths)} pictures are the same, or nearly: {paths[0]}, {paths[1]} ...",
-            "give pictures that differ; near copies are kept on one side of the split",
+            f"all {len(paths)} images are the same, or nearly: {paths[0]}, {paths[1]} ...",
+            "give images that differ; near copies are kept on one side of the split",
         )
     held = _folded(groups, labels, shares) if shares.folds else _shared(groups, labels, shares)
     train, val = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(val) or not len(train):
         half = _shared(groups, labels, replace(shares, val_share=0.5))
         raise UserError(
-            f"{len(paths)} pictures in {len(set(labels))} classes, {shares}: "
-            + ("nothing is left to train on" if len(val) else "no picture is left for validation"),
+            f"{len(paths)} images in {len(set(labels))} classes, {shares}: "
+            + ("nothing is left to train on" if len(val) else "no image is left for validation"),
             "--val-share 0.5"
             if half.any()
-            else "add another photograph of each class: one is learned from, one is for validation",
+            else "add another image of each class: one is learned from, one is for validation",
         )
     notes = []
     alike = len(paths) - count
     if alike:
         pairs = _examples(groups, paths)
         notes.append(
-            f"{alike} pictures are others once more, or nearly, and stay on their side: {pairs}"
+            f"{alike} images are others once more, or nearly, and stay on their side: {pairs}"
         )
     several = Counter(g for g, _ in {*zip(groups.tolist(), labels, strict=True)})
     if mixed := [group for group, n in several.items() if n > 1]:
         rows = [" = ".join(paths[i] for i in np.flatnonzero(groups == g)[:2]) for g in mixed]
-        notes.append(f"the same picture in several classes: {some(rows, 3)}")
+        notes.append(f"the same image in several classes: {some(rows, 3)}")
     return Sides(train, val, tuple(notes))
 
 

@@ -88,7 +88,7 @@ def write_report(
         f.other is not None and pictures[f.file].split != pictures[f.other].split for f in found
     )
     said = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing found"
-    summary = f"{len(pictures)} pictures: {said}; pairs across splits: {leaks}"
+    summary = f"{len(pictures)} images: {said}; pairs across splits: {leaks}"
     classes = class_counts([x.split for x in pictures], [x.label for x in pictures])
     write_page(
         folder / "index.html",
@@ -120,7 +120,7 @@ def _table(found: Sequence[Finding], pictures: Sequence[Entry]) -> bytes:
 def _pair(pictures: Sequence[Entry], file: int, other: int, score: float) -> Finding:
     a, b = pictures[file], pictures[other]
     if a.label != b.label:
-        suggestion = "one photograph, two classes: decide, and keep one"
+        suggestion = "one image, two classes: decide, and keep one"
     elif a.split != b.split:
         suggestion = "in two splits: leave it out of one"
     else:

@@ -24,7 +24,7 @@ def verify(out: str) -> int:
         if not isinstance(dataset, PackedDataset):
             raise UserError(f"{out} is not packed", "--out names a folder that was packed")
         found = list(_problems(dataset))
-        print(f"{split}: {len(dataset)} pictures read, {len(found)} problems")
+        print(f"{split}: {len(dataset)} images read, {len(found)} problems")
         problems += found
     for problem in problems:
         print(f"  {problem}")

@@ -43,6 +43,6 @@ class Watch:
 def dead_worker(how: str = "ended unexpectedly (its message, if any, is above)") -> UserError:
     """What to say when a process that decodes pictures is gone for good."""
     return UserError(
-        f"a worker process that decodes pictures {how}",
+        f"a worker process that decodes images {how}",
         "if memory ran out (see dmesg), use fewer --workers; --workers 0 decodes without any",
     )

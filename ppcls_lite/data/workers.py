@@ -55,7 +55,7 @@ class Sample(NamedTuple):
     def name(self) -> str:
         """What to call it."""
         if isinstance(self.source, bytes):
-            return f"picture {self.position}"
+            return f"image {self.position}"
         return self.source if isinstance(self.source, str) else self.source.shard
 
 

@@ -125,5 +125,5 @@ def _fastest(measured: Mapping[tuple[str, Path], float]) -> tuple[str, str]:
         usable[engine] = min(milliseconds, usable.get(engine, milliseconds))
     first, *others = sorted(usable, key=lambda engine: usable[engine])
     times = ", ".join(f"{engine} {usable[engine]:.2f}" for engine in others)
-    why = f"{first} took {usable[first]:.2f} ms a picture when this was exported"
+    why = f"{first} took {usable[first]:.2f} ms an image when this was exported"
     return first, why + (f"; {times}" if times else "; no other that agreed is installed")

@@ -78,7 +78,7 @@ def network_input(made: list[np.ndarray], info: ModelInfo) -> np.ndarray:
         return np.stack(made)
     raise TypeError(
         f"preprocess returned {sorted(kinds)}; allowed: uint8 [{size}, {size}, 3] or"
-        f" float32 [3, {size}, {size}], one of them for all pictures"
+        f" float32 [3, {size}, {size}], one of them for all images"
     )
 
 

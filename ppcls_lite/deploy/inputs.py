@@ -33,7 +33,7 @@ def pictures(images: Any, channel_order: str) -> Iterator[Image.Image]:
     if channel_order not in ("RGB", "BGR"):
         raise UserError(f"channel_order is {channel_order!r}; allowed: 'RGB', 'BGR'")
     for number, given in enumerate(_each(images), start=1):
-        yield as_image(given, channel_order, f"picture {number}")
+        yield as_image(given, channel_order, f"image {number}")
 
 
 def _each(images: Any) -> Iterable[Any]:
@@ -42,9 +42,7 @@ def _each(images: Any) -> Iterable[Any]:
         # [N, ...] of pictures, or [N] paths
         return images if images.ndim == 4 or images.dtype.kind in "OU" else [images]
     if isinstance(images, Mapping):
-        raise UserError(
-            "the pictures are in a mapping; hand over its values: list(pictures.values())"
-        )
+        raise UserError("the images are in a mapping; hand over its values: list(images.values())")
     single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         return [images]

@@ -33,25 +33,25 @@ class NetworkSettings(PictureLimit, BareWeights):
     engine: Engine = "auto"
     """What runs the network; auto follows the file; in a folder, the fastest at export."""
     tta: Tta = "none"
-    """flip: each picture and its mirror image, the mean of their logits, at twice the time."""
+    """flip: each image and its mirror image, the mean of their logits, at twice the time."""
     batch_size: Count = 1
-    """Pictures per run of the network; more is faster for many pictures, above all on a GPU."""
+    """Images per run of the network; more is faster for many images, above all on a GPU."""
 
 
 @dataclass(frozen=True)
 class EmbedConfig(NetworkSettings):
-    """Write the features of pictures: what the network's last layer reads of each.
+    """Write the features of images: what the network's last layer reads of each.
 
     python tools/embed.py --pretrained output/best.pdparams --data-path my_pictures \\
         --out features.npz
     """
 
     data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = ""
-    """Folder with splits, of class folders, or of pictures that have no class."""
+    """Folder with splits, of class folders, or of images that have no class."""
     out: str = "features.npz"
     """.npz to write: features [N, D], paths, labels, splits, classes; or .parquet, by pyarrow."""
     plot: str | None = None
-    """PNG to draw: the pictures at their first two principal components, coloured by class."""
+    """PNG to draw: the images at their first two principal components, coloured by class."""
 
     def __post_init__(self) -> None:
         if self.plot is not None and not self.plot.endswith(".png"):
@@ -62,52 +62,52 @@ class EmbedConfig(NetworkSettings):
 
 @dataclass(frozen=True)
 class SearchConfig(NetworkSettings):
-    """Find the pictures of a gallery that are most like others, by the cosine of their features.
+    """Find the images of a gallery that are most like others, by the cosine of their features.
 
     python tools/search.py gallery/ query.jpg --pretrained output/best.pdparams --html found.html
     python tools/search.py features.npz 'queries/*.jpg' --pretrained output/best.pdparams
     """
 
     gallery: Annotated[str, Meta(extra={"positional": True})] = ""
-    """Folder of pictures, or the .npz that tools/embed.py wrote of them with the same weights."""
+    """Folder of images, or the .npz that tools/embed.py wrote of them with the same weights."""
     img_path: Annotated[str, Meta(extra={"positional": True})] = ""
-    """The pictures to look for: one, a folder (searched recursively), or a quoted pattern."""
+    """The images to look for: one, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
-    """Pictures to list for each."""
+    """Images to list for each."""
     html: str | None = None
-    """Page to write, with the pictures; it needs no network."""
+    """Page to write, with the images; it needs no network."""
 
 
 @dataclass(frozen=True)
 class PredictConfig(NetworkSettings):
-    """Name what is on a picture, or on all pictures of a folder.
+    """Name what is on an image, or on all images of a folder.
 
     python tools/predict.py --pretrained output/best.pdparams --img-path cat.jpg
     python tools/predict.py --pretrained exported/ --img-path 'pictures/*.jpg' --json
     """
 
     img_path: str = ""
-    """A picture, a folder (searched recursively), or a quoted pattern."""
+    """An image, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
-    """Classes to list per picture."""
+    """Classes to list per image."""
     json: bool = False
-    """One JSON object per picture and line on stdout, and nothing else there."""
+    """One JSON object per image and line on stdout, and nothing else there."""
     save_vis: str | None = None
-    """Folder for copies of the pictures with the five best classes drawn beneath."""
+    """Folder for copies of the images with the five best classes drawn beneath."""
     explain: str | None = None
-    """Folder for heatmaps, a PNG a picture: where the network sees the class. A checkpoint is
-    explained by Grad-CAM; an exported file runs 50 times a picture, with parts covered."""
+    """Folder for heatmaps, a PNG an image: where the network sees the class. A checkpoint is
+    explained by Grad-CAM; an exported file runs 50 times an image, with parts covered."""
     explain_layer: str | None = None
     """The checkpoint's layer for --explain, like features.8; null takes the last convolution."""
     shards: str | None = None
-    """Folder for files of 1000 JSON lines, instead of stdout: for millions of pictures. Ray Data
+    """Folder for files of 1000 JSON lines, instead of stdout: for millions of images. Ray Data
     spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
 
     def __post_init__(self) -> None:
         if self.explain_layer is not None and self.explain is None:
             raise UserError("--explain-layer has no effect without --explain", "--explain heatmaps")
         if self.tta != "none" and self.explain is not None:
-            raise UserError("--explain shows one run of a picture", "leave --tta out")
+            raise UserError("--explain shows one run of an image", "leave --tta out")
         idle = [name for name in ("json", "save_vis", "explain") if self.changed(name)]
         if self.shards is not None and idle:
             raise UserError(
@@ -134,7 +134,7 @@ class ExportConfig(BareWeights):
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     batch: Count | None = None
-    """The only number of pictures a run that the files take, for boards that need it fixed; null is
+    """The only number of images a run that the files take, for boards that need it fixed; null is
     any."""
     softmax: bool = True
     """Append a softmax, so that the outputs are probabilities."""
@@ -193,7 +193,7 @@ class ExportMobileConfig(PictureLimit):
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
     img_path: str | None = None
-    """Pictures of the check: a file, folder or pattern; null takes colour fields."""
+    """Images of the check: a file, folder or pattern; null takes colour fields."""
 
 
 @dataclass(frozen=True)
@@ -209,4 +209,4 @@ class CompareConfig(PictureLimit, BareWeights):
     exported: str = ""
     """Its export folder."""
     img_path: str = ""
-    """A picture, a folder (searched recursively), or a quoted pattern."""
+    """An image, a folder (searched recursively), or a quoted pattern."""

@@ -18,7 +18,7 @@ OWN = {
     "resume", "output_dir", "workers", "rank_timeout",
 }  # fmt: skip
 SAME_SETTINGS = "start all processes with the same flags, files and versions"
-SAME_DATA = "give all machines the same pictures, lists, weights and run folder"
+SAME_DATA = "give all machines the same images, lists, weights and run folder"
 
 
 def given(config: TrainConfig) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def found(
     classes = hashlib.sha256("\n".join(info.classes).encode()).hexdigest()[:12]
     return {
         "classes": f"{info.num_classes}, names {classes}",
-        "training pictures": digest(sets.train),
-        "validation pictures": digest(sets.val),
+        "training images": digest(sets.train),
+        "validation images": digest(sets.val),
         "batches": progress.batching,
         "seed": progress.seed,
         "network": str(info.to_dict() | {"classes": None}),

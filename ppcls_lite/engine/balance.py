@@ -89,7 +89,7 @@ def line(settings: BalanceSettings, found: Balance) -> list[str]:
         low, high = float(found.positives.min()), float(found.positives.max())
         said.append(f"--class-weights balanced: {low:.3g} to {high:.3g} where a class is there")
     if settings.sampler == "balanced":
-        said.append("--sampler balanced: as many pictures of each class in an epoch")
+        said.append("--sampler balanced: as many images of each class in an epoch")
     if found.offsets is not None:
         tau = settings.logit_adjustment
         said.append(f"--logit-adjustment {tau:g}: {tau:g} log(share of the class) in the loss")

@@ -33,7 +33,7 @@ LOWEST, HIGHEST = 0.05, 20.0  # temperatures looked at
 WHEN = {
     "before": "before calibration",
     "after": "after calibration",
-    "held_out": "each half of the pictures by the other's temperature",
+    "held_out": "each half of the images by the other's temperature",
 }
 PRIOR = math.log(2)  # standard deviation of log T, before any picture is seen
 
@@ -145,6 +145,6 @@ def said(report: dict[str, Any]) -> Iterator[str]:
     for when, words in WHEN.items():
         yield f"{words}: NLL {report[when]['nll']:.4f}, ECE {report[when]['ece']:.4f}"
     yield (
-        f"temperature {report['temperature']:.4f}, fitted to {report['pictures']} pictures, in the"
+        f"temperature {report['temperature']:.4f}, fitted to {report['pictures']} images, in the"
         " last layer now"
     )

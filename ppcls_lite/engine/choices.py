@@ -85,7 +85,7 @@ def choices(
         several: a picture may have several labels.
     """
     batch = 16 if pictures < FEW else 32
-    rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} pictures")]
+    rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} images")]
     rows += [*sizes(config, start)]
     if start:
         rows += [*from_weights(config, pictures)]
@@ -94,7 +94,7 @@ def choices(
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
     if not several:  # thresholds do that work
         rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
-        rows.append(Choice("unknown", True, "best says when a picture shows none of the classes"))
+        rows.append(Choice("unknown", True, "best says when an image shows none of the classes"))
     for row in rows:
         if not config.given(row.name):
             yield row
@@ -111,7 +111,7 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     side = getattr(config, given[0]) if given else known.crop_size
     why = "as given for the other" if given else "the size that the weights know" * bool(start)
     yield Choice("train_crop_size", side, why or "the usual one")
-    whole, why = side, f"--fit {config.fit} shows whole pictures"
+    whole, why = side, f"--fit {config.fit} shows whole images"
     if config.fit == "crop":
         whole = max(round(side * known.resize_size / known.crop_size), side)
         why = f"nothing is cut off; {known.resize_size} / {known.crop_size}, as the weights know"
@@ -130,11 +130,11 @@ def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
     why = "distorted views help where it is all that learns" if alone else "it does then no harm"
     yield Choice("fit_head", 4 if alone else 2, f"the last layer first: {why}")
     epochs = finetune_epochs(pictures)
-    yield Choice("epochs", epochs, f"{pictures} pictures; more of them need fewer epochs")
+    yield Choice("epochs", epochs, f"{pictures} images; more of them need fewer epochs")
     yield Choice("opt", "adamw", "its steps stay small whatever the layer")
     opt = config.opt if config.given("opt") else "adamw"
     if opt in ADAPTIVE:
-        yield Choice("lr", finetune_lr(pictures), f"{opt}; few pictures leave little to change")
+        yield Choice("lr", finetune_lr(pictures), f"{opt}; few images leave little to change")
     else:
         yield Choice("lr", 1e-3, f"{opt} diverges with much more")
     if not config.given("epochs") or config.epochs > 1:
@@ -146,7 +146,7 @@ def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
         yield Choice("model_ema_decay", 0.98, "0.98 of the mean stays at a step")
         yield Choice("model_ema_steps", 1, "each step counts")
     yield Choice("weight_decay", 0.01, "decoupled, as adamw's is")
-    yield Choice("crop_scale", (0.35, 1.0), "most of the object stays in the picture")
+    yield Choice("crop_scale", (0.35, 1.0), "most of the object stays in the image")
 
 
 def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Choice]:

@@ -206,7 +206,7 @@ class Evaluation:
         accuracy = accuracy.over_ranks(lambda x: sum_over_ranks(x, world), world.rank, world.size)
         if not accuracy.count:
             raise UserError(
-                f"none of the {len(self.loader.dataset)} validation pictures can be read",
+                f"none of the {len(self.loader.dataset)} validation images can be read",
                 check_hint(),
             )
         self.log.line(f"Test: Total time: {timedelta(seconds=int(time.perf_counter() - begin))}")

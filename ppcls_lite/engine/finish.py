@@ -63,7 +63,7 @@ def finish_checkpoint(
     if limited and (pictures := int((val.labels >= 0).sum())) < FEWEST_VAL:
         limited = False
         yield (
-            f"unknown: no limits, since {pictures} validation pictures do not show which pictures"
+            f"unknown: no limits, since {pictures} validation images do not show which images"
             f" are like them; from {FEWEST_VAL} on they would"
         )
     if not (calibrated or limited):

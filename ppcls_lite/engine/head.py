@@ -74,7 +74,7 @@ def fit_head(
     right = ((logits > 0) == y).mean() if y.ndim == 2 else (logits.argmax(axis=1) == y).mean()
     of = "of their labels" if y.ndim == 2 else "of them"
     return (
-        f"; the last layer fitted to the features of {len(data)} training pictures,"
+        f"; the last layer fitted to the features of {len(data)} training images,"
         f" {config.fit_head} views each, {right:.4f} {of} right"
     )
 

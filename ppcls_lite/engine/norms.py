@@ -30,7 +30,7 @@ def unfold_norms(model: nn.Layer, data: ImageDataset, preprocess: Preprocess) ->
     images = spread_pictures(data, preprocess)
     if len(images):
         estimate_norms(model, images)
-    return f"; batch norm, which was folded, from {len(images)} training pictures"
+    return f"; batch norm, which was folded, from {len(images)} training images"
 
 
 def is_folded(model: nn.Layer) -> bool:
@@ -138,7 +138,7 @@ def check_norms(models: Sequence[nn.Layer], crop_size: int, batch: int) -> None:
         watch_forward(model, norms, look, crop_size)
     if lone:
         raise UserError(
-            f"one picture a batch at --train-crop-size {crop_size}: {len(lone)} batch norms would"
+            f"one image a batch at --train-crop-size {crop_size}: {len(lone)} batch norms would"
             " see one value per channel, which has no variance",
-            "--batch-size 2, or larger pictures: --train-crop-size 64",
+            "--batch-size 2, or larger images: --train-crop-size 64",
         )

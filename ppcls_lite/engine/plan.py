@@ -71,7 +71,7 @@ def lines(run: Run) -> list[str]:
         f" parameters, {macs:.1f} M MACs at {config.train_crop_size} pixels",
         f"weights   {weights_line(run)}",
         f"data      {config.data_path}: {len(run.loader.dataset)} train,"
-        f" {len(run.evaluate.loader.dataset)} val pictures",
+        f" {len(run.evaluate.loader.dataset)} val images",
         *run.remarks,
         f"decoding  {config.decode}, "
         + (f"by Pillow ({why})" if (why := unavailable()) else "only what a crop shows"),
@@ -113,7 +113,7 @@ def lr_line(run: Run) -> str:
     if config.lr_scale_batch:
         given = f"{config.lr:g} x {batch} / {config.lr_scale_batch}"
         return f"{run.peak_lr:g} = {given}, {schedule}"
-    usual = f" (0.1 per 256 pictures would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")
+    usual = f" (0.1 per 256 images would be {0.1 * batch / 256:.3g})" * (config.opt == "sgd")
     return f"{config.lr:g} as given, {schedule}{usual}"
 
 

@@ -54,8 +54,8 @@ def of_the_data(config: TrainConfig, train: ImageDataset, val: ImageDataset) -> 
     said = []
     if 0 < (known := int((val.labels >= 0).sum())) < ENOUGH:
         said.append(
-            f"note      {known} val pictures say little: one of them is {1 / known:.2f} of top-1."
-            " Without a val/ folder, --folds 5 asks every picture once"
+            f"note      {known} val images say little: one of them is {1 / known:.2f} of top-1."
+            " Without a val/ folder, --folds 5 asks every image once"
         )
     counts = np.bincount(train.labels[train.labels >= 0])
     shown = np.flatnonzero(counts)
@@ -65,7 +65,7 @@ def of_the_data(config: TrainConfig, train: ImageDataset, val: ImageDataset) -> 
     few, many = shown[counts[shown].argmin()], shown[counts[shown].argmax()]
     if counts[many] >= UNEVEN * counts[few]:
         said.append(
-            f"note      {counts[many]} training pictures of {train.classes[many]}, {counts[few]} of"
+            f"note      {counts[many]} training images of {train.classes[many]}, {counts[few]} of"
             f" {train.classes[few]}: top-1 hardly sees the rare ones. Try --class-weights balanced"
             " --best-metric balanced_accuracy"
         )
@@ -93,7 +93,7 @@ def after_epoch(run: Run, trained: Counts, accuracy: Counts) -> list[str]:
     names = run.info.classes
     name = names[favourite] if favourite < len(names) else str(favourite)
     if most >= 0.95 * accuracy.count and most > 1.2 * kinds[favourite]:
-        said.append(f"{most} of {accuracy.count} val pictures are taken for {some([name], 1)}")
+        said.append(f"{most} of {accuracy.count} val images are taken for {some([name], 1)}")
     if accuracy.top1_hits <= commonest:
         share = commonest / accuracy.count
         said.append(f"val top1 {accuracy.top1:.3f} is no better than chance ({share:.3f})")
@@ -102,7 +102,7 @@ def after_epoch(run: Run, trained: Counts, accuracy: Counts) -> list[str]:
     if trained.count >= ENOUGH and trained.top1 > accuracy.top1 + GAP:
         return [
             f"note      train top1 {trained.top1:.3f} is far above val top1 {accuracy.top1:.3f}:"
-            " pictures are learned by heart. Try more of them, --auto-augment ra, --label-smoothing"
+            " images are learned by heart. Try more of them, --auto-augment ra, --label-smoothing"
             " 0.1, or fewer --epochs"
         ]
     return []

@@ -27,6 +27,7 @@ from ppcls_lite.program import quoted
 from ppcls_lite.weights.find import Weights, find_weights
 
 SHARE = "PPCLS_LITE_SHARE"  # "MACHINES/ASKED FOR", of tools/launch.py
+# As checkpoints keep it; those of earlier versions must match.
 BATCHING = r"(\d+) pictures, batches of (\d+) x (\d+), (\d+) accumulated(.*)"
 
 # What a resumed run takes from its command line alone, never from the checkpoint.
@@ -280,8 +281,8 @@ def check_goes_on(
     changed = what_changed(progress.samples, samples, info.classes)
     if changed and progress.batch:
         raise UserError(
-            f"{checkpoint.path} stopped in the middle of an epoch of other training pictures: "
+            f"{checkpoint.path} stopped in the middle of an epoch of other training images: "
             + changed,
             "put them back, or resume from a model_<epoch>.pdparams",
         )
-    return [f"warning   other training pictures than before: {changed}"] * bool(changed)
+    return [f"warning   other training images than before: {changed}"] * bool(changed)

@@ -48,10 +48,10 @@ def what_changed(before: str, now: str, classes: Sequence[str]) -> str:
     old, new = ([part.split(":") for part in text.split()] for text in (before, now))
     if len(old) != len(new):
         return f"{len(old) - 2} classes before, {len(new) - 2} now"
-    names = ["pictures of no known class", *classes]
+    names = ["images of no known class", *classes]
     rows = [
-        f"{name}: {a[0]} -> {b[0]} pictures" if a[0] != b[0] else f"{name}: other pictures"
+        f"{name}: {a[0]} -> {b[0]} images" if a[0] != b[0] else f"{name}: other images"
         for name, a, b in zip(names, old, new, strict=False)
         if a != b
     ]
-    return some(rows) if rows else "the same pictures in another order"
+    return some(rows) if rows else "the same images in another order"

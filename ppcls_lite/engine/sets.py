@@ -118,10 +118,10 @@ def check_multi_label(config: TrainConfig, count: int) -> None:
     }
     if found := [flag for flag, is_asked in asked.items() if is_asked]:
         raise UserError(
-            f"{' and '.join(found)}: {config.data_path} has several labels a picture ({count}"
+            f"{' and '.join(found)}: {config.data_path} has several labels an image ({count}"
             " classes), and this knows one",
             "leave it out; --mixup, --label-smoothing and --class-weights balanced work, or"
-            " --labels one if a picture has one label",
+            " --labels one if an image has one label",
         )
 
 

@@ -59,7 +59,7 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     print_freq: Count = 10
     """Steps between two log lines; evaluation prints every tenth as often."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
-    """Evaluation on a CPU; auto: in training its kernels, else exported from 100 pictures up."""
+    """Evaluation on a CPU; auto: in training its kernels, else exported from 100 images up."""
     confusion_matrix: bool = False
     """Write confusion_matrix.png/.csv, per_class.csv and reliability.png, in training of the best
     epoch."""
@@ -74,7 +74,7 @@ class ModelSettings(Settings):
     dropout: Fraction | None = None
     """Dropout before the last layer; null keeps the model's own."""
     small_input: bool = False
-    """For pictures of about 32 pixels: the stem and the first strided block keep the resolution."""
+    """For images of about 32 pixels: the stem and the first strided block keep the resolution."""
     same_padding: bool = False
     """Pad as TensorFlow does, more at the bottom and right; weights of a TFLite file ask for it."""
     expanded: tuple[Annotated[int, Meta(ge=2)], ...] = ()
@@ -117,7 +117,7 @@ class StepSettings(Settings):
     bn_momentum: Fraction | None = None
     """Share of its statistics that batch norm keeps at a step; null keeps the model's own."""
     bn_estimate: CountOrZero = 0
-    """Evaluate again with batch norm of so many training pictures; the better stays. 0: not."""
+    """Evaluate again with batch norm of so many training images; the better stays. 0: not."""
     norm_eval: bool = False
     """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
 
@@ -155,7 +155,7 @@ class RunSettings(Settings):
     resume: str | None = None
     """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir."""
     test_only: bool = False
-    """Evaluate --pretrained (or --resume) on the validation pictures and stop."""
+    """Evaluate --pretrained (or --resume) on the validation images and stop."""
     start_epoch: CountOrZero = 0
     """Number of the first epoch when starting from --pretrained; --resume knows its own."""
     seed: CountOrZero | None = None
@@ -164,15 +164,15 @@ class RunSettings(Settings):
     """Save latest inside of an epoch, too: 500 is every 500 steps, 10m every 10 minutes."""
     fit_head: CountOrZero = 0
     """Fit the last layer before the first step, to the features of so many views of each training
-    picture: as evaluated, mirrored, then as training distorts it; 0 does not."""
+    image: as evaluated, mirrored, then as training distorts it; 0 does not."""
     best_metric: Literal["top1", "balanced_accuracy", "macro_f1", "loss"] = "top1"
-    """What makes an epoch best, of the validation pictures; of equal epochs the later one is."""
+    """What makes an epoch best, of the validation images; of equal epochs the later one is."""
     calibrate: bool = False
-    """At the end divide the last layer of best by a temperature fitted to validation pictures."""
+    """At the end divide the last layer of best by a temperature fitted to validation images."""
     unknown: bool = False
     """At the end give best limits that keep 0.95 of validation known; others are unknown."""
     report: bool = False
-    """At the end look at every picture once more and write report.html, a page on the run."""
+    """At the end look at every image once more and write report.html, a page on the run."""
     early_stop: CountOrZero = 0
     """Stop after so many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
@@ -215,7 +215,7 @@ class TrainConfig(
     """Train, resume or evaluate MobileNetV3 and MnasNet.
 
     python train.py --data-path ./ILSVRC2012                             one device
-    python train.py --data-path my_pictures --epochs 20 -b 32 --lr 0.05  your own pictures
+    python train.py --data-path my_pictures --epochs 20 -b 32 --lr 0.05  your own images
     python -m paddle.distributed.launch --nproc_per_node=2 train.py ...  two processes
     """
 
@@ -260,7 +260,7 @@ class TrainConfig(
         if self.class_weights != "none" and self.loss == "bce":
             yield "--class-weights goes with --loss ce"
         if self.unlabelled_path and self.sampler == "balanced":
-            yield "--sampler balanced knows no class of the pictures of --unlabelled-path"
+            yield "--sampler balanced knows no class of the images of --unlabelled-path"
         if self.unlabelled_path and self.loss == "bce":
             yield "--unlabelled-path goes with --loss ce"
         yield from super().problems()
@@ -268,7 +268,7 @@ class TrainConfig(
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """Make a classifier of a folder of pictures: train with settings that its size asks for.
+    """Make a classifier of a folder of images: train with settings that its size asks for.
 
     python tools/finetune.py --data-path my_pictures                 some minutes on a laptop
     python tools/finetune.py --data-path my_pictures --epochs 0      the last layer alone: seconds
@@ -279,7 +279,7 @@ class FinetuneConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class ValidateConfig(TestedEngine, EvaluationSettings, NetworkChoice, ValPictures, ValData):
-    """Evaluate weights on the validation pictures; train.py --test-only is the same.
+    """Evaluate weights on the validation images; train.py --test-only is the same.
 
     python tools/validate.py --data-path my_pictures --pretrained output/best.pdparams
     """

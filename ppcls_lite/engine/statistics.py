@@ -47,7 +47,7 @@ def evaluate_both(run: Run, evaluate: Callable[[], Counts]) -> Counts:
             run.model.set_state_dict(kept)
     (name, value), (_, old) = (next(iter(x.values().items())) for x in (after, before))
     run.log.line(
-        f"batch norm of {pictures} training pictures: val {name} {value:.5f}, loss"
+        f"batch norm of {pictures} training images: val {name} {value:.5f}, loss"
         f" {after.loss:.5f}; as trained {old:.5f}, {before.loss:.5f};"
         f" {'the former' if better else 'the latter'} stays"
     )

@@ -58,9 +58,9 @@ def with_limits(
 def said(report: dict[str, Any]) -> str:
     """Returns the line on the limits."""
     return (
-        f"unknown: {report['kept']:.4f} of {report['pictures']} pictures stay known,"
+        f"unknown: {report['kept']:.4f} of {report['pictures']} images stay known,"
         f" {report['held_out']:.4f} of each half by the other's limits; from"
-        f" {report['training_pictures']} training pictures"
+        f" {report['training_pictures']} training images"
     )
 
 

@@ -247,7 +247,7 @@ def measure(
 ) -> dict[str, Spread]:
     """Runs the pictures once, for histograms twice: their range must be known first."""
     if not len(activations):
-        raise UserError("there is no calibration picture", "give a folder with pictures")
+        raise UserError("there is no calibration image", "give a folder with images")
     spreads: dict[str, Spread] = {}
     for values in activations:
         for name, value in values.items():

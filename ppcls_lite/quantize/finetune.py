@@ -58,7 +58,7 @@ def fine_tune(
             picture.
     """
     if not len(pictures):
-        raise UserError("there is no picture to train with", "give a folder with pictures")
+        raise UserError("there is no image to train with", "give a folder with images")
     trained = Trained(model, weight_steps)
     name = reference.graph.output[0].name
     teacher = Activations(reference, [name], pictures, EXACT)
@@ -86,7 +86,7 @@ def fine_tune(
         trained.write()
         ratio = 10 * math.log10(signal / max(noise, TINY))
         log(
-            f"train: epoch {epoch + 1} of {EPOCHS}, {steps * size} pictures, {ratio:.1f} dB,"
+            f"train: epoch {epoch + 1} of {EPOCHS}, {steps * size} images, {ratio:.1f} dB,"
             f" {time.perf_counter() - begin:.0f} s"
         )
 

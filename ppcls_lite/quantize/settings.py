@@ -26,7 +26,7 @@ class Int8Settings(PictureLimit, BareWeights):
     data_path: str = ""
     """Data with train/ (calibration) and val/ (measurement)."""
     calibration_images: Count = 100
-    """Calibration pictures from train, as many of each class as possible."""
+    """Calibration images from train, as many of each class as possible."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     outliers: Annotated[float, Meta(ge=1)] = 1.0
@@ -69,18 +69,18 @@ class QuantizeConfig(Int8Settings):
     """Techniques, changes of the float graph that int8 profits from; null is the target's best; see
     docs/int8.md."""
     train_images: Count = 1000
-    """Pictures of train that the technique train learns from, as many of each class as possible."""
+    """Images of train that the technique train learns from, as many of each class as possible."""
     float_layers: tuple[str, ...] | None = None
     """Layers to keep in float: names, se, hswish, pool, first, last, elementwise (all that has no
     weights), worst:N, the N that tools/sensitivity.py ranks first, or budget:P, the best for P
     percent of the network's products; null is the target's best."""
     eval_images: CountOrZero = 0
-    """Pictures of val to measure on, as many of each class as possible; 0 takes all."""
+    """Images of val to measure on, as many of each class as possible; 0 takes all."""
     min_agreement: Fraction = 0.95
-    """Share of pictures that must keep the float network's class; below, the exit status is 1."""
+    """Share of images that must keep the float network's class; below, the exit status is 1."""
     table: bool = False
     """Write nothing; print fp32, fp16, every calibration mode and every technique instead, on val
-    and on pictures of train that are not calibrated with."""
+    and on images of train that are not calibrated with."""
     json: bool = False
     """Print one JSON object with everything as the last line."""
 

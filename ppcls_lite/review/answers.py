@@ -107,7 +107,7 @@ class Network:
         self.info = self.predictor.info
         if self.info.multi_label:
             raise UserError(
-                f"{text} gives several labels a picture; the report is of networks that give one",
+                f"{text} gives several labels an image; the report is of networks that give one",
                 command("validate", *self.weights.flags, "--confusion-matrix")
                 + " --data-path DATA  # writes per_class.csv",
             )
@@ -153,10 +153,10 @@ class Network:
     def _matched(self, data: ImageDataset, split: str) -> ImageDataset:
         if data.labels.ndim == 2:
             raise UserError(
-                f"{data.place} lists several labels a picture, and {self.name} gives one",
-                "give lists with one label a picture",
+                f"{data.place} lists several labels an image, and {self.name} gives one",
+                "give lists with one label an image",
             )
-        hint = "give pictures of the classes that the network knows"
+        hint = "give images of the classes that the network knows"
         return data.matched(self.info.class_set("the network"), split, hint)[0]
 
     def shown_path(self, data: ImageDataset, index: int) -> str:
@@ -182,7 +182,7 @@ class Network:
                     logits, features = self._run(batch.images[known])
                     found.append((batch.indices[known], batch.labels[known], logits, features))
         if not found:
-            raise UserError("none of the pictures can be read", command("data check"))
+            raise UserError("none of the images can be read", command("data check"))
         indices, labels, logits, features = (np.concatenate(x) for x in zip(*found, strict=True))
         if not np.isfinite(logits).all():
             raise UserError(f"{self.name} answers with numbers that are not finite")

@@ -125,7 +125,7 @@ def reliability(bins: Mapping[str, np.ndarray]) -> Markup:
             axes.plot(confidence[seen] / count[seen], share, "o-", label=label, markersize=4)
             counts.stairs(count, np.linspace(0, 1, len(count) + 1))
         axes.set(ylabel="share that is right", ylim=(0, 1.02))
-        counts.set(xlabel="probability of the first class", ylabel="pictures", xlim=(0, 1))
+        counts.set(xlabel="probability of the first class", ylabel="images", xlim=(0, 1))
         axes.legend(loc="upper left", fontsize=8)
     return drawn.svg
 
@@ -141,7 +141,7 @@ def thresholds(scores: Mapping[str, np.ndarray], limit: float | None) -> Markup:
     places = np.linspace(np.quantile(every, 0.002) - 0.1, np.quantile(every, 0.995), 200)
     shares = {name: (s[None] >= places[:, None]).mean(axis=1) for name, s in scores.items()}
     where = f" The network's limit is {limit:.2f}." if limit is not None else ""
-    with chart(f"Share of pictures that stay known, by the limit.{where}", height=4.2) as drawn:
+    with chart(f"Share of images that stay known, by the limit.{where}", height=4.2) as drawn:
         axes = drawn.figure.subplots()
         for name, share in shares.items():
             axes.plot(places, share, label=name)

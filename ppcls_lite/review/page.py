@@ -87,12 +87,12 @@ def facts(look: Look) -> dict[str, Any]:
         "Weights": network.weights.path,
         "Classes": info.num_classes,
         "Data": network.settings.data_path,
-        "Validation pictures": look.val.accuracy.count,
+        "Validation images": look.val.accuracy.count,
         "Input": f"{size.crop_size} x {size.crop_size} pixels, short side {size.resize_size},"
         f" {size.interpolation}, {size.fit}",
     }
     if look.trained is not None:
-        found["Training pictures"] = len(look.trained.labels)
+        found["Training images"] = len(look.trained.labels)
     progress = network.description.get("progress", {})
     if progress.get("step"):
         found["Trained"] = f"{progress['epoch']} epochs, {progress['step']:,} steps"
@@ -192,7 +192,7 @@ def unknown(look: Look) -> dict[str, Any]:
     known = score(val.logits)
     sets = {"answered rightly": known[val.right], "answered wrongly": known[~val.right]}
     if look.others is not None:
-        sets["pictures of no class"] = score(look.others)
+        sets["images of no class"] = score(look.others)
     sets = {name: values for name, values in sets.items() if len(values)}
     limit = float(np.median((np.array(limits) - mean) / deviation)) if limits else None
     at = limit if limit is not None else float(np.quantile(known, 0.05))
@@ -220,7 +220,7 @@ def next_commands(network: Network, exported: Sequence[dict[str, Any]]) -> list[
     beside = folder if (folder / "metrics.jsonl").is_file() else Path("output")
     found = [
         (
-            "Look at the data: near copies, wrong labels, odd pictures",
+            "Look at the data: near copies, wrong labels, odd images",
             command("data check", *data, "--report", "findings_report"),
         ),
         ("The numbers again, and as files", command("validate", *weights, *data,

@@ -11,7 +11,7 @@ from ppcls_lite.config import Device, PictureLimit
 
 @dataclass(frozen=True)
 class ReportConfig(PictureLimit):
-    """Write one page on a run, or on several side by side: curves, tables, pictures; no network.
+    """Write one page on a run, or on several side by side: curves, tables, images; no network.
 
     python tools/report.py --run output
     python tools/report.py --pretrained mobilenet_v3_small.clothing10 --data-path clothing10
@@ -24,19 +24,19 @@ class ReportConfig(PictureLimit):
     pretrained: str | None = None
     """Instead: a checkpoint, a tag, an export folder, or a file in one."""
     data_path: Annotated[str | None, Meta(extra={"flags": ["--data-dir"]})] = None
-    """Pictures to look at, as of a training; null takes those that the run was trained on."""
+    """Images to look at, as of a training; null takes those that the run was trained on."""
     exported: tuple[str, ...] = ()
     """Export folders whose sizes and times are listed; none takes those inside of the run's."""
     compare: tuple[str, ...] = ()
     """Other runs, checkpoints, tags or exports: writes a page that sets all side by side."""
     others: str | None = None
-    """Pictures that show none of the classes: how many pass at which limit of "unknown"."""
+    """Images that show none of the classes: how many pass at which limit of "unknown"."""
     out: str | None = None
     """Page to write; null is report.html, or with --compare compare.html, in the run's folder."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode pictures; 0 decodes in the main one."""
+    """Processes that decode images; 0 decodes in the main one."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

@@ -179,24 +179,24 @@ def decode(picture: bytes, predictor: Predictor, max_megapixels: float) -> np.nd
         with Image.open(BytesIO(picture), formats=formats()) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
-        raise RequestError("too_large", f"a picture with too many pixels: {error}") from error
+        raise RequestError("too_large", f"an image with too many pixels: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
         allowed = "allowed: " + ", ".join(formats())
         raise RequestError(
-            "bad_picture", f"{len(picture)} bytes that are no picture of a known format; {allowed}"
+            "bad_picture", f"{len(picture)} bytes that are no image of a known format; {allowed}"
         ) from error
     if width * height > max_megapixels * 1e6:
         raise RequestError(
             "too_large",
-            f"a picture of {width} x {height} pixels; allowed: {max_megapixels:g} million pixels",
+            f"an image of {width} x {height} pixels; allowed: {max_megapixels:g} million pixels",
         )
     # A line of pixels becomes as long as the other side is wide: 1 x 60000 would take gigabytes.
     resized_width, resized_height = predictor.info.preprocess.resized_size(width, height)
     if resized_width * resized_height > max_megapixels * 1e6:
-        raise RequestError("too_large", f"a picture of {width} x {height} pixels is too narrow")
+        raise RequestError("too_large", f"an image of {width} x {height} pixels is too narrow")
     try:
         return predictor.see(open_image(picture))
     except ImageError as error:
-        raise RequestError("bad_picture", f"a picture {error.cause}") from error
+        raise RequestError("bad_picture", f"an image {error.cause}") from error
     except UserError as error:
         raise RequestError("bad_picture", error.message) from error

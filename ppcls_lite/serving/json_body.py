@@ -20,7 +20,7 @@ class InputTensor(BaseModel):
     datatype: Literal["FP32", "BYTES"]
     parameters: dict[str, Any] = {}
     data: list[Any] | None = Field(
-        None, description="numbers, nested or flat, row by row; of BYTES a picture's file in base64"
+        None, description="numbers, nested or flat, row by row; of BYTES an image's file in base64"
     )
 
 

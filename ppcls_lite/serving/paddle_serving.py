@@ -20,8 +20,8 @@ class PipelineRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"key": ["image"], "value": ["…"]}]})
 
-    key: list[str] = Field(min_length=1, description="a name for each picture")
-    value: list[str] = Field(min_length=1, description="the pictures, base64")
+    key: list[str] = Field(min_length=1, description="a name for each image")
+    value: list[str] = Field(min_length=1, description="the images, base64")
     logid: int = Field(0, ge=0, lt=2**63, description="goes into the log")
     clientip: str = Field("", max_length=256, description="goes into the log")
     topk: int = Field(1, ge=1, le=1000, description="1 gives flat lists, as Paddle Serving does")
@@ -77,7 +77,7 @@ def pictures(request: PipelineRequest, max_images: int) -> list[bytes]:
         )
     if len(request.value) > max_images:
         raise RequestError(
-            "too_large", f"{len(request.value)} pictures; allowed: {max_images} in a request"
+            "too_large", f"{len(request.value)} images; allowed: {max_images} in a request"
         )
     found = []
     for key, text in zip(request.key, request.value, strict=True):

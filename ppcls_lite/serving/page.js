@@ -68,7 +68,7 @@ function command() {
   $("curl").textContent = `curl${key} --data-binary ${file} ${address}`;
 }
 
-/** Asks about every picture that was given, one after the other. */
+/** Asks about every image that was given, one after the other. */
 async function classify() {
   const mine = ++turn;
   fail("");
@@ -80,7 +80,7 @@ async function classify() {
   $("rows").replaceChildren(...given.map(row));
   Object.assign($("progress"), { max: given.length, value: 0, hidden: false });
   $("csv").disabled = true;
-  $("count").textContent = `${given.length} pictures…`;
+  $("count").textContent = `${given.length} images…`;
   if (given.length && !models.length) return load(); // which tells what is missing, and comes back
   for (const entry of given) {
     const begin = performance.now();
@@ -99,10 +99,10 @@ async function classify() {
   $("progress").hidden = true;
   $("csv").disabled = false;
   const failed = given.filter(({ error }) => error).length;
-  $("count").textContent = `${given.length} pictures` + (failed ? `, ${failed} of them not answered` : "");
+  $("count").textContent = `${given.length} images` + (failed ? `, ${failed} of them not answered` : "");
 }
 
-/** A picture's line in the table. */
+/** An image's line in the table. */
 function row(entry) {
   const cell = (...children) => element("td", {}, ...children);
   const name = entry.file.name;
@@ -127,7 +127,7 @@ function said({ topk, unknown, labels, result }) {
   return [element("span", {}, element("span", { text: "unknown", className: "badge" }), ` most like ${best.name}`), percent(best.prob)];
 }
 
-/** Shows one picture and its answer whole. */
+/** Shows one image and its answer whole. */
 function show(entry) {
   chosen = entry;
   command();
@@ -142,12 +142,12 @@ function show(entry) {
   // Without ranked classes the server has a postprocess of its owner's: its answer as it is.
   $("classes").replaceChildren(...(topk ? topk.map((one) => bar(one, says)) : [JSON.stringify(result.result, null, 1)]));
   $("unknown").hidden = !unknown;
-  // Of a network with several labels a picture: the classes that reach their thresholds.
+  // Of a network with several labels an image: the classes that reach their thresholds.
   $("labels").hidden = !labels;
   if (labels) $("labels").textContent = "labels: " + said(result)[0];
   $("time").textContent =
     `${answer.milliseconds.toFixed(1)} ms in the server, ${entry.milliseconds.toFixed(0)} ms with the way there and back`;
-  $("name").textContent = entry.file.name || "Picture";
+  $("name").textContent = entry.file.name || "Image";
   URL.revokeObjectURL($("picture").src);
   $("picture").src = URL.createObjectURL(entry.file);
   $("seen").src = result.seen;
@@ -157,7 +157,7 @@ function show(entry) {
   explain();
 }
 
-/** Shows the heatmap of the chosen picture beside what the network saw, where it is asked for. */
+/** Shows the heatmap of the chosen image beside what the network saw, where it is asked for. */
 async function explain() {
   const entry = chosen;
   $("reason").hidden = true;
@@ -187,7 +187,7 @@ function bar(one, says) {
   return element("li", { className }, ...words, track);
 }
 
-/** The table as CSV (RFC 4180), a line a picture. */
+/** The table as CSV (RFC 4180), a line an image. */
 function table() {
   const lines = given.map(({ file, answer, error }) => {
     const { topk, unknown, labels, result } = answer ? answer.results[0] : {};
@@ -215,7 +215,7 @@ $("csv").onclick = () => {
 
 function take(list) {
   const files = [...(list || [])].filter((one) => one instanceof File);
-  if (!files.length) return fail("That was no file. Give a picture.");
+  if (!files.length) return fail("That was no file. Give an image.");
   given = files.map((file) => ({ file }));
   classify();
 }

@@ -187,7 +187,7 @@ async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = await request.body()
         if not body:
-            raise RequestError("bad_body", "the body is empty; it must be a picture")
+            raise RequestError("bad_body", "the body is empty; it must be an image")
         return [("", body)]
     # In memory, which is counted: files in /tmp would fill a container's.
     parser = MultiPartParser(request.headers, request.stream(), max_files=max_images, max_fields=0)

@@ -73,7 +73,7 @@ def serve(config: ServeConfig) -> int:
         os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
         LOG.info(
             "http://%s:%d with %d workers; each holds at most %.0f MB for requests, and about %.0f"
-            " MB for the one picture or tensor that it unpacks",
+            " MB for the one image or tensor that it unpacks",
             *port.getsockname()[:2], workers, config.request_memory / 1e6,
             upload.scratch_mb(config),
         )  # fmt: skip

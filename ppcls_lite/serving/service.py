@@ -230,7 +230,7 @@ class Service:
         try:
             return decode(pictures[number], predictor, self.config.max_megapixels)
         except RequestError as error:
-            which = f"picture {number + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
+            which = f"image {number + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
             raise RequestError(error.kind, which + error.message) from error
 
 

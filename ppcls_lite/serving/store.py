@@ -291,7 +291,7 @@ def _warm_up(predictor: Predictor, max_batch: int) -> None:
         if probs.shape != (count, predictor.info.num_classes) or not np.isfinite(probs).all():
             raise UserError(
                 f"{predictor.info.name} on {predictor.engine} answers {list(probs.shape)} numbers"
-                f" to {count} empty pictures, not finite [{count}, {predictor.info.num_classes}]",
+                f" to {count} empty images, not finite [{count}, {predictor.info.num_classes}]",
                 "export the model again",
             )
 

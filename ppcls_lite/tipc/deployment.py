@@ -63,8 +63,8 @@ def ptq(config: TextFile, mode: str, logs: Path) -> list[Step]:
         rows = [line for line in text.splitlines() if line.startswith("{")]
         pictures = find_images(config["img_path"].value)
         if len(rows) != len(pictures) or any("topk" not in json.loads(row) for row in rows):
-            raise StepFailed(f"{len(rows)} answers to {len(pictures)} pictures")
-        return f"{len(rows)} pictures"
+            raise StepFailed(f"{len(rows)} answers to {len(pictures)} images")
+        return f"{len(rows)} images"
 
     return [
         Step("clear", "", logs / "clear.log", clear),

@@ -27,18 +27,18 @@ class ConvertConfig(Settings):
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
     logit_adjustment: NotNegative = 0.0
-    """Subtract so many times the logarithm of each class's share of the training pictures of
+    """Subtract so many times the logarithm of each class's share of the training images of
     --data-path from the last layer's bias: answers for classes of equal size; 0 does not."""
     data_path: str | None = None
     """Data that the weights were trained on, for --logit-adjustment, --calibrate and --unknown."""
     calibrate: bool = False
     """Divide the last layer by the temperature that makes the probabilities of the validation
-    pictures of --data-path fit best: same classes, and answers as sure as they are right."""
+    images of --data-path fit best: same classes, and answers as sure as they are right."""
     unknown: bool = False
-    """Find limits for each class in --data-path: predictions say unknown of a picture that reaches
+    """Find limits for each class in --data-path: predictions say unknown of an image that reaches
     none, and exports, servers and the C++ program after them."""
     keep_known: Annotated[float, Meta(gt=0, le=1)] = 0.95
-    """Share of the validation pictures that --unknown leaves known."""
+    """Share of the validation images that --unknown leaves known."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

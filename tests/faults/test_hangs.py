@@ -113,7 +113,7 @@ def special(pictures, tmp_path):
     return data
 
 
-PASSED_OVER = ("passed over, not taken for pictures", "1 pipe", "1 socket", "1 device")
+PASSED_OVER = ("passed over, not taken for images", "1 pipe", "1 socket", "1 device")
 
 
 def test_pipes_sockets_and_devices_are_no_pictures(special, tmp_path):

@@ -130,7 +130,7 @@ def test_pictures_that_cannot_be_read_are_waited_for_and_then_the_run_is_saved(
     else:
         text = end_of(process)
         assert process.returncode == 2, text
-        assert f"broken picture {data}/train/" in text and "stopped by a fault" in text
+        assert f"broken image {data}/train/" in text and "stopped by a fault" in text
         assert 0 < progress_of(out / "latest.pdparams")["epoch"] < 4
         (tmp_path / "kept").rename(data / "train")
         check_goes_on(text, run_tool)

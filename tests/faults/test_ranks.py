@@ -167,7 +167,7 @@ def until(process, text):
         (["--batch-size=4"], r"\n  --batch-size: rank 0 of 2 \(.+\): 8; rank 1 of 2 \(.+\): 4\n"),
         (["--seed=2"], r"\n  --seed: rank 0 of 2 \(.+\): 1; rank 1 of 2 \(.+\): 2\n"),
         (["--num-classes=9"], r"\n  --num-classes: rank 0 of 2 \(.+\): None; rank 1 .+: 9\n"),
-        (["--data-path={other}"], r"\n  training pictures: rank 0 .+: 42, list .+: 42, list \w+\n"),
+        (["--data-path={other}"], r"\n  training images: rank 0 .+: 42, list .+: 42, list \w+\n"),
         (["--data-path=nowhere"], r"(rank 1 of 2 \(.+\) ended: )?data path nowhere: no such fold"),
     ],
 )

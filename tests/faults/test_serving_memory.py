@@ -64,7 +64,7 @@ def large_bodies():
 def test_sixty_four_clients_with_large_bodies_stay_within_the_budget(server):
     (pid,) = server.workers()
     message = server.lines()[0]["message"]
-    assert "160 MB for requests" in message and "320 MB for the one picture" in message
+    assert "160 MB for requests" in message and "320 MB for the one image" in message
     for path, body in large_bodies().items():
         headers = {"content-type": "multipart/form-data; boundary=b"} if "topk" in path else {}
         assert server.post(path, body, headers=headers).status_code == 200

@@ -28,9 +28,9 @@ def test_a_validation_without_a_readable_picture_is_an_error(straight, data, tmp
         *flags,
     )  # fmt: skip
     assert done.returncode == 2, done.stdout
-    assert "none of the 21 validation pictures can be read" in done.stderr
+    assert "none of the 21 validation images can be read" in done.stderr
     done = train(data, tmp_path / "out", "--epochs=1", "--on-error=skip")
-    assert done.returncode == 2 and "none of the 21 validation pictures" in done.stderr
+    assert done.returncode == 2 and "none of the 21 validation images" in done.stderr
     assert "stopped by a fault in epoch 0, after batch 6 of 6; saved" in done.stdout
 
 
@@ -49,9 +49,9 @@ def test_a_run_does_not_go_on_with_a_picture_in_another_class(data, tmp_path, ch
     done = run_tool("train.py", f"--resume={tmp_path}/out/latest.pdparams")
     assert done.returncode == 2, done.stdout
     if change == "moved":
-        assert "blue: 14 -> 15 pictures, red: 14 -> 13 pictures" in done.stderr
+        assert "blue: 14 -> 15 images, red: 14 -> 13 images" in done.stderr
     else:
-        assert "other training pictures: blue: other pictures" in done.stderr
+        assert "other training images: blue: other images" in done.stderr
     assert "resume from a model_<epoch>.pdparams" in done.stderr
 
 
@@ -60,11 +60,11 @@ def test_at_the_end_of_an_epoch_other_pictures_are_said(straight, data, tmp_path
         shutil.copy(straight[0] / f"model_2{suffix}", tmp_path)
     flags = ("--resume=auto", f"--output-dir={tmp_path}", f"--data-path={data}")
     done = run_tool("train.py", *flags, "--dry-run")  # the same pictures at another place
-    assert done.returncode == 0 and "other training pictures" not in done.stdout, done.stderr
+    assert done.returncode == 0 and "other training images" not in done.stdout, done.stderr
     (data / "train/red/3.png").rename(data / "train/blue/3b.png")
     done = run_tool("train.py", *flags)
     assert done.returncode == 0, done.stderr
-    assert "other training pictures than before: blue: 14 -> 15 pictures, red: 14" in done.stdout
+    assert "other training images than before: blue: 14 -> 15 images, red: 14" in done.stdout
 
 
 def test_the_fingerprint_tells_pictures_labels_and_order():
@@ -78,12 +78,12 @@ def test_the_fingerprint_tells_pictures_labels_and_order():
         return what_changed(before, now, classes)
 
     assert change() == change(root="somewhere/else") == what_changed("", before, classes) == ""
-    assert change(order=(0, 2, 1, 3)) == "the same pictures in another order"
-    assert change(order=(1, 0, 2, 3)) == "a: other pictures"
-    assert change(ids=[0, 1, 1, 1]) == "a: 2 -> 1 pictures, b: 2 -> 3 pictures"
-    assert change(ids=[0, 1, 0, 1]) == "a: other pictures, b: other pictures"
+    assert change(order=(0, 2, 1, 3)) == "the same images in another order"
+    assert change(order=(1, 0, 2, 3)) == "a: other images"
+    assert change(ids=[0, 1, 1, 1]) == "a: 2 -> 1 images, b: 2 -> 3 images"
+    assert change(ids=[0, 1, 0, 1]) == "a: other images, b: other images"
     assert change(ids=[0, 0, 1, -1]) == (
-        "pictures of no known class: 0 -> 1 pictures, b: 2 -> 1 pictures"
+        "images of no known class: 0 -> 1 images, b: 2 -> 1 images"
     )
 
 

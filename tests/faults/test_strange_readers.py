@@ -273,7 +273,7 @@ def test_verify_refuses_places_and_labels_that_do_not_exist(
     np.save(out / "train.packed.npy", entries)
     assert data_pack.run(PackDatasetConfig(out=str(out), verify=True)) == 1
     printed = capsys.readouterr().out
-    assert "picture 5" in printed and words in printed
+    assert "image 5" in printed and words in printed
 
 
 def test_pictures_outside_of_the_data_set_are_not_packed_unasked(pictures, tmp_path):
@@ -285,7 +285,7 @@ def test_pictures_outside_of_the_data_set_are_not_packed_unasked(pictures, tmp_p
     flags = ("--data-path", data, "--out", tmp_path / "out", "--workers=0")
     refused = run_tool("tools/pack_dataset.py", *flags)
     assert refused.returncode == 2 and f"link.png is {elsewhere}" in refused.stderr
-    assert "1 pictures lie outside" in refused.stderr and "--follow-links" in refused.stderr
+    assert "1 images lie outside" in refused.stderr and "--follow-links" in refused.stderr
     assert not list((tmp_path / "out").glob("*.tar"))
     assert run_tool("tools/pack_dataset.py", *flags, "--follow-links").returncode == 0
 

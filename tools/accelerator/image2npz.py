@@ -1,4 +1,4 @@
-"""Pictures to npz files, with the documents' arguments."""
+"""Images to npz files, with the documents' arguments."""
 
 from _start import run_file
 
