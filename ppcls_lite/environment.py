@@ -94,8 +94,10 @@ def load_paddle() -> types.ModuleType:
     # docs/measurements/training.md.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here.
-    if asked := os.environ.get("OMP_NUM_THREADS"):
+    # Importing paddle sets OMP_NUM_THREADS, so what the user asked for is kept here; a second call
+    # would take paddle's 1 for it.
+    asked = os.environ.get("OMP_NUM_THREADS")
+    if asked and "paddle" not in sys.modules:
         os.environ.setdefault("PPCLS_LITE_KERNEL_THREADS", asked)
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors, not Paddle's own to-do notes
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")

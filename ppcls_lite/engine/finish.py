@@ -39,6 +39,7 @@ def finish_best(run: Run, path: Path) -> Iterator[str]:
         calibrated=config.calibrate,
         limited=config.unknown,
         kernels=config.cpu_kernels != "off" and run.world.device == "cpu",
+        workers=config.workers,
     )
 
 
@@ -49,6 +50,7 @@ def finish_checkpoint(
     calibrated: bool,
     limited: bool,
     kernels: bool = False,
+    workers: int = 0,
 ) -> Iterator[str]:
     """Finishes a checkpoint, once; yields lines. Other names of the same bytes keep them.
 
@@ -59,6 +61,7 @@ def finish_checkpoint(
         calibrated: a temperature goes into the last layer.
         limited: limits of the known go into the JSON, where there are pictures enough.
         kernels: run the network in those that train, where they can.
+        workers: processes that decode.
     """
     if limited and (pictures := int((val.labels >= 0).sum())) < FEWEST_VAL:
         limited = False
@@ -77,7 +80,8 @@ def finish_checkpoint(
     info, params, optimizer = found.info, found.params, found.optimizer
 
     def loader_of(data: ImageDataset) -> Loader:  # what must not be broken has stopped the run
-        return Loader(data, found.info.preprocess, 32, training=False, on_error="skip")
+        spec = found.info.preprocess
+        return Loader(data, spec, 32, training=False, workers=workers, on_error="skip")
 
     model = network_of(info)
     model.set_state_dict(params)

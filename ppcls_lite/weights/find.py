@@ -152,7 +152,7 @@ def find_weights(
         return text
     found = resolve_pretrained(str(text), model)
     if isinstance(found, WeightTag):
-        if found.shipped or download:
+        if found.here or download:
             return Weights(fetch(found), model, num_classes)
         found = cache_folder() / found.file_name
     absent = not download and not found.is_file() and tag_of_file(found) is not None

