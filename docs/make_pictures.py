@@ -141,6 +141,45 @@ def boxes(name: str, rows: Sequence[tuple[str, str]], wide: float) -> None:
     save(figure, f"{name}.svg")
 
 
+# Of each stage of a block: name; what it reads from memory, makes in the cache, sums up, writes.
+FORWARD = (
+    ("expand", "X", "", "moments of Z1", "Z1"),
+    ("depthwise", "Z1", "K rows of act(bn(Z1))", "moments of Z2", "Z2"),
+    ("project", "Z2", "act(bn(Z2)), gates", "moments of Z3", "Z3"),
+    ("output", "Z3, X", "", "", "Y = bn(Z3) + X"),
+)
+BACKWARD = (
+    ("expand", "dY1, Z1, X, dY", "dZ1", "dW1", "dX"),
+    ("depthwise", "dY2, Z2, Z1", "K rows of dZ2 and A1", "dW2, sums of dY1", "dY1"),
+    ("project", "dY, Z3, Z2", "dZ3, A2, gates", "dW3, sums of dY2", "dY2"),
+    ("output", "dY, Z3", "", "sums of dY", ""),
+)
+
+
+def stages() -> None:
+    """Writes a block's four stages, forward and backward, as columns of a table with arrows."""
+    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    axes.set(xlim=(-0.75, 4), ylim=(10.4, -0.5))
+    axes.axis("off")
+    for top, way, columns in ((0, "forward", FORWARD), (5.9, "backward", BACKWARD)):
+        arrow = "->" if way == "forward" else "<-"
+        axes.text(-0.7, top, way, va="center", fontsize=10, weight="bold")
+        for line, words in enumerate(("reads", "in the cache", "sums up", "writes"), 1):
+            axes.text(-0.7, top + line + 0.1, words, va="center", fontsize=9)
+        for x, (name, *cells) in enumerate(columns):
+            box = plt.Rectangle(
+                (x, top - 0.4), 0.72, 0.8, facecolor="#e8f0f8", edgecolor=COLOURS[0]
+            )
+            axes.add_patch(box)
+            axes.text(x + 0.36, top, name, ha="center", va="center", fontsize=9, weight="bold")
+            for line, words in enumerate(cells, 1):
+                axes.text(x, top + line + 0.1, words, va="center", fontsize=9)
+            if x:
+                style = {"arrowstyle": arrow}
+                axes.annotate("", (x, top), (x - 0.28, top), arrowprops=style)
+    save(figure, "stages.svg")
+
+
 def charts() -> None:
     """Writes every chart of a table."""
     training = "measurements/training.md"
@@ -159,9 +198,10 @@ def charts() -> None:
 
 
 def diagrams() -> None:
-    """Writes the way of the data, the layers, and a reliability diagram that comes along."""
+    """Writes the way of the data, the layers, a block's stages, a reliability diagram."""
     boxes("data_flow", FLOW, 0.27)
     boxes("layers", layers(), 0.5)
+    stages()
     shutil.copy(PACKAGE / "mobilenet_v3_small.clothing10.reliability.png", OUT / "reliability.png")
 
 

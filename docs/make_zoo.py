@@ -1,6 +1,6 @@
 """Prints docs/zoo.md: every model, and every size the documents state beside the one counted here.
 
-python docs/make_zoo.py > docs/zoo.md
+PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md
 """
 
 from collections.abc import Callable
@@ -197,14 +197,14 @@ def flops_of(table: Table, size: Size) -> float:
 
 def models(sizes: dict[str, Size]) -> list[str]:
     lines = [
-        "| model | source | width | parameters | with statistics | MACs (M) | top-1 | top-5 |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| model | source, width | parameters | with statistics | MACs (M) | top-1 | top-5 |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for name, size in sizes.items():
         spec = model_spec(name)
         accuracy = ["" if a is None else f"{a:.3f}" for a in (spec.top1, spec.top5)]
         lines.append(
-            f"| `{name}` | {spec.source} | {spec.width} | {size.trainable:,}"
+            f"| `{name}` | {spec.source}, {spec.width} | {size.trainable:,}"
             f" | {size.with_statistics:,} | {size.operations.macs / 1e6:.3f}"
             f" | {accuracy[0]} | {accuracy[1]} |"
         )
@@ -213,7 +213,7 @@ def models(sizes: dict[str, Size]) -> list[str]:
 
 def comparison(table: Table, sizes: dict[str, Size]) -> list[str]:
     flops = any(cell.flops for cell in table.cells)
-    head, rule = "| document's name | params (M) | here | |", "|---|---:|---:|---|"
+    head, rule = "| document's name | params (M) | here |", "|---|---:|---|"
     lines = [f"### {table.title}", "", f"Parameters: {table.params}."]
     if flops:
         lines.append(f"FLOPs: {table.flops.text}.")
@@ -224,7 +224,7 @@ def comparison(table: Table, sizes: dict[str, Size]) -> list[str]:
         size = sizes[cell.model]
         params = params_of(table, size)
         found = verdict(cell.params, params, table.params_decimals)
-        line = f"| {cell.name} | {cell.params} | {params:.3f} | {found} |"
+        line = f"| {cell.name} | {cell.params} | {params:.3f}, {found} |"
         if flops:
             counted = flops_of(table, size)
             macs = size.operations.macs / SCALE[table.unit]
@@ -240,8 +240,8 @@ def page() -> str:
     lines = [
         "# The models",
         "",
-        "Made by `python docs/make_zoo.py > docs/zoo.md`; a test keeps it in step. Parameters and",
-        "multiply-adds (MACs) are counted on the networks themselves, for one image of 224 x 224.",
+        "Made by `PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md`, which a test keeps in step.",
+        "Parameters and multiply-adds (MACs) are counted on the models, for an image of 224 x 224.",
         "Top-1 and top-5 are what the source published, in percent; nothing here was trained to",
         "reach them. `python tools/list_models.py --explain NAME` draws a network block by block.",
         "",

@@ -116,7 +116,7 @@ def zoo_page() -> ModuleType:
 
 
 def test_the_page_of_models_is_in_step_with_the_code(zoo_page: ModuleType) -> None:
-    hint = "python docs/make_zoo.py > docs/zoo.md"
+    hint = "PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md"
     assert zoo_page.page() == (ROOT / "docs/zoo.md").read_text("utf-8"), hint
 
 
