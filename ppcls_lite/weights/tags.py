@@ -200,6 +200,7 @@ WEIGHTS = (
     _timm("tf_mobilenetv3_small_075", "in1k", "v0.1-weights/tf_mobilenetv3_small_075-da427f52.pth", _TF, 65.728, 86.126),
     _timm("tf_mobilenetv3_small_100", "in1k", "v0.1-weights/tf_mobilenetv3_small_100-37f49e2b.pth", _TF, 67.918, 87.674),
     _imagenet("tf_mobilenetv3_small_100"),
+    _clothing10("tf_mobilenetv3_small_100"),
     _timm("tf_mobilenetv3_large_075", "in1k", "v0.1-weights/tf_mobilenetv3_large_075-150ee8b0.pth", _TF, 73.432, 91.352),
     _timm("tf_mobilenetv3_large_100", "in1k", "v0.1-weights/tf_mobilenetv3_large_100-427764d5.pth", _TF, 75.516, 92.594),
     _timm("tf_mobilenetv3_small_minimal_100", "in1k", "v0.1-weights/tf_mobilenetv3_small_minimal_100-922a7843.pth", _TF, 62.890, 84.240),
