@@ -109,6 +109,12 @@ def test_a_page_can_be_read(path):
             assert len(words) <= WIDEST, f"{name}:{number}"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/measurements").iterdir()), ids=name_of)
+def test_a_page_of_measurements_says_when(path):
+    head = path.read_text().split("\n## ")[0]
+    assert re.search(r"20\d\d-\d\d-\d\d", head)
+
+
 def test_the_first_command_is_on_the_readmes_first_screen():
     for name in ("README.md", "README_cn.md"):
         lines = (ROOT / name).read_text().splitlines()

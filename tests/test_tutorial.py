@@ -12,8 +12,9 @@ from serving import serving
 
 PHOTOS = Path(os.environ.get("PPCLS_LITE_PHOTOS") or ROOT.parent / "shared/data/clothing10")
 PAGE = (ROOT / "docs/tutorial.md").read_text()
-# Not of this test: `make run` and `make test` install packages; the server has a test below.
-ELSEWHERE = ("make ", ". .venv", "pip ", "hostname", "curl", "python tools/serve.py")
+# Not of this test: `make` installs packages, `place` makes folders, the server is tested below.
+ELSEWHERE = ("make ", ". .venv", "mkdir ", "cp ", "pip ", "hostname", "curl",
+             "python tools/serve.py")  # fmt: skip
 EACH = 8  # photographs of a class
 
 pytestmark = [

@@ -75,7 +75,7 @@ class SearchConfig(NetworkSettings):
     topk: Count = 5
     """Images to list for each."""
     html: str | None = None
-    """Page to write, with the images; it needs no network."""
+    """Page to write, with the images; it needs no Internet."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ppcls_lite.config import Device, PictureLimit
 
 @dataclass(frozen=True)
 class ReportConfig(PictureLimit):
-    """Write one page on a run, or on several side by side: curves, tables, images; no network.
+    """Write one page on a run, or on several side by side: curves, tables, images; no Internet.
 
     python tools/report.py --run output
     python tools/report.py --pretrained mobilenet_v3_small.clothing10 --data-path clothing10
