@@ -1,9 +1,11 @@
 """Draws docs/pictures/: the README's two, and a chart for each long table of docs/measurements.
 
 PYTHONPATH=. python docs/make_pictures.py          # the charts, from the tables as they stand
-PYTHONPATH=. python docs/make_pictures.py first    # first.png too, which runs a model: 10 s
+PYTHONPATH=. python docs/make_pictures.py first    # first.png, explain.jpg: runs a model, 10 s
 PYTHONPATH=. python docs/make_pictures.py screens  # the tutorial's, by Chromium, in a folder
                                                    # where it was followed and its server runs
+int8_layers.png is what tools/sensitivity.py wrote in tutorial_int8.md; report_mistakes.jpg was cut
+from a page of tools/report.py by hand.
 """
 
 import json
@@ -17,6 +19,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from PIL import Image
 
 DOCS = Path(__file__).parent
 OUT = DOCS / "pictures"
@@ -180,6 +183,24 @@ def stages() -> None:
     save(figure, "stages.svg")
 
 
+def errors() -> None:
+    """Writes the errors of gradients by network, in millionths: Paddle's layers, the kernels."""
+    rows = tables("measurements/kernels.md")["Training kernels: errors against float64 #1"][1:]
+    pairs = [[1e6 * float(cell) for cell in row[4].split(",")] for row in rows]
+    series = {name: [pair[i] for pair in pairs] for i, name in enumerate(("Paddle", "kernels"))}
+    bars("kernel_errors", [row[0] for row in rows], series, "error of the gradients, millionths")
+
+
+def imagenet() -> None:
+    """Writes the signal to noise of the first table of int8.md, on its "others"."""
+    rows = tables("measurements/int8.md")["A network trained on ImageNet #1"][1:]
+    found = [(f"{row[0]}; {row[1]}", re.search(r"([\d.]+) dB", row[3])) for row in rows]
+    measured = {name: float(match[1]) for name, match in found if match}
+    series: dict[str, list[float | None]] = {"others": list(measured.values())}
+    unit = "signal to noise, dB; higher is nearer to float"
+    bars("int8_imagenet", list(measured), series, unit)
+
+
 def charts() -> None:
     """Writes every chart of a table."""
     training = "measurements/training.md"
@@ -192,6 +213,8 @@ def charts() -> None:
     chart("memory", training, "Steps #3", [0, 1, 2], [3, 4, 5, 6], "MiB")
     chart("engines", "measurements/engines.md", "Inference #1", [0, 1, 2, 3], [4],
           "ms, one image; shorter is faster", skip="dygraph")  # fmt: skip
+    errors()
+    imagenet()
     for name, heading in INT8.items():
         chart(f"int8_{name}", "measurements/int8_tables.md", f"{heading} #1", [0], [3],
               "signal to noise, dB; higher is nearer to float", skip="^fp")  # fmt: skip
@@ -206,8 +229,9 @@ def diagrams() -> None:
 
 
 def first() -> None:
-    """Writes the README's picture: a training, and a prediction with its heatmap."""
+    """Writes the README's figure: a training, a prediction, its heatmap; and that of explain.md."""
     from ppcls_lite import Predictor
+    from ppcls_lite.deploy.overlay import save_overlay
 
     lines = (PACKAGE / "mnasnet_small.clothing10.metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -234,11 +258,15 @@ def first() -> None:
     for each in axes[1:]:
         each.axis("off")
     save(figure, "first.png")
+    save_overlay(why.side_by_side(), why.answer[:5], OUT / "explain.png")
+    shown = Image.open(OUT / "explain.png").convert("RGB")
+    shown.thumbnail((560, 560))
+    shown.save(OUT / "explain.jpg", quality=85)
+    (OUT / "explain.png").unlink()
 
 
 def screens() -> None:
     """Writes what a browser shows of the tutorial's report and server, and one of its heatmaps."""
-    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
