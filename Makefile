@@ -23,8 +23,6 @@ WEIGHTS ?= $(OUT)/best.pdparams
 TORCH   ?= $(PYTHON)
 # Two files of tests at a time, in the order of tests/conftest.py; 2 GB each.
 SPREAD  ?= -n 2 --dist loadfile --no-loadscope-reorder
-# Each file of Python is compiled once, not by each of the thousand processes of the tests.
-test quick: export PYTHONDONTWRITEBYTECODE =
 BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)

@@ -25,8 +25,9 @@ class Unavailable(Exception):
 def load_library(source: Path, flags: Sequence[str], included: Sequence[Path] = ()) -> ctypes.CDLL:
     """Loads the library made from a C++ file, compiling it if need be.
 
-    It is kept under a name that changes with the source, the compiler, the flags and the CPU.
-    Processes that ask at the same time compile once.
+    It is kept under a name that changes with the source, the compiler, the flags and the CPU, not
+    with the folder of the source: checkouts share it. Processes that ask at the same time compile
+    once.
 
     Args:
         flags: of the compiler, beside those for a shared library for this very CPU.
@@ -38,7 +39,7 @@ def load_library(source: Path, flags: Sequence[str], included: Sequence[Path] = 
     compiler = _compiler()
     # x86 and ARM spell it differently.
     cpu = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
-    command = [compiler, "-shared", "-fPIC", cpu, str(source), *flags]
+    command = [compiler, "-shared", "-fPIC", cpu, *flags]
     name = f"{source.stem}-{_fingerprint(command, [source, *included])}.so"
     target = cache_folder() / "compiled" / name
     try:
@@ -46,7 +47,7 @@ def load_library(source: Path, flags: Sequence[str], included: Sequence[Path] = 
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
                 if not target.is_file():
-                    _compile(command, target)
+                    _compile([command[0], str(source), *command[1:]], target)
     except OSError as error:
         reason = error.strerror or error
         raise Unavailable(f"compiled code cannot be kept in {target.parent}: {reason}") from None

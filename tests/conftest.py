@@ -17,6 +17,7 @@ import warm as warm_fork
 from PIL import Image
 
 from ppcls_lite.environment import load_paddle
+from ppcls_lite.files import cache_folder
 from ppcls_lite.weights.formats import read_weights
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,9 @@ def pytest_configure(config):
         sys.argv[:] = config.workerinput["mainargv"]  # which hints would take for a way we start
     # Before anything imports paddle, which reads this once.
     os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays
+    # Each file of Python is compiled once, not by each of the thousand processes of the tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def picture(class_id: int, number: int) -> Image.Image:
@@ -66,9 +70,14 @@ def pictures(tmp_path_factory):
     return root
 
 
+# What no library reads when it is imported: pytest's note of the test it runs, and what the
+# project's own code looks up when it needs it.
+LATE = {"PYTEST_CURRENT_TEST", "CXX", "PPCLS_LITE_HOME"}
+
+
 def environment(variables):
-    """What a process is started with, but for pytest's note of the test it runs."""
-    return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
+    """What a process is started with, as far as its imports may depend on it."""
+    return {name: value for name, value in variables.items() if name not in LATE}
 
 
 @cache
@@ -100,6 +109,13 @@ def warm_python(path):
     return path
 
 
+def warm_path():
+    """A PATH whose `python` is a fork of `warm`, with what is installed beside this one."""
+    _, socket = warm()
+    python = warm_python(socket.with_name("python"))
+    return f"{python.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
 def run_tool(*argv, fresh=False, **options):
     """Runs `python ARGV` in the checkout and returns the finished process.
 
@@ -128,6 +144,15 @@ def exports_start_warm():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", Popen)
         yield
+
+
+def cache_of_its_own(folder):
+    """Makes a folder a cache for PPCLS_LITE_HOME: empty but for what is compiled already."""
+    compiled = cache_folder() / "compiled"
+    compiled.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    (folder / "compiled").symlink_to(compiled)
+    return str(folder)
 
 
 def train(data, out, *flags, **options):

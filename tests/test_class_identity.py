@@ -10,13 +10,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY_FLAGS, picture, run_tool, train
+from conftest import ROOT, TINY_FLAGS, picture, run_tool, train, warm_path
 from test_folders import NUMBERS
 
 from ppcls_lite.accelerator.settings import ExportAcceleratorConfig
@@ -332,8 +331,7 @@ def test_a_bundle_of_an_imagenet_network_and_a_few_folders(bundle):
 
 def simulate(bundle, val):
     """Both lines that `run.sh sim` prints, as top-1 in percent."""
-    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": warm_path()}
     done = subprocess.run(
         ["sh", "run.sh", "sim", val], cwd=bundle, env=env, capture_output=True, text=True
     )

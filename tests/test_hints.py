@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT, TINY_FLAGS, picture, run_tool
+from conftest import ROOT, TINY_FLAGS, picture, run_tool, warm_path
 from small_checkpoint import trained_like_state
 
 from ppcls_lite import cli, create_model, program
@@ -136,8 +136,7 @@ def filled(hint, made):
 
 def shell(line, cwd=ROOT):
     """Runs a line where `python` is this one, as the README's first block has it."""
-    path = f"{ROOT / '.venv/bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": path}
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": warm_path()}
     done = subprocess.run(
         ["bash", "-c", line], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
     )

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, run_tool
+from conftest import ROOT, cache_of_its_own, run_tool
 from golden import formula
 
 from ppcls_lite import create_model
@@ -124,7 +124,7 @@ def counted(pictures, tmp_path_factory):
         commands[name] = flags.split()
     digest = hashlib.sha256((folder / "published.pdparams").read_bytes()).hexdigest()
     tag = [OTHER, "t", "http://weights.invalid/published.pdparams", f"sha256:{digest}"]
-    environment = os.environ | {"PPCLS_LITE_HOME": str(folder)}
+    environment = os.environ | {"PPCLS_LITE_HOME": cache_of_its_own(folder)}
     asked = json.dumps({"tag": tag, "commands": commands})
     done = run_tool("-c", COUNTED, input=asked, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,8 +1,9 @@
 """Runs scripts in forks of one process that has imported paddle already.
 
-Importing paddle takes two seconds of a core, more than what most tests ask of a script. A fork is
-a process all the same: it has its own arguments, environment, folder, pipes and exit status, and
-it loads the project's own code afresh. An export that it starts is a fork, too.
+Importing paddle takes two seconds of a core, more than what most tests ask of a script; the other
+libraries take half a second. A fork is a process all the same: it has its own arguments,
+environment, folder, pipes and exit status, and it loads the project's own code afresh. An export
+that it starts is a fork, too.
 
     python tests/warm.py SOCKET                           the process that forks
     python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`,
@@ -10,6 +11,7 @@ it loads the project's own code afresh. An export that it starts is a fork, too.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -24,6 +26,13 @@ import sys
 EXPORT = ["-m", "ppcls_lite.deploy.export_child"]
 EXPORTS = "PPCLS_LITE_TEST_EXPORTS"
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}
+# What the commands import beside paddle, as far as it is installed. Not onnxruntime: it starts a
+# thread, which a fork would not have.
+LIBRARIES = (
+    "concurrent.futures.process", "docstring_parser", "filelock", "jinja2",
+    "matplotlib.backends.backend_agg", "matplotlib.figure", "msgspec", "onnx", "onnxoptimizer",
+    "paddle2onnx", "PIL.Image", "requests", "yaml",
+)  # fmt: skip
 
 
 def ask(address, argv):
@@ -133,5 +142,8 @@ if __name__ == "__main__":
     from ppcls_lite.environment import load_paddle
 
     load_paddle()
+    for library in LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
     del sys.path[0]
     run(**serve(sys.argv[1]))
