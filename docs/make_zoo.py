@@ -196,6 +196,7 @@ def flops_of(table: Table, size: Size) -> float:
 
 
 def models(sizes: dict[str, Size]) -> list[str]:
+    """The table of all networks, as lines."""
     lines = [
         "| model | source, width | parameters | with statistics | MACs (M) | top-1 | top-5 |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -212,6 +213,7 @@ def models(sizes: dict[str, Size]) -> list[str]:
 
 
 def comparison(table: Table, sizes: dict[str, Size]) -> list[str]:
+    """A document's table beside what is counted here, as lines."""
     flops = any(cell.flops for cell in table.cells)
     head, rule = "| document's name | params (M) | here |", "|---|---:|---|"
     lines = [f"### {table.title}", "", f"Parameters: {table.params}."]

@@ -50,6 +50,7 @@ def difference(truth: dict[str, dict[int, float]], answers: dict[str, dict[int, 
 
 
 def main() -> int:
+    """Compares the two files, prints what it found and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gt_file", required=True, help="the answers that are right")
     parser.add_argument("--log_file", required=True, help="the answers to hold against them")

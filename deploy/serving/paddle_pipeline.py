@@ -35,6 +35,7 @@ class ImagenetOp(Op):
     """Pictures in base64 -> label and probability, in Step6's form."""
 
     def preprocess(self, input_dicts, data_id, log_id):
+        """Returns [N, 3, H, W] under the input's name, and what Paddle Serving wants beside it."""
         ((_, request),) = input_dicts.items()
         pictures = [
             load_image(base64.b64decode(text))
@@ -45,6 +46,7 @@ class ImagenetOp(Op):
         return {SIDECAR.input["name"]: SIDECAR.info.preprocess(pictures)}, False, None, ""
 
     def postprocess(self, input_dicts, fetch_dict, data_id, log_id):
+        """Returns the best class of each image and its probability, as texts of lists."""
         (probs,) = fetch_dict.values()  # [N, K]
         best = probs.argmax(axis=1)
         names = [SIDECAR.info.class_name(int(i)).replace(",", "") for i in best]
@@ -56,6 +58,7 @@ class ImagenetService(WebService):
     """The service `imagenet`: POST /imagenet/prediction."""
 
     def get_pipeline_response(self, read_op):
+        """Returns the last step: the only one."""
         return ImagenetOp(name="imagenet", input_ops=[read_op])
 
 

@@ -20,6 +20,7 @@ PICTURE_TYPES = (".jpg", ".jpeg", ".png")
 
 
 def main() -> int:
+    """Sends the images, prints the answer and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:18080/imagenet/prediction")
     parser.add_argument("--logid", type=int, default=10000, help="number that goes into the log")

@@ -57,11 +57,13 @@ class _Conversion:
         self.known = {name: self.writer.tensor([1, side, side, 3], name=name)}
 
     def file(self) -> bytes:
+        """The bytes of the file, with the input and the output of the graph."""
         names = [self.graph.input[0].name, self.graph.output[0].name]
         entry, output = (self.known[name] for name in names)
         return self.writer.file([entry], [output])
 
     def shape(self, name: str) -> list[int]:
+        """The shape that a tensor of the graph has in the file, channels last."""
         return self.writer.tensors[self.known[name]]["shape"]
 
     def given(self, name: str) -> int:
@@ -80,6 +82,7 @@ class _Conversion:
         return self.known[name]
 
     def number(self, value: float) -> int:
+        """The number of a new constant with one value."""
         return self.writer.constant(np.asarray(value, np.float32))
 
     def between(self, kind: str, inputs: list[int], shape: list[int], **options: Any) -> int:

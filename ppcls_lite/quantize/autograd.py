@@ -100,11 +100,13 @@ class _Round(PyLayer):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        """The scale is one value, or goes with the shape of x."""
         ctx.save_for_backward(scale)
         return (x / scale).round_()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """As if nothing had been rounded; none for the scale."""
         (scale,) = ctx.saved_tensor()
         return gradient / scale, None
 

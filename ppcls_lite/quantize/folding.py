@@ -60,6 +60,7 @@ class _Graph:
                 self.readers.setdefault(name, []).append(node)
 
     def constant(self, name: str) -> np.ndarray:
+        """The value of a constant."""
         return numpy_helper.to_array(self._constants[name])
 
     def set_input(self, node: onnx.NodeProto, position: int, value: np.ndarray) -> None:
@@ -95,6 +96,7 @@ class _Graph:
         return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
     def drop_unused(self) -> None:
+        """Removes the constants that no node reads any more."""
         used = {name for node in self.model.graph.node for name in node.input}
         kept = [t for t in self.model.graph.initializer if t.name in used]
         del self.model.graph.initializer[:]

@@ -139,14 +139,17 @@ class _Groups:
         return self._of.setdefault(name, {name})
 
     def join(self, names: Sequence[str]) -> None:
+        """Makes one set of all sets that hold these names."""
         merged = set().union(*(self._group(name) for name in names))
         self._of |= dict.fromkeys(merged, merged)
 
     def block(self, name: str, reason: str) -> None:
+        """Keeps a reason why the set that holds a name cannot be scaled."""
         self._group(name)
         self._reasons.setdefault(name, set()).add(reason)
 
     def listed(self, start: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+        """The sets that hold one of these names, each with what speaks against it; both sorted."""
         unique = {id(self._group(name)): self._group(name) for name in start}
         return [
             (sorted(g), sorted(set().union(*(self._reasons.get(n, set()) for n in g))))
