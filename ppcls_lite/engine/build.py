@@ -62,13 +62,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
     model, optimizer, scaler = build_optimizers(model, resolved, world)
     parallel, kernels = training_model(model, config, world)
 
-    folder = Path(config.output_dir)
-    wait_for_all(world)  # another rank may still read weights that are moved now
-    if world.is_main and not config.dry_run:
-        plan.prepare_folder(folder, resolved.asked or config, checkpoint)
-        sets.keep_split(folder)
-    track = tracker(config.track, config) if config.track else None
-    log = RunLog(None if config.dry_run else folder, world.is_main, config.visualdl, track)
+    log = open_log(resolved, world, sets, checkpoint)
     stop = StopRequest()
     return Run(
         config=config,
@@ -100,12 +94,23 @@ def build_run(resolved: Resolved, world: World) -> Run:
         world=world,
         log=log,
         stop=stop,
-        folder=folder,
+        folder=Path(config.output_dir),
         resumed_from=checkpoint.path if checkpoint else None,
         description=plan.description(resolved.asked or config),
         balance=balance(config, sets.train.labels, info.num_classes),
         save_every=SaveEvery(config.save_every),
     )
+
+
+def open_log(resolved: Resolved, world: World, sets: Sets, checkpoint: Checkpoint | None) -> RunLog:
+    """Makes the run's folder ready, unless it is a dry run, and returns what writes to it."""
+    config, folder = resolved.config, Path(resolved.config.output_dir)
+    wait_for_all(world)  # another rank may still read weights that are moved now
+    if world.is_main and not config.dry_run:
+        plan.prepare_folder(folder, resolved.asked or config, checkpoint)
+        sets.keep_split(folder)
+    track = tracker(config.track, config) if config.track else None
+    return RunLog(None if config.dry_run else folder, world.is_main, config.visualdl, track)
 
 
 def describe_model(
