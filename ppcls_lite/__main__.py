@@ -7,10 +7,8 @@ are imported inside of that, so that Ctrl-C is answered without a traceback from
 import importlib
 import io
 import os
-import platform
 import signal
 import sys
-import traceback
 import types
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
 
 if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little more than this file
     print(
-        f"{sys.executable} is Python {platform.python_version()}; 3.10 to 3.12 is needed"
+        f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 to 3.12 is needed"
         f"\n  next: {environment_hint()}",
         file=sys.stderr,
     )
@@ -85,7 +83,7 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
             status = error.status
         elif isinstance(error, ModuleNotFoundError) and not of_this_package(error):
             print(
-                f"{prog}: {sys.executable} (Python {platform.python_version()}) has no package"
+                f"{prog}: {sys.executable} (Python {sys.version.split()[0]}) has no package"
                 f" {error.name}\n  next: {environment_hint()}",
                 file=sys.stderr,
             )
@@ -93,6 +91,8 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
         elif not in_company():
             raise
         else:
+            import traceback  # takes a while, like everything that only an error needs
+
             traceback.print_exc()
             status = 1
     drop_unwritable_output()

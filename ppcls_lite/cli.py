@@ -99,11 +99,13 @@ def help_text(config: type[Settings], prog: str, full: bool, more: str = "") -> 
             with their names only.
         more: to say at the end.
     """
-    text = make_parser(config, prog, more=more).format_help()
-    if full or len(text.splitlines()) <= LONGEST_HELP:
-        return text
+    known = flags(config)
+    if full or len(known) < LONGEST_HELP:  # a flag takes a line or more
+        text = make_parser(config, prog, more=more).format_help()
+        if full or len(text.splitlines()) <= LONGEST_HELP:
+            return text
     names: dict[str, list[str]] = {}
-    for flag in flags(config).values():
+    for flag in known.values():
         names.setdefault(flag.group, []).append(flag.spellings[0])
     first, *others = names
     lines = [f"More, which `{prog} --help all` explains:"]
