@@ -22,7 +22,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little mo
     )
     sys.exit(2)
 
-from ppcls_lite.environment import in_company, leave, load_paddle
+from ppcls_lite.environment import in_company, leave, load_paddle, uncollected
 from ppcls_lite.errors import RankLost, UserError, nearest
 
 
@@ -127,9 +127,11 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
         from ppcls_lite.data.decode import allow_megapixels  # imports Pillow, too slow for --help
 
         allow_megapixels(settings.max_megapixels)
-    if verbs.COMMANDS[name].needs_paddle:
-        load_paddle()
-    return importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}").run(settings)
+    with uncollected():
+        if verbs.COMMANDS[name].needs_paddle:
+            load_paddle()
+        command = importlib.import_module(f"ppcls_lite.commands.{name.replace(' ', '_')}")
+    return command.run(settings)
 
 
 def of_this_package(error: ModuleNotFoundError) -> bool:

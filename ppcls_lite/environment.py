@@ -105,12 +105,26 @@ def load_paddle() -> types.ModuleType:
     warnings.filterwarnings("ignore", message="The input state dict is empty")  # before a step
     warnings.filterwarnings("ignore", message="Skip loading for")  # load_weights reports better
     # Paddle warns when the user asks for more than one thread.
-    with _signal_handlers_kept(), contextlib.redirect_stderr(io.StringIO()):
+    with uncollected(), _signal_handlers_kept(), contextlib.redirect_stderr(io.StringIO()):
         import paddle
-    # Python's collector would look through a hundred thousand objects of the libraries, 0.1 s at a
-    # time, for garbage that is not there.
-    gc.freeze()
     return paddle
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps Python's collector away from what is imported inside, then and later.
+
+    It would look through a hundred thousand objects of the libraries, 0.1 s at a time, for garbage
+    that is not there.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
 """The benchmark: its turns with real processes, peers that fail, what it prints. No timings."""
 
+import dataclasses
 import importlib.util
 import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from conftest import ROOT, run_tool
 from small_checkpoint import network_by_formula
 
 from ppcls_lite import cli
-from ppcls_lite.benchmark import infer
+from ppcls_lite.benchmark import infer, start
 from ppcls_lite.benchmark.builds import OURS
 from ppcls_lite.benchmark.channel import peak_mib
 from ppcls_lite.benchmark.machine import Limits, machine
@@ -151,7 +153,7 @@ def test_the_machine_is_described():
         (["eval", "--versus=torch"], "--versus has no effect on eval"),
         (["epoch", "--versus=torch.compile"], "epoch cannot be compared with 'torch.compile'"),
         (["infer", "--versus=paddle"], r"infer --versus takes build:PATH\[,PYTHON\]"),
-        (["epoch", "--versus=build:."], "epoch cannot be compared with 'build:.'"),
+        (["start", "--versus=paddle"], "start cannot be compared with 'paddle'"),
         (["train", "--versus=build:.,a,b"], "train cannot be compared with 'b'"),
         (["train", "--plot=x.png"], "--plot has no effect on train"),
         (["train", "--versus=tensorflow"], "paddle, torch"),
@@ -223,6 +225,20 @@ def test_training_is_compared_with_stock_paddle_in_one_run():
     assert result["images_per_second"] == ours["images_per_second"]
     assert {limit["threads"] for limit in result["limits"]} >= {1}
     assert all(limit["gemm"] > 0 and limit["copy"] > 0 for limit in result["limits"])
+
+
+def test_a_start_is_counted_in_bare_starts_and_ends_at_the_first_step(pictures):
+    result, _ = benchmark("start", "--rounds=1")
+    (row,) = result["rows"]
+    assert row["started"] == "train --help" and row["ours_over"] == 1 < row["bare_starts"]
+
+    config = BenchmarkConfig(what="start", batch_size=(4,), size=(32,), workers=(0,))
+    begin = time.perf_counter()
+    taken = start.first_step(OURS, config, pictures)
+    assert 0 < taken < time.perf_counter() - begin
+    ends_at_once = dataclasses.replace(OURS, name="echo", python="/bin/echo")
+    with pytest.raises(UserError, match=r"echo ended before its first step: .*--print-freq=1"):
+        start.first_step(ends_at_once, config, pictures)
 
 
 def test_an_epoch_is_train_py_as_it_is(pictures):

@@ -2,8 +2,9 @@
 
 Each is a program of its own: it exports, quantizes, serves and takes training steps with its own
 code, in processes that find no other. What another build is asked for is what commit e9ae75b has:
-`our_peer.py` under its path with the requests `train` and `infer`, and the commands export_model,
-quantize and serve with the flags used here. That has to stay, whatever else moves.
+`our_peer.py` under its path with the requests `train`, `epoch`, `loader` and `infer`; `train.py`;
+the commands export_model, quantize and serve with the flags used here. That has to stay, whatever
+else moves.
 """
 
 import json

@@ -1,10 +1,11 @@
 """`benchmark epoch`: minutes for one epoch as users meet it: decode, train, evaluate."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.peers import Peer, measure
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.train import LR
@@ -18,27 +19,29 @@ COLUMNS = (
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
     """Measures every size, batch size and number of workers on all cores."""
     config.require("data_path")
+    others, facts = other_builds(config)
     found = []
     for size in config.size:
         for batch_size in config.batch_size:
             for workers in config.workers:
                 about = {"size": size, "batch_size": batch_size, "workers": workers}
-                results = measure(peers(config, about), config.rounds, config.steps or 1, say)
+                group = peers(config, others, about)
+                results = measure(group, config.rounds, config.steps or 1, say)
                 found += finished([r.row() for r in results], about)
-    return found, {}
+    return found, facts
 
 
-def peers(config: BenchmarkConfig, about: dict[str, Any]) -> list[Peer]:
+def peers(config: BenchmarkConfig, others: Sequence[Build], about: dict[str, Any]) -> list[Peer]:
     """Returns `train.py`, and what it is compared with."""
     request = {
         "kind": "epoch", "model": config.model, "lr": LR,
         "data": str(Path(config.data_path or "").resolve()),
     } | about  # fmt: skip
 
-    def ours(name: str, kernels: str) -> Peer:
-        return Peer(name, "our_peer.py", request | {"cpu_kernels": kernels}, threads=cpu_cores())
+    def ours(name: str, kernels: str, build: Build = OURS) -> Peer:
+        return build.peer(name, request | {"cpu_kernels": kernels}, threads=cpu_cores())
 
-    chosen = [ours("ours", "auto")]
+    chosen = [ours("ours", "auto"), *(ours(build.name, "auto", build) for build in others)]
     if "bf16" in config.competitors():
         chosen.append(ours("ours, bf16", "bf16"))
     if "paddle" in config.competitors():

@@ -2,12 +2,13 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.peers import Peer, measure
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
@@ -24,29 +25,33 @@ COLUMNS = (
 def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any], dict[str, Any]]:
     """Measures every size, batch size and number of workers."""
     config.require("data_path")
-    found, facts = [], {}
+    others, facts = other_builds(config)
+    found = []
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
         root = Path(config.data_path or "").resolve()
         if config.imagenet_sized:
             say(f"writing {COPIES} images of {LONG} x {SHORT} pixels")
-            facts = {"mean_kb": write_copies(root, Path(folder))}
+            facts["mean_kb"] = write_copies(root, Path(folder))
             root = Path(folder)
         for size in config.size:
             for batch_size in config.batch_size:
                 for workers in config.workers:
                     about = {"size": size, "batch_size": batch_size, "workers": workers}
-                    group = peers(config, root, about)
+                    group = peers(config, others, root, about)
                     results = measure(group, config.rounds, config.steps or 1, say)
                     found += finished([r.row() for r in results], about)
     return found, facts
 
 
-def peers(config: BenchmarkConfig, root: Path, about: dict[str, Any]) -> list[Peer]:
+def peers(
+    config: BenchmarkConfig, others: Sequence[Build], root: Path, about: dict[str, Any]
+) -> list[Peer]:
     """Returns ours and, when asked for, torchvision's."""
     request = {"kind": "loader", "data": str(root)} | about
     chosen = [
-        Peer(f"ours, {decode}", "our_peer.py", request | {"decode": decode})
+        build.peer(f"{build.name}, {decode}", request | {"decode": decode})
         for decode in config.decode
+        for build in (OURS, *others)
     ]
     if "torch" in config.competitors():
         python = config.versus_python or sys.executable

@@ -1,7 +1,7 @@
 """This library doing the work that is measured, in a process of its own.
 
-Other builds start it, too: its path, what `train` and `infer` are asked and what they answer stay
-as they are in commit e9ae75b (`builds`); a new key of a request needs a default.
+Other builds start it, too: its path, what `train`, `epoch`, `loader` and `infer` are asked and what
+they answer stay as they are in commit e9ae75b (`builds`); a new key of a request needs a default.
 
 python our_peer.py '{"kind": "train", "model": "mobilenet_v3_small", …}'
 """

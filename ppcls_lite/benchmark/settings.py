@@ -9,6 +9,7 @@ from ppcls_lite.config import DEFAULT_MODEL, Count, CountOrZero, Pixels, Setting
 from ppcls_lite.errors import UserError, nearest
 
 BENCHMARK_FLAGS = {
+    "start": "model data_path batch_size size workers versus",
     "train": "model batch_size size threads processes versus versus_python",
     "epoch": "model data_path batch_size size workers versus versus_python",
     "eval": "model pretrained data_path batch_size workers",
@@ -18,9 +19,10 @@ BENCHMARK_FLAGS = {
 }
 BUILD = "build:PATH[,PYTHON]"
 COMPARED = {
+    "start": (BUILD,),
     "train": ("bf16", "paddle", "torch", "torch.compile", BUILD),
-    "epoch": ("bf16", "paddle", "torch"),
-    "loader": ("torch",),
+    "epoch": ("bf16", "paddle", "torch", BUILD),
+    "loader": ("torch", BUILD),
     "infer": (BUILD,),
     "serve": (BUILD,),
 }
@@ -37,6 +39,7 @@ class BenchmarkConfig(Settings):
     python tools/benchmark.py infer --pretrained output/best.pdparams --batch-size 1,32
     python tools/benchmark.py serve --data-path my_pictures --clients 1,8,32
     python tools/benchmark.py train --versus build:../other,../other/.venv/bin/python
+    python tools/benchmark.py start --data-path my_pictures --versus build:../other
 
     What is compared is measured in turns, each in a process of its own; medians are reported. A
     list gives a table: --batch-size 8,32,128. The limit that train prints is what this machine's
@@ -45,7 +48,7 @@ class BenchmarkConfig(Settings):
     """
 
     what: Annotated[
-        Literal["train", "epoch", "eval", "loader", "infer", "serve"] | None,
+        Literal["start", "train", "epoch", "eval", "loader", "infer", "serve"] | None,
         Meta(extra={"positional": True}),
     ] = None
     """What to measure."""
@@ -68,7 +71,7 @@ class BenchmarkConfig(Settings):
     """train: processes that train together, started by each framework's launcher."""
     versus: tuple[str, ...] = ()
     """Whom to compare with; train: bf16 (--cpu-kernels bf16), paddle (Paddle's own layers), torch,
-    torch.compile; epoch: the first three; loader: torch. train, infer, serve: build:PATH[,PYTHON],
+    torch.compile; epoch: bf16, paddle, torch; loader: torch. All but eval: build:PATH[,PYTHON],
     another checkout of this project, run by this interpreter or by its own."""
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.benchmark import epoch, infer, loader, serve, train
+from ppcls_lite.benchmark import epoch, infer, loader, serve, start, train
 from ppcls_lite.benchmark import eval as evaluation
 from ppcls_lite.benchmark.machine import machine
 from ppcls_lite.benchmark.settings import BenchmarkConfig
@@ -13,8 +13,8 @@ from ppcls_lite.engine.plan import versions
 from ppcls_lite.report import plot_engines
 
 SUITES = {
-    "train": train, "epoch": epoch, "eval": evaluation, "loader": loader, "infer": infer,
-    "serve": serve,
+    "start": start, "train": train, "epoch": epoch, "eval": evaluation, "loader": loader,
+    "infer": infer, "serve": serve,
 }  # fmt: skip
 
 

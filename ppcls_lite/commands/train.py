@@ -35,6 +35,7 @@ def run_one(config: TrainConfig) -> int:
 def planned_run(config: TrainConfig, world: World) -> Run:
     """Returns the run that the settings ask for, after printing its plan."""
     run = build_run(resolve(config, world), world)
+    run.loader.start()  # which takes as long as the plan, on another core
     for line in plan.lines(run):
         run.log.line(line)
     return run

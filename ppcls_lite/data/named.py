@@ -12,7 +12,6 @@ from ppcls_lite.data.idx import read_idx_pair
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.settings import DatasetSettings, TrainData, ValData
 from ppcls_lite.data.shares import Shares
-from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
 from ppcls_lite.program import quoted
 
@@ -153,6 +152,8 @@ def _checked(data: ImageDataset, config: DatasetSettings) -> ImageDataset:
 def _open_named(config: DatasetSettings, split: str, dry_run: bool) -> ImageDataset:
     found = _read(config.dataset, config.data_path, split)
     if found is None and config.dataset_download and not dry_run:
+        from ppcls_lite.download import fetch_file  # imports an HTTP client
+
         for file in DOWNLOADS[config.dataset]:
             hint = "--data-path FOLDER with space that you may write to"
             fetch_file(file, Path(config.data_path), lambda path: "", hint)

