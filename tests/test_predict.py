@@ -198,6 +198,24 @@ def test_a_folder_without_measurements_takes_onnx_where_its_package_is_installed
     assert find_model(export) == choose.Choice("paddle_inference", export / "inference.pdmodel", "")
 
 
+def test_an_int8_folder_gets_the_engine_it_was_written_for(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "is_installed", lambda engine: True)
+    export = measured(folder, tmp_path / "a")
+    content = yaml.safe_load((export / "inference.yml").read_text())
+    for target, engine in (
+        ("openvino", "openvino"), ("onnxruntime", "onnxruntime"), ("accelerator", "onnxruntime"),
+    ):  # fmt: skip
+        content["verification"] = {"int8": {"target": target}}
+        (export / "inference.yml").write_text(yaml.safe_dump(content))
+        assert find_model(export).engine == engine
+        assert (target in find_model(export).why) == (target == engine)
+    content["verification"] = {"int8": {"target": "openvino"}}
+    (export / "inference.yml").write_text(yaml.safe_dump(content))
+    assert find_model(export, "onnxruntime").engine == "onnxruntime"
+    monkeypatch.setattr(choose, "is_installed", lambda engine: engine != "openvino")
+    assert find_model(export).engine == "onnxruntime"
+
+
 def test_predict_says_which_engine_auto_took_and_why(folder, tmp_path, capsys):
     export = measured(folder, tmp_path / "a", paddle_inference=2.0, onnxruntime=1.0)
     picture = str(folder / "pictures" / "a.png")

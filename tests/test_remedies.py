@@ -42,7 +42,7 @@ from ppcls_lite.quantize.sensitivity import (
     within_budget,
 )
 from ppcls_lite.quantize.settings import QuantizeConfig
-from ppcls_lite.quantize.targets import TARGETS, for_compiler
+from ppcls_lite.quantize.targets import ENOUGH, TARGETS, for_compiler
 
 TAG = "mobilenet_v3_small.clothing10"
 needs_openvino = pytest.mark.skipif(
@@ -412,6 +412,21 @@ def test_each_target_keeps_the_answers(shipped):
             sizes = [t.data_type for t in made.int8.graph.initializer if len(t.dims) == 4]
             least = 30 if name == "accelerator" else 15  # of 52
             assert sizes.count(onnx.TensorProto.INT8) > least, name
+
+
+def test_the_fast_recipe_is_taken_where_answers_keep(shipped):
+    """On the network that it was made for, and not on its twin with channels far apart."""
+    graph, images = shipped
+    twin = onnx.ModelProto()
+    twin.CopyFrom(graph)
+    plant_outliers(twin, 1000)
+    said: list[str] = []
+    recipe, made = TARGETS["openvino"].try_fast(graph, images[-4:], said.append)
+    assert recipe == TARGETS["openvino"].fast and not made.float_layers
+    assert snr(made.int8, images[-4:], logits(graph, images[-4:])) >= ENOUGH
+    assert TARGETS["openvino"].try_fast(twin, images[-4:], said.append) is None
+    assert "enough" in said[0] and "too little" in said[1]
+    assert TARGETS["accelerator"].try_fast(graph, images, said.append) is None  # it has one recipe
 
 
 def test_the_table_has_val_and_train(trained):

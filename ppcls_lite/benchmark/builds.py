@@ -90,6 +90,20 @@ class Build:
         content = yaml.safe_load(sidecar.read_text(encoding="utf-8"))
         return content["model"] | {key: content[key] for key in ("preprocess", "classes")}
 
+    def quantize(
+        self, weights: Weights, engine: str, data_path: str, out: Path, *flags: str
+    ) -> str:
+        """Has it write an engine's int8 folder by its defaults, but for `flags`.
+
+        Returns:
+            Why there is none; "" when there is.
+        """
+        done = self.run(self.command(
+            "quantize", f"--target={engine}", *weights_flags(weights), *flags,
+            f"--data-path={Path(data_path).absolute()}", f"--out={out}",
+        ))  # fmt: skip
+        return reason(done) if done.returncode != 0 else ""
+
     def check(self) -> dict[str, Any]:
         """Starts it once and returns what it is: `build`, `commit`, `versions`.
 

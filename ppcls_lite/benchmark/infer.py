@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.benchmark.builds import OURS, Build, other_builds, reason, weights_flags
+from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.peers import Measured, Peer, measure, ours_over
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.benchmark.weights import weights_of
@@ -157,14 +157,12 @@ def int8_files(
             problems[engine] = "int8 is calibrated with images of train: --data-path"
             continue
         say(f"writing the int8 file of {engine}, {build.name}")
-        done = build.run(build.command(
-            "quantize", f"--target={engine}", *weights_flags(weights), f"--img-size={size}",
-            f"--data-path={Path(config.data_path).absolute()}",
-            f"--out={folder / f'int8-{engine}'}",
+        problem = build.quantize(
+            weights, engine, config.data_path, folder / f"int8-{engine}", f"--img-size={size}",
             "--eval-images=1", "--min-agreement=0",  # agreement is measured here
-        ))  # fmt: skip
-        if done.returncode != 0:
-            problems[engine] = reason(done)
+        )  # fmt: skip
+        if problem:
+            problems[engine] = problem
     return problems
 
 

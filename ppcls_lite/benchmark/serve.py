@@ -28,6 +28,7 @@ from ppcls_lite.data.dataset import open_split
 from ppcls_lite.deploy.verify import check_images
 from ppcls_lite.environment import cpu_cores
 from ppcls_lite.errors import UserError
+from ppcls_lite.weights.find import Weights
 
 PATH = "/imagenet/prediction"
 PORT = "{port}"
@@ -123,7 +124,8 @@ def commands(
         say(f"exporting, {build.name}")
         export = folder / f"export-{number}"
         build.export(weights, export, "--format=onnx")
-        words = build.command("serve", str(export), "--port", PORT, "--workers", workers)
+        served = int8_of(config, weights, folder, say) if config.int8 and build is OURS else export
+        words = build.command("serve", str(served), "--port", PORT, "--workers", workers)
         found[build.name] = Server(words, build.root, folder)
     ours = str(folder / "export-0")
     if config.versus_command != "":
@@ -133,6 +135,26 @@ def commands(
         command = config.versus_command.format(folder=shlex.quote(ours), port=PORT)
         found["other"] = Server(shlex.split(command))
     return found
+
+
+def int8_of(
+    config: BenchmarkConfig, weights: Weights, folder: Path, say: Callable[[str], None]
+) -> Path:
+    """Has our `quantize` write OpenVINO's int8 folder by its defaults, and returns it.
+
+    Raises:
+        UserError: there are no pictures to calibrate with, or it wrote none.
+    """
+    if not config.data_path:
+        raise UserError(
+            "--int8 is calibrated with pictures of train", "add --data-path my_pictures"
+        )
+    say("writing the int8 file of openvino, ours")
+    out = folder / "int8"
+    problem = OURS.quantize(weights, "openvino", config.data_path, out)
+    if problem:
+        raise UserError(f"no int8 network to serve: {problem}")
+    return out
 
 
 def bodies(config: BenchmarkConfig) -> list[bytes]:

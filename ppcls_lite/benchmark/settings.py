@@ -15,7 +15,7 @@ BENCHMARK_FLAGS = {
     "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
     "infer": "model pretrained data_path batch_size size threads versus plot",
-    "serve": "model pretrained data_path workers clients seconds versus versus_command",
+    "serve": "model pretrained data_path workers clients seconds int8 versus versus_command",
 }
 BUILD = "build:PATH[,PYTHON]"
 COMPARED = {
@@ -87,6 +87,9 @@ class BenchmarkConfig(Settings):
     """serve: connections that send at the same time; one row for each."""
     seconds: Annotated[float, Meta(gt=0)] = 5.0
     """serve: length of one turn."""
+    int8: bool = False
+    """serve: ours serves what quantize writes for OpenVINO, calibrated with train of --data-path;
+    the others stay float."""
     versus_command: str | None = None
     """serve: starts another server of the documents' request, with {folder} (the export) and {port}
     in it, beside the minimal FastAPI handler around ONNX Runtime; an empty text leaves out both."""

@@ -60,6 +60,13 @@ def _recipe(config: QuantizeConfig) -> Recipe:
     )
 
 
+def _chosen(config: QuantizeConfig) -> bool:
+    """Tells whether the user has said what is to be done."""
+    return any(
+        v is not None for v in (config.calibration_mode, config.remedies, config.float_layers)
+    )
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -81,8 +88,12 @@ def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> in
     with temporary_folder(".int8-", folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
-        recipe = with_worst(job.graph, job.calibration, recipe)
-        made = quantize(job.graph, job.calibration, recipe, job.training, _say)
+        fast = None if _chosen(config) else target.try_fast(job.graph, job.calibration, _say)
+        if fast is not None:
+            recipe, made = fast
+        else:
+            recipe = with_worst(job.graph, job.calibration, recipe)
+            made = quantize(job.graph, job.calibration, recipe, job.training, _say)
         target.write(made, work)
         found = score(target.answers(made.int8, job.pictures), job.reference, job.labels)
         float_score = score(job.reference, job.reference, job.labels)

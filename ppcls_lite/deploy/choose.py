@@ -43,8 +43,9 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
     In an export folder, auto is the engine that was fastest when the folder was written, of those
     that agreed with the trained network then and are installed now. Nothing is measured here, so
     the same folder gives the same engine and file at every start; an engine that
-    reads several files gets the one it ran fastest. Folders without such measurements, and a
-    GPU (they are of a CPU), get inference.onnx where ONNX Runtime is installed, else Paddle's file.
+    reads several files gets the one it ran fastest. An int8 folder gets the engine that quantize
+    wrote it for. Folders without such measurements, and a GPU (they are of a CPU), get
+    inference.onnx where ONNX Runtime is installed, else Paddle's file.
 
     Raises:
         UserError: there is no such file, or the engine cannot run it.
@@ -57,7 +58,7 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
     if path.is_dir():
         measured = _measured(path)
         if engine == "auto" and device != "gpu":
-            engine, why = _fastest(measured)
+            engine, why = _fastest(measured) if measured else _written_for(path)
         path = _file_of_folder(path, engine, measured)
     if path.suffix not in ENGINES_OF_SUFFIX:
         raise UserError(
@@ -116,10 +117,17 @@ def _measured(folder: Path) -> dict[tuple[str, Path], float]:
     }
 
 
+def _written_for(folder: Path) -> tuple[str, str]:
+    """Returns the engine whose arithmetic an int8 folder has, and why; auto and "" without."""
+    sidecar = read_sidecar(folder)
+    target = sidecar.verification.get("int8", {}).get("target") if sidecar is not None else None
+    if target in ENGINES and is_installed(target):
+        return target, f"this int8 network was written for {target}"
+    return "auto", ""
+
+
 def _fastest(measured: Mapping[tuple[str, Path], float]) -> tuple[str, str]:
-    """Returns the engine that the sidecar's measurements favour, and why; auto and "" without."""
-    if not measured:
-        return "auto", ""
+    """Returns the engine that the sidecar's measurements favour, and why."""
     usable: dict[str, float] = {}
     for (engine, _), milliseconds in measured.items():
         usable[engine] = min(milliseconds, usable.get(engine, milliseconds))

@@ -193,11 +193,11 @@ def _integer_bias(
 
 
 def spell_out(model: onnx.ModelProto) -> int:
-    """Writes rounding beside hard-swish and gates as arithmetic, in place; the bits stay.
+    """Writes steps of channels beside hard-swish and gates as arithmetic, in place; the bits stay.
 
-    ONNX Runtime computes DequantizeLinear, and QuantizeLinear with more than one scale, value by
-    value; Cast, Sub, Mul and Div it computes in vectors (docs/int8.md). What it fuses with integer
-    kernels stays as it is.
+    ONNX Runtime computes QuantizeLinear and DequantizeLinear with more than one scale value by
+    value; Cast, Sub, Mul and Div it computes in vectors (docs/explanation/int8.md). With one scale
+    DequantizeLinear alone is faster, and what it fuses with integer kernels stays as it is.
 
     Returns:
         How many nodes were replaced.
@@ -225,6 +225,8 @@ def _spelled(graph: _Graph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         node.input[0] = inside
         return [helper.make_node("Div", divided, [inside], f"{node.name}/Div"), node]
     if node.op_type != "DequantizeLinear" or not graph.makers.get(node.input[0]):
+        return []
+    if not graph.constant(node.input[1]).ndim:
         return []
     readers = graph.readers.get(node.output[0], ())
     if not readers or any(reader.op_type not in IN_FLOAT for reader in readers):
