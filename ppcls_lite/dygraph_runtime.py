@@ -48,18 +48,18 @@ class DygraphRuntime:
         values = [*self._model.parameters(), *self._model.buffers()]
         return copy.deepcopy(self._model, {id(value): value for value in values})
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """float32 [N, 3, H, W] -> float32 [N, D], what the last layer reads."""
+    def with_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [N, 3, H, W] -> logits [N, K], and what the last layer reads, float32 [N, D]."""
         with self._watching:
             caught: list[paddle.Tensor] = []
             last = list(self._twin.classifier.children())[-1]
             hook = last.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
             try:
                 with self._paddle.no_grad():
-                    self._twin(self._paddle.to_tensor(images, place=self._place))
+                    logits = self._twin(self._paddle.to_tensor(images, place=self._place))
             finally:
                 hook.remove()
-        return caught[-1].numpy()
+        return logits.numpy(), caught[-1].numpy()
 
     def gradients(
         self,

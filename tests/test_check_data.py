@@ -185,6 +185,7 @@ def test_report_finds_planted_copies_and_odd_pictures(tmp_path: Path) -> None:
         "train/bee/resized.png": source.resize((80, 60)),
         f"train/{markup}/mirrored.png": source.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         "train/bee/cropped.png": source.crop((4, 3, 156, 117)),
+        "val/bee/corner.png": source.crop((8, 6, 160, 120)),  # 5 % of two sides
     }
     for name, image in plants.items():
         image.save(root / name)

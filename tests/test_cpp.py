@@ -193,6 +193,21 @@ def test_it_says_unknown_of_the_pictures_that_python_does(build, exported, galle
 
 
 @needs_openvino
+@pytest.mark.parametrize("name", ["inference.onnx", "inference.pdmodel"])
+def test_features_are_pythons(build, exported, gallery, name):
+    files = [gallery / "chelsea.jpg", gallery / "grey.png"]
+    expected = Predictor(exported / "inference.onnx").embed(files)
+    for file, features in zip(files, expected, strict=True):
+        flags = ["--pretrained", exported / name, "--img-path", file, "--engine", "openvino"]
+        found = json.loads(run(build, *flags, "--json", "--features").stdout)
+        np.testing.assert_allclose(found["features"], features, atol=1e-5)
+        plain = json.loads(run(build, *flags, "--json").stdout)
+        assert "features" not in plain
+        probs = [[row["prob"] for row in each["topk"]] for each in (found, plain)]
+        assert probs[0] == pytest.approx(probs[1], abs=1e-6)
+
+
+@needs_openvino
 @pytest.mark.parametrize("inside", [True, False])
 def test_several_labels_are_pythons(build, exported, gallery, tmp_path, inside):
     """Thresholds between the answers of the pictures, so that each has another number of labels."""
@@ -239,6 +254,7 @@ def test_several_labels_are_pythons(build, exported, gallery, tmp_path, inside):
             "engine openvino cannot run",
             marks=needs_openvino,
         ),
+        (["--pretrained={export}", "--img-path={picture}", "--features"], "by --json alone"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_message_and_status_2(build, exported, gallery, tmp_path, flags, told):

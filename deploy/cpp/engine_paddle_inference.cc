@@ -47,6 +47,7 @@ class PaddleInference : public Engine {
 
 }  // namespace
 
-extern "C" Engine* create_engine(const char* file, int threads) {
+extern "C" Engine* create_engine(const char* file, int threads, bool features) {
+  if (features) throw std::runtime_error("it gives no features; --engine openvino does");
   return new PaddleInference(file, threads);
 }

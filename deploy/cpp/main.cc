@@ -32,6 +32,7 @@ Names what is on a picture, or on all pictures of a folder.
                      the first that was built and can run the file
   --threads N        for the network; 0 is one per core (default 0)
   --json             one JSON object per picture and line
+  --features         with --json and openvino: what the last layer reads of each picture, too
   --help             this text
 
 Status: 0, 1 when a picture could not be read, 2 when something given cannot work.
@@ -40,7 +41,7 @@ Status: 0, 1 when a picture could not be read, 2 when something given cannot wor
 struct Options {
   std::string pretrained, img_path, engine = "auto";
   int topk = 5, threads = 0;
-  bool json = false, help = false;
+  bool json = false, features = false, help = false;
 };
 
 struct Ranked {
@@ -65,6 +66,7 @@ Options parse(int argc, char** argv) {
       {"engine", required_argument, nullptr, 'e'},
       {"threads", required_argument, nullptr, 't'},
       {"json", no_argument, nullptr, 'j'},
+      {"features", no_argument, nullptr, 'f'},
       {"help", no_argument, nullptr, 'h'},
       {nullptr, 0, nullptr, 0},
   };
@@ -79,6 +81,7 @@ Options parse(int argc, char** argv) {
       case 'e': options.engine = value; break;
       case 't': options.threads = number("threads", value, 0); break;
       case 'j': options.json = true; break;
+      case 'f': options.features = true; break;
       case 'h': options.help = true; break;
       default:
         throw UserError(std::string(argv[optind - 1]) + ": unknown, or its value is missing",
@@ -90,6 +93,8 @@ Options parse(int argc, char** argv) {
                     std::string(argv[0]) + " --help");
   if (!options.help && (options.pretrained.empty() || options.img_path.empty()))
     throw UserError("--pretrained and --img-path are needed", std::string(argv[0]) + " --help");
+  if (options.features && !options.json)
+    throw UserError("--features is written by --json alone", "add --json");
   return options;
 }
 
@@ -190,7 +195,8 @@ std::string shortest(double value) {  // what Python prints
 }
 
 void print(const fs::path& file, const std::vector<float>& probs, size_t topk,
-           const Sidecar& sidecar, const std::string& engine, double milliseconds, bool as_json) {
+           const Sidecar& sidecar, const std::string& engine, double milliseconds, bool as_json,
+           const std::vector<float>& features) {
   const std::vector<Ranked> ranking = rank(probs, topk);
   std::vector<Ranked> above;
   if (!sidecar.thresholds.empty()) above = labels(rank(probs, probs.size()), sidecar);
@@ -199,6 +205,7 @@ void print(const fs::path& file, const std::vector<float>& probs, size_t topk,
         {"file", file.string()}, {"engine", engine}, {"topk", to_json(ranking, sidecar)}};
     if (!sidecar.known_limits.empty()) line["unknown"] = sidecar.unknown(probs);
     if (!sidecar.thresholds.empty()) line["labels"] = to_json(above, sidecar);
+    if (!features.empty()) line["features"] = features;
     std::cout << line.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << std::endl;
     return;
   }
@@ -223,7 +230,8 @@ int run(const Options& options) {
   const Sidecar sidecar = read_sidecar(fs::absolute(model).parent_path());
   sidecar.check(model);
   if (model.extension() != ".onnx") sidecar.check(fs::path(model).replace_extension(".pdiparams"));
-  const std::unique_ptr<Engine> engine = load_engine(name, model, options.threads);
+  const std::unique_ptr<Engine> engine =
+      load_engine(name, model, options.threads, options.features);
   const Preprocess& spec = sidecar.preprocess;
   const bool has_softmax = sidecar.softmax.at(model.filename().string());
   // The first run of an engine prepares its kernels; it would blur the times shown.
@@ -238,7 +246,9 @@ int run(const Options& options) {
       const std::chrono::duration<double, std::milli> took =
           std::chrono::steady_clock::now() - begin;
       if (!has_softmax) out = sidecar.thresholds.empty() ? softmax(out) : sigmoid(out);
-      print(file, out, options.topk, sidecar, name, took.count(), options.json);
+      const std::vector<float> features =
+          options.features ? engine->features() : std::vector<float>();
+      print(file, out, options.topk, sidecar, name, took.count(), options.json, features);
     } catch (const PictureError& error) {
       ++failed;
       std::cerr << "classify: " << file.string() << ": " << error.what() << std::endl;

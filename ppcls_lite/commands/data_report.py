@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.data.copies import cropped_copies
 from ppcls_lite.data.dataset import open_split, open_whole
 from ppcls_lite.data.each import batched, each
 from ppcls_lite.data.overview import alike_classes
@@ -49,20 +50,23 @@ def _looked_at(pictures: Sequence[Entry], workers: int) -> tuple[list[Look | Non
             features.append(network(np.stack(views)))
         looks += [x and x._replace(views=None) for x in part]  # 300 kB each
     readable = [i for i, x in enumerate(looks) if x is not None]
-    return looks, _doubts(pictures, readable, features)
+    if not readable:
+        return looks, Whole()
+    every = np.concatenate(features)  # [readable, D]
+    sources = [pictures[i].source for i in readable]
+    crops = [(readable[a], readable[b], x) for a, b, x in cropped_copies(sources, every)]
+    return looks, _doubts(pictures, readable, every)._replace(crops=crops)
 
 
-def _doubts(
-    pictures: Sequence[Entry], readable: Sequence[int], features: Sequence[np.ndarray]
-) -> Whole:
-    """Labels to look at, and classes; `features` are those of the readable pictures."""
+def _doubts(pictures: Sequence[Entry], readable: Sequence[int], features: np.ndarray) -> Whole:
+    """Labels to look at, and classes; `features` [N, D] are those of the readable pictures."""
     from ppcls_lite.engine.doubtful import doubtful, out_of_fold
 
     names = sorted({pictures[i].label for i in readable})
     if len(names) < 2:
         return Whole()
     y = np.array([names.index(pictures[i].label) for i in readable])
-    p = out_of_fold(np.concatenate(features), y, len(names))
+    p = out_of_fold(features, y, len(names))
     doubts, guesses = [], {}
     for i in doubtful(p, y):
         guess = int(p[i].argmax())

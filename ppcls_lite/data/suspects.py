@@ -1,4 +1,4 @@
-"""Pictures of a data set that a person should look at: copies, also near ones, and odd pictures."""
+"""What single pictures of a data set are like, and which are odd; copies are `copies`."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,6 @@ from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.preprocess import Preprocess
 
 SIDE = 16  # of the small picture that stands for a whole one; fine enough for clothes on white
-# Correlation of two small pictures from which on they are called one photograph. On clothing10's
-# 3,409 pictures the copy that is there has 1.000 and the next pair 0.984.
-SAME = 0.99
 MARGINS = (0.0, 0.025, 0.05)  # shares of each side that a crop may have cut off
 TINY = 32  # pixels of the short side
 EXTREME = 4.0  # long side to short side
@@ -33,7 +30,6 @@ MODES = {
     "16": "16 bits a colour, of which 8 are kept",
     "L": "grey, and nearly all others have colours",
 }
-ROWS = 1024  # pictures compared with all others at once: two arrays of 1024 x N float32
 
 
 class Look(NamedTuple):
@@ -125,53 +121,15 @@ def blur(grey: np.ndarray) -> float:
     """
     worst = 0.0
     for axis in (0, 1):
-        lines = np.moveaxis(grey, axis, 0).astype(np.float64)  # [n, m]
+        lines = np.moveaxis(grey, axis, 0)  # [n, m]
         if len(lines) <= BOX + 1:
             continue
-        sums = np.cumsum(np.vstack([np.zeros((1, lines.shape[1])), lines]), axis=0)
-        softer = np.abs(np.diff((sums[BOX:] - sums[:-BOX]) / BOX, axis=0))  # [n - BOX, m]
+        # From one mean to the next, one value of BOX comes and one goes.
+        softer = np.abs(lines[BOX:] - lines[:-BOX]) / BOX  # [n - BOX, m]
         steps = np.abs(np.diff(lines, axis=0))[BOX // 2 :][: len(softer)]
         lost = np.maximum(steps - softer, 0).sum()
         worst = max(worst, float(1 - lost / max(steps.sum(), 1e-9)) if steps.sum() > 0 else 0.0)
     return worst
-
-
-def near_copies(looks: Sequence[Look | None]) -> Iterator[tuple[int, int, float]]:
-    """Yields pairs of pictures, the later one first, that show one photograph, and how alike.
-
-    Two small pictures are compared by the correlation of their pixels, as they are and mirrored: it
-    survives compression, other sizes and other brightness. Each is also compared without its
-    margins, for crops around the middle; other crops are not found. Pictures of one even colour
-    correlate with nothing and are left out.
-
-    Args:
-        looks: of all pictures; None for those that cannot be read.
-    """
-    places = [i for i, x in enumerate(looks) if x is not None and x.spread >= BLANK]
-    if not places:
-        return
-    # [len(MARGINS), N, SIDE, SIDE, 3]
-    small = np.stack([looks[i].small for i in places], 1)  # type: ignore[union-attr]
-    whole, mirrored = _unit(small[0]), _unit(small[0][:, :, ::-1])
-    inner = [_unit(x) for x in small[1:]]
-    for start in range(0, len(places), ROWS):
-        part = slice(start, start + ROWS)
-        alike = np.maximum(whole[part] @ whole.T, mirrored[part] @ whole.T)  # [ROWS, N]
-        for x in inner:
-            for rows in (whole[part], mirrored[part]):
-                np.maximum(alike, rows @ x.T, out=alike)
-            np.maximum(alike, x[part] @ whole.T, out=alike)
-            np.maximum(alike, x[part] @ mirrored.T, out=alike)
-        for row, column in zip(*np.nonzero(alike >= SAME), strict=True):
-            if column < start + row:
-                yield places[start + row], places[column], float(alike[row, column])
-
-
-def _unit(small: np.ndarray) -> np.ndarray:
-    """uint8 pictures [N, H, W, 3] -> rows [N, H * W * 3] of mean 0 and length 1."""
-    rows = small.reshape(len(small), -1).astype(np.float32)
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
 def odd(looks: Sequence[Look | None]) -> Iterator[Finding]:

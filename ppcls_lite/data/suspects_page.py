@@ -7,10 +7,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ppcls_lite.data.copies import Pair, near_copies
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.overview import UNEVEN, class_counts, distributions
 from ppcls_lite.data.packed import Source, read_source
-from ppcls_lite.data.suspects import Finding, Look, near_copies, odd
+from ppcls_lite.data.suspects import Finding, Look, odd
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
 from ppcls_lite.page import thumbnail, write_page
@@ -47,11 +48,13 @@ class Whole(NamedTuple):
         labels: findings of kind label.
         guesses: the class that each of their pictures looks like, by place.
         alike: pairs of classes that are hardly told apart, as `overview.Alike` with names.
+        crops: copies that `near_copies` does not find.
     """
 
     labels: Sequence[Finding] = ()
     guesses: Mapping[int, str] = {}
     alike: Sequence[tuple[str, str, int, int]] = ()
+    crops: Sequence[Pair] = ()
 
 
 def write_report(
@@ -79,7 +82,8 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--report {folder}: {error.strerror}", "name another folder") from error
-    found = [_pair(pictures, *pair) for pair in near_copies(looks)]
+    copies = {pair[:2]: pair for pair in (*whole.crops, *near_copies(looks))}
+    found = [_pair(pictures, *pair) for pair in copies.values()]
     found += [*whole.labels, *odd(looks)]
     found.sort(key=lambda f: (KINDS.index(f.kind), -f.score, f.file))
     write_atomically(folder / "findings.csv", _table(found, pictures))

@@ -13,7 +13,7 @@ from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import replacing
 from ppcls_lite.program import export_command
-from ppcls_lite.runtimes import OnnxRuntime, in_batches, is_installed
+from ppcls_lite.runtimes import OnnxRuntime, every_in_batches, is_installed
 
 LINEAR = ("Gemm", "MatMul", "Conv")  # operators that may be a network's last layer
 ROWS = 2**16  # of a gallery compared at once
@@ -131,8 +131,10 @@ def has_features(engine: str, file: Path) -> bool:
 
 def features_of_export(
     file: Path, sidecar: Sidecar | None, device: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens the ONNX file of an export: float32 [N, 3, H, W] -> float32 [N, D].
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Opens the ONNX file of an export: images [N, 3, H, W] -> its own output and the features.
+
+    Both are of one run: float32 [N, K] and float32 [N, D].
 
     Args:
         file: it, or another one of the export's folder.
@@ -149,15 +151,20 @@ def features_of_export(
             export_command(file.parent),
         )
     check_whole(sidecar, [onnx_file], "onnxruntime", device)
-    run = OnnxRuntime(cut_before_last_layer(onnx_file), device)
-    return lambda images: in_batches(run, images).reshape(len(images), -1)
+    run = OnnxRuntime(with_features(onnx_file), device)
+
+    def both(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        output, features = every_in_batches(run.every, run.batch, images)
+        return output, features.reshape(len(images), -1)
+
+    return both
 
 
-def cut_before_last_layer(path: Path) -> bytes:
-    """An ONNX file whose output is what its last layer reads, [N, D]: of any file, int8 too.
+def with_features(path: Path) -> bytes:
+    """An ONNX file with a second output, what its last layer reads: of any file, int8 too.
 
-    So an export has features without a second output, which every other program would have to know
-    of. ONNX Runtime leaves out what does not lead to them.
+    It is added in memory: a second output in the file is one that every other program would have
+    to know of.
 
     Raises:
         UserError: onnx is not installed, or no last layer is found.
@@ -172,7 +179,7 @@ def cut_before_last_layer(path: Path) -> bytes:
     if name not in makers:
         raise UserError(f"{path}: no linear layer leads to {graph.output[0].name}")
     kind = onnx.TensorProto.FLOAT
-    del graph.output[:]
+    del graph.output[1:]
     graph.output.append(onnx.helper.make_tensor_value_info(makers[name].input[0], kind, None))
     data: bytes = model.SerializeToString()
     return data

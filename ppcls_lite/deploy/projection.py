@@ -1,10 +1,15 @@
 """Features as points on a plane: what lies together, and which classes do not keep apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppcls_lite.deploy.features import Features
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURED = 20  # classes with a colour of their own, the most frequent ones; others are grey
 
@@ -28,12 +33,28 @@ def principal_components(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def plot_features(features: Features, path: Path) -> None:
     """Draws pictures at their first two principal components, coloured by class, as a PNG."""
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    places, shares = principal_components(features.features)
     figure = Figure(figsize=(9, 6), layout="constrained")
-    axes, labels = figure.add_subplot(), features.labels
+    draw_features(figure, features.features, features.labels, features.classes.tolist())
+    figure.savefig(path, dpi=120)
+
+
+def draw_features(
+    figure: "Figure", features: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draws pictures at their first two principal components, coloured by class.
+
+    Args:
+        figure: to draw on.
+        features: float32 [N, D].
+        labels: int64 [N]; -1 where there is none.
+        names: of the classes, [K].
+    """
+    from matplotlib import colormaps
+
+    places, shares = principal_components(features)
+    axes = figure.add_subplot()
     ids, counts = np.unique(labels[labels >= 0], return_counts=True)
     own = sorted(ids[np.argsort(-counts, kind="stable")][:COLOURED].tolist())
     rest = places[~np.isin(labels, own)]
@@ -42,11 +63,11 @@ def plot_features(features: Features, path: Path) -> None:
     for n, i in enumerate(own):
         x, y = places[labels == i].T
         handles.append(axes.scatter(x, y, s=10, color=colormaps["tab20"](n), linewidths=0))
-    names = [str(features.classes[i]) for i in own]
     if handles:
-        legend = figure.legend(handles, names, loc="outside right upper", fontsize=8)
+        legend = figure.legend(
+            handles, [names[i] for i in own], loc="outside right upper", fontsize=8
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)  # names are data: a dollar sign begins no formula
     axes.set_xlabel(f"first principal component, {shares[0]:.0%} of the variance")
     axes.set_ylabel(f"second, {shares[1]:.0%}")
-    figure.savefig(path, dpi=120)

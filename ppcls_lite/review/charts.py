@@ -8,11 +8,13 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ppcls_lite.deploy.projection import COLOURED, draw_features
 from ppcls_lite.metric import calibration_error
-from ppcls_lite.page import FAINT, SERIES, chart
+from ppcls_lite.page import FAINT, SERIES, WIDTH, chart
 
 Events = Mapping[str, Sequence[Mapping[str, Any]]]  # of `report.read_metrics`
 MOST_POINTS = 200  # of a line; more are noise
+MOST_DOTS = 2000  # pictures of a projection; each has some 100 bytes
 WORDS = {
     "loss": "loss", "top1": "top-1", "top5": "top-5", "lr": "learning rate", "f1": "F1",
     "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
@@ -153,3 +155,22 @@ def thresholds(scores: Mapping[str, np.ndarray], limit: float | None) -> Markup:
         )  # fmt: skip
         axes.legend(loc="lower left", fontsize=8)
     return drawn.svg
+
+
+def projection(features: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Draws pictures where their features lie, coloured by class.
+
+    Args:
+        features: float32 [N, D].
+        labels: int64 [N].
+        names: of the classes, [K].
+
+    Returns:
+        The chart, how many pictures it shows, and of how many classes others are grey.
+    """
+    some = np.linspace(0, len(labels) - 1, min(len(labels), MOST_DOTS)).round().astype(int)
+    label = "Pictures at the first two principal components of their features, by class."
+    with chart(label, width=2 * WIDTH, height=4.6) as drawn:
+        draw_features(drawn.figure, features[some], labels[some], names)
+    grey = max(0, len(np.unique(labels[some])) - COLOURED)
+    return {"chart": drawn.svg, "pictures": len(some), "grey": grey}

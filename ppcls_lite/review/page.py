@@ -71,6 +71,7 @@ def page_values(look: Look, exported: Sequence[dict[str, Any]]) -> dict[str, Any
         "reliability": charts.reliability(bins_of(network, val)),
         "ece": calibration_error(val.accuracy.bins),
         "unknown": unknown(look),
+        "features": projection(val, names),
         "mistakes": mistakes(look),
         "hits": explained(network, val, surest_hits(val)),
         "exports": exported,
@@ -201,6 +202,13 @@ def unknown(look: Look) -> dict[str, Any]:
         "limit": limit,
         "shares": [(name, float((v >= at).mean()), len(v)) for name, v in sets.items()],
     }
+
+
+def projection(val: Answers, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the pictures where their features lie; {} where there are none."""
+    if val.features is None or len(val.labels) < 3:
+        return {}
+    return charts.projection(val.features, val.labels, names)
 
 
 def mistakes(look: Look) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ def add_paddle_serving(app: FastAPI, service: Service) -> None:
         request.state.notes.update(logid=asked.logid, clientip=asked.clientip)
         known = {key[0] for key, _ in service.store}
         served = service.store.find(None if name == PICTURES and name not in known else name, None)
-        answers, _ = await service.classify(served, asked.pictures, asked.topk)
+        answers, _, _ = await service.classify(served, asked.pictures, asked.topk)
         return JSONResponse(paddle_serving.reply(answers, asked.topk, served.is_ranked))
 
 
@@ -163,10 +163,11 @@ def add_pictures(app: FastAPI, service: Service) -> None:
             answers = [why.answer for why in whys]
             for more, why in zip(added, whys, strict=True):
                 more["explain"] = _reason(why)
+            vectors = await service.features(served, crops) if features else None
         else:
-            answers, crops = await service.classify(served, pictures, topk)
-        if features:
-            for more, vector in zip(added, await service.features(served, crops), strict=True):
+            answers, crops, vectors = await service.classify(served, pictures, topk, features)
+        if vectors is not None:
+            for more, vector in zip(added, vectors, strict=True):
                 more["features"] = vector.tolist()
         results = [
             {"file": name}

@@ -149,28 +149,45 @@ class Service:
         Raises:
             RequestError: one of them is no picture, numbers overflow, or there are no features.
         """
-        predictor, read = served.predictor, list[np.ndarray]()
+        predictor = served.predictor
 
         def make() -> np.ndarray:
             if isinstance(images, np.ndarray):
-                read.extend(images)
                 return images
-            read.extend(self._see(predictor, images, number) for number in range(len(images)))
+            read = [self._see(predictor, images, number) for number in range(len(images))]
             return network_input(read, predictor.info)
 
-        probs = await self.infer(served, make)
+        probs, features = await self.with_features(served, make, kserve.FEATURES in names)
         kserve.check_answer(probs)
         found = {kserve.OUTPUT: probs}
+        if features is not None:
+            found[kserve.FEATURES] = features
         if kserve.UNKNOWN in names:
             found[kserve.UNKNOWN] = np.array(predictor.info.unknown(probs), bool)  # [N]
-        if kserve.FEATURES in names:
-            found[kserve.FEATURES] = await self.features(served, read)
         return {name: found[name] for name in names}
 
+    async def with_features(
+        self, served: Served, make: Callable[[], np.ndarray], asked: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """`infer`, and where features are asked for, they too, [N, D]: in a run of its own.
+
+        Raises:
+            RequestError: by `make`; the served file has no features, see `Predictor.embed`.
+        """
+        if not asked:
+            return await self.infer(served, make), None
+        both = served.predictor.probabilities_and_features
+        try:
+            return await self.thread.run(lambda: both(make()))
+        except UserError as error:
+            raise RequestError("bad_body", f"features: {error.message}") from error
+
     async def classify(
-        self, served: Served, pictures: list[bytes], topk: int
-    ) -> tuple[list[Any], list[np.ndarray]]:
-        """Pictures -> the answer to each, and what `Predictor.see` made of each.
+        self, served: Served, pictures: list[bytes], topk: int, features: bool = False
+    ) -> tuple[list[Any], list[np.ndarray], np.ndarray | None]:
+        """Pictures -> the answer to each, what `Predictor.see` made of each, and features [N, D].
+
+        The features are computed where they are asked for, else None.
 
         Pre- and postprocessing run on the compute thread: never two at a time.
 
@@ -184,12 +201,12 @@ class Service:
             seen.extend(self._see(predictor, pictures, number) for number in range(len(pictures)))
             return network_input(seen, predictor.info)
 
-        probs = await self.infer(served, make)
+        probs, found = await self.with_features(served, make, features)
         if served.is_ranked:
             answers = predictor.rank(probs, topk)
         else:
             answers = await self.thread.run(lambda: predictor.answers(probs, topk))
-        return answers, seen
+        return answers, seen, found
 
     async def explain(
         self, served: Served, pictures: list[bytes], topk: int
