@@ -8,6 +8,7 @@
 # make int8   the tables of docs/int8.md: DATA=images WEIGHTS=best.pdparams or a tag
 # make campaign-serving  a server under everything at once: MINUTES=30 SEED=0
 # make tipc   test chains, CPU subset: docs/tipc.md
+# make campaign-data  wrong labels and copies planted in DATA=pictures, and how many check_data finds: SEED=0
 # make campaign-training  faults at random on trainings of two machines: MINUTES=30 SEED=0
 
 VENV   ?= .venv
@@ -27,7 +28,7 @@ BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
 INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
 
-.PHONY: setup docs run test check lint bench int8 tipc campaign-serving campaign-training clean
+.PHONY: setup docs run test check lint bench int8 tipc campaign-serving campaign-training campaign-data clean
 
 setup: $(VENV)/.run
 
@@ -83,6 +84,9 @@ campaign-serving: $(VENV)/.dev
 
 campaign-training: $(VENV)/.dev
 	$(PYTHON) tests/faults/campaign_training.py --minutes $(MINUTES) --seed $(SEED)
+
+campaign-data: $(VENV)/.dev
+	$(PYTHON) tests/faults/campaign_data.py --data-path $(DATA) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) site lite_data output test_tipc/output pretrain_models inference .pytest_cache .mypy_cache .ruff_cache
