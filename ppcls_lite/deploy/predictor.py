@@ -257,19 +257,7 @@ class Predictor:
 
     def embed_seen(self, made: list[np.ndarray]) -> np.ndarray:
         """`embed` of what `see` made of the pictures, in one batch."""
-        return self._with_features(network_input(made, self.info))[1]
-
-    def probabilities_and_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [N, 3, H, W] -> `probabilities` [N, K] and features, float32 [N, D].
-
-        One run, where the engine that answers gives the features, too: dygraph, ONNX Runtime.
-
-        Raises: UserError, where the export has no ONNX file.
-        """
-        output, features = self._with_features(images)
-        if self.engine not in ("dygraph", "onnxruntime") or self.tta != "none":
-            return self.probabilities(images), features
-        return (output if self.has_softmax else probabilities(output, self.info)), features
+        return self.with_features(network_input(made, self.info))[1]
 
     @functools.cached_property
     def weights_sha256(self) -> str:
@@ -278,7 +266,7 @@ class Predictor:
         return self._weights.sha256 if sidecar is None else sidecar.source["sha256"]
 
     @functools.cached_property
-    def _with_features(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    def with_features(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """float32 [N, 3, H, W] -> the output [N, K] and features [N, D]; made at first use."""
         if isinstance(self._run, DygraphRuntime):
             return self._run.with_features

@@ -17,6 +17,7 @@ import numpy as np
 from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import load_hooks, network_input
 from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.ranking import probabilities
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving import kserve, metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
@@ -176,9 +177,8 @@ class Service:
         """
         if not asked:
             return await self.infer(served, make), None
-        both = served.predictor.probabilities_and_features
         try:
-            return await self.thread.run(lambda: both(make()))
+            return await self.thread.run(lambda: _both(served.predictor, make()))
         except UserError as error:
             raise RequestError("bad_body", f"features: {error.message}") from error
 
@@ -249,6 +249,17 @@ class Service:
         except RequestError as error:
             which = f"image {number + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
             raise RequestError(error.kind, which + error.message) from error
+
+
+def _both(predictor: Predictor, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 3, H, W] -> probabilities [N, K], features [N, D].
+
+    One run, where the engine that answers gives the features, too: dygraph, ONNX Runtime.
+    """
+    output, features = predictor.with_features(images)
+    if predictor.engine not in ("dygraph", "onnxruntime") or predictor.tta != "none":
+        return predictor.probabilities(images), features
+    return output if predictor.has_softmax else probabilities(output, predictor.info), features
 
 
 def read_key(file: str | None) -> bytes | None:
