@@ -89,9 +89,11 @@ def test_the_size_of_the_data_decides():
     assert few["batch_size"] < many["batch_size"]
     assert chosen(3068, "--epochs=0")["fit_head"] > many["fit_head"] == few["fit_head"]
     # 3e-4 spoiled what 160 pictures had fitted (0.94 to 0.81): docs/measurements/few_pictures.md.
-    assert few["lr"] == pytest.approx(5e-5, rel=0.1) and many["lr"] == 3e-4
+    assert few["lr"] == pytest.approx(5e-5, rel=0.1) and many["lr"] == 5e-4
     assert "model_ema" not in chosen(3068, "--pact-quant") | chosen(3068, "--epochs=0")
     assert many["model_ema"] and not {name for name in few if "ema" in name}
+    assert many["label_smoothing"] and "label_smoothing" not in few | chosen(3068, "--epochs=0")
+    assert many["crop_scale"] < few["crop_scale"] == chosen(3068, "--epochs=0")["crop_scale"]
     for values in (few, many):
         assert values["norm_eval"] and values["opt"] == "adamw"
         assert (values["train_crop_size"], values["val_resize_size"]) == (224, 256)

@@ -109,6 +109,17 @@ def test_plot_run_skips_the_half_line_of_a_killed_run(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_plot_run_names_the_later_of_equal_epochs_as_a_training_does(tmp_path, capsys):
+    rows = [
+        {"event": "eval", "step": step, "epoch": step, "loss": 1.0, "top1": top1, "top5": 1.0}
+        for step, top1 in enumerate((0.5, 0.75, 0.75, 0.25))
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows) + RECORD
+    (tmp_path / "metrics.jsonl").write_text(text)
+    assert report_plot.run(PlotRunConfig(run=str(tmp_path))) == 0
+    assert "best val top1 0.7500 in epoch 2" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", ['{"step": 1}', RECORD[:30], "[1]", '{"event": "x", "step": 1}'])
 def test_plot_run_names_a_line_that_is_no_record(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f"{RECORD}\n{line}\n{RECORD}\n")

@@ -16,7 +16,7 @@ def run(config: PlotRunConfig) -> int:
     events = read_metrics(folder / "metrics.jsonl")
     plot_curves(events, folder.resolve().name, picture)
     if events["eval"]:
-        best = max(events["eval"], key=lambda record: record["top1"])
+        best = max(reversed(events["eval"]), key=lambda record: record["top1"])  # as in training
         print(f"best val top1 {best['top1']:.4f} in epoch {best['epoch']}")
     print(f"wrote {picture}")
     return 0

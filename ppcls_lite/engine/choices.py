@@ -92,7 +92,7 @@ def choices(
     rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} images")]
     rows += [*sizes(config, start)]
     if start:
-        rows += [*from_weights(config, pictures)]
+        rows += [*from_weights(config, pictures, several)]
     else:
         rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
@@ -127,7 +127,7 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     yield Choice("val_resize_size", whole, why)
 
 
-def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
+def from_weights(config: TrainConfig, pictures: int, several: bool) -> Iterator[Choice]:
     """Yields what good features ask for: little change, and statistics that stay."""
     yield Choice("norm_eval", True, "the statistics of the weights are better than a batch's")
     alone = config.given("epochs") and not config.epochs and pictures >= FEW
@@ -150,7 +150,11 @@ def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
         yield Choice("model_ema_decay", 0.98, "0.98 of the mean stays at a step")
         yield Choice("model_ema_steps", 1, "each step counts")
     yield Choice("weight_decay", 0.01, "decoupled, as adamw's is")
-    yield Choice("crop_scale", (0.35, 1.0), "most of the object stays in the image")
+    many = pictures >= FEW and not alone
+    why = "parts of objects are not learnt by heart" if many else "most of the object stays in it"
+    yield Choice("crop_scale", (0.08 if many else 0.35, 1.0), why)
+    if many and not several:
+        yield Choice("label_smoothing", 0.1, "labels are not learnt by heart")
 
 
 def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Choice]:
@@ -165,8 +169,8 @@ def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Cho
 
 
 def finetune_lr(pictures: int) -> float:
-    """Returns 5e-5 for 150 pictures or fewer, 3e-4 for 3,000 or more, between them a power."""
-    return float(f"{min(3e-4, max(5e-5, 3e-4 * (pictures / 3000) ** 0.6)):.1e}")
+    """Returns 5e-5 for 150 pictures or fewer, 5e-4 for 3,000 or more, between them a power."""
+    return float(f"{min(5e-4, max(5e-5, 5e-4 * (pictures / 3000) ** 0.77)):.1e}")
 
 
 def finetune_epochs(pictures: int) -> int:
