@@ -40,7 +40,7 @@ def _looked_at(pictures: Sequence[Entry], workers: int) -> tuple[list[Look | Non
     load_paddle()
     from ppcls_lite.engine.doubtful import Features
 
-    network = Features(workers)
+    network = Features()
     looks: list[Look | None] = []
     features: list[np.ndarray] = []
     found = each(partial(look, specs=network.specs), [x.source for x in pictures], workers)

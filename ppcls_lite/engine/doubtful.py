@@ -15,7 +15,6 @@ from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.engine.head import fastest, logistic_regression
 from ppcls_lite.engine.settings import TrainConfig
-from ppcls_lite.environment import kernel_threads
 from ppcls_lite.runtimes import load_network
 from ppcls_lite.weights.find import find_weights
 
@@ -29,15 +28,11 @@ DECAY = 0.07
 class Features:
     """An ImageNet network without its last layer, on whole pictures and on their centres.
 
-    Args:
-        workers: processes that decode meanwhile. The network has the cores they leave, at least
-            one: threads that share work wait for the last of them.
-
     Attributes:
         specs: the ways in which each picture is shown, [V].
     """
 
-    def __init__(self, workers: int = 0) -> None:
+    def __init__(self) -> None:
         weights = find_weights(NETWORK)
         self._network, _ = load_network(weights, weights.info)
         self._caught: list[Tensor] = []
@@ -46,8 +41,7 @@ class Features:
             lambda layer, inputs: self._caught.append(inputs[0])
         )
         device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
-        threads = max(1, kernel_threads() - workers)
-        self._run = fastest(self._network, TrainConfig(), device, threads)
+        self._run = fastest(self._network, TrainConfig(), device)
         self._network.training = True  # the kernels run; every layer answers as in evaluation
         centre = weights.info.preprocess
         whole = dataclasses.replace(centre, fit="squash", resize_size=centre.crop_size)

@@ -79,19 +79,12 @@ def fit_head(
     )
 
 
-def fastest(
-    model: nn.Layer, config: TrainConfig, device: str, threads: int | None = None
-) -> nn.Layer:
-    """Returns what runs a network fastest: our kernels on a CPU, where they may and can.
-
-    Args:
-        model, config, device: of the network.
-        threads: of the kernels; None takes `kernel_threads`.
-    """
+def fastest(model: nn.Layer, config: TrainConfig, device: str) -> nn.Layer:
+    """Returns what runs a network fastest: our kernels on a CPU, where they may and can."""
     if device != "cpu" or config.cpu_kernels == "off":
         return model
     try:
-        return accelerate(model, Kernels(threads or kernel_threads()))
+        return accelerate(model, Kernels(kernel_threads()))
     except Unavailable:
         return model
 
