@@ -123,7 +123,7 @@ def test_a_heatmap_comes_when_it_is_asked_for(server, exported, expected, engine
     assert "explain" not in server.post("/predict", CAT.read_bytes()).json()["results"][0]
     broken = [("file", CAT.open("rb")), ("file", b"words")]
     failed = server.post("/predict?explain=true", files=broken)
-    assert (failed.status_code, failed.json()["error"][:16]) == (400, "image 2 of 2: ")
+    assert (failed.status_code, failed.json()["error"][:14]) == (400, "image 2 of 2: ")
 
 
 @pytest.mark.parametrize("explain", ["true", "false"])

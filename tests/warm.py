@@ -13,6 +13,7 @@ that it starts is a fork, too.
 import contextlib
 import importlib
 import json
+import multiprocessing.process
 import os
 import runpy
 import select
@@ -122,6 +123,7 @@ def run(argv, cwd, environment):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    multiprocessing.process.ORIGINAL_DIR = cwd  # workers resolve the script's path against it
     subprocess.Popen = Popen
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [path for path in paths if path and path not in sys.path]
