@@ -1,10 +1,12 @@
 // Calls every function of the kernels with odd sizes, each array as large as it has to be and no
 // larger, and prints what comes out. Under sanitizers nothing may be reported; another compiler,
 // CPU or vector width has to print the same numbers within rounding (test_kernels_native.py).
-// With an argument it prints instead how far each array of the blocks is off plain.h's.
+// Arguments: `plain` prints instead how far each array of the blocks is off plain.h's; `smooth` has
+// hard-swish in the place of every activation.
 #include <signal.h>
 
 #include <cstdio>
+#include <string_view>
 
 #include "kernels.cc"
 #include "kernels_arrays.h"
@@ -50,16 +52,21 @@ void print(const Arrays& arrays) {
   arrays.print();
 }
 
+bool compare = false;  // with plain.h, instead of printing results
+bool smooth = false;
+
 struct Case {
   Index images, height, width, in, expanded, out, kernel, stride, activation, threads;
   char se;  // 'n'one, 'h'ard sigmoid, 's'igmoid, 'f'irst: the gate comes before the activation
   bool expands, shortcut, frozen, same;
 };
 
+Index activation(Index chosen) { return smooth ? Index(kHardSwish) : chosen; }
+
 void squeeze_excite(Arrays& arrays, SqueezeExcite& se, const Case& t) {
   const Index s = t.expanded / 4 + 1, e = t.expanded, n = t.images;
   se.squeezed = s;
-  se.activation = t.se == 's' ? t.activation : Index(kRelu);
+  se.activation = activation(t.se == 's' ? t.activation : Index(kRelu));
   se.gate_kind = t.se == 's' ? kSigmoid : kHardSigmoid;
   se.first = t.se == 'f';
   se.slope = 0.2;
@@ -91,8 +98,6 @@ Index padding(Index size, const Case& t) {
          2;
 }
 
-bool compare = false;  // with plain.h, instead of printing results
-
 void block(Arrays& arrays, const Case& t, bool plain) {
   Block b{};
   PlainBlock p(b);
@@ -101,7 +106,7 @@ void block(Arrays& arrays, const Case& t, bool plain) {
   b.kernel = t.kernel, b.stride = t.stride;
   b.pad_top = padding(t.height, t), b.pad_left = padding(t.width, t);
   b.out_height = out_of(t.height, b.pad_top, t), b.out_width = out_of(t.width, b.pad_left, t);
-  b.activation = t.activation, b.shortcut = t.shortcut;
+  b.activation = activation(t.activation), b.shortcut = t.shortcut;
   const Index in = t.images * t.height * t.width, out = t.images * b.out_pixels();
   const bool trained = !t.frozen;
   b.x = arrays.input(in * t.in);
@@ -147,7 +152,7 @@ void stem(const char* name, const Case& t) {
   s.in_channels = t.in, s.out_channels = t.out, s.kernel = t.kernel, s.stride = t.stride;
   s.pad_top = padding(t.height, t), s.pad_left = padding(t.width, t);
   s.out_height = out_of(t.height, s.pad_top, t), s.out_width = out_of(t.width, s.pad_left, t);
-  s.activation = t.activation;
+  s.activation = activation(t.activation);
   const Index out = t.images * s.out_pixels() * t.out;
   s.x = arrays.input(t.images * t.in * t.height * t.width);
   s.weight = arrays.input(t.out * s.taps());
@@ -166,7 +171,7 @@ void head(const char* name, const Case& t) {
   Arrays arrays(name);
   Head h{};
   h.threads = t.threads, h.images = t.images, h.pixels = t.height * t.width;
-  h.in_channels = t.in, h.out_channels = t.out, h.activation = t.activation;
+  h.in_channels = t.in, h.out_channels = t.out, h.activation = activation(t.activation);
   const Index rows = t.images * h.pixels;
   h.x = arrays.input(rows * t.in);
   h.weight = arrays.input(t.out * t.in);
@@ -203,8 +208,10 @@ void dense(const char* name, Index rows, Index in, Index out, Index threads, boo
 
 }  // namespace
 
-int main(int arguments, char**) {
-  compare = arguments > 1;
+int main(int arguments, char** values) {
+  const std::string_view mode = arguments > 1 ? values[1] : "";
+  compare = mode == "plain";
+  smooth = mode == "smooth";
   mobile_set_gemm(plain_gemm, [] { return gemm_threads; }, [](int n) { gemm_threads = n; });
   // clang-format off
   //               N  H   W  in  exp out k  s  activation  threads se  exp shortcut frozen SAME

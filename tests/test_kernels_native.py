@@ -78,11 +78,15 @@ def test_addresses_and_behaviour_are_sound_in_every_kernel(numbers):
     assert all(np.isfinite(float(word)) for line in numbers for word in line.split()[-2:])
 
 
-def test_half_the_bits_kept_are_sound_and_the_same_within_their_rounding(numbers, tmp_path):
-    # For any CPU; test_kernels.py has this one's own instruction. Some of the few values of a case
-    # fall on another side of a kink, which moves a gradient by 3 %.
-    flags = (*CHECKED, "-DMOBILE_BF16", "-fopenmp", "-fsanitize=address,undefined")
-    assert_same(run(built(tmp_path, *flags, *KERNELS)), numbers, tolerance=0.1)
+@pytest.mark.parametrize("cpu", [(), ("-march=native",)], ids=["any", "this"])
+def test_half_the_bits_are_sound_and_the_same_within_their_rounding(cpu, checked, tmp_path):
+    # Any CPU keeps them; some multiply them, too.
+    flags = (*CHECKED, *cpu, "-DMOBILE_BF16", "-fopenmp", "-fsanitize=address,undefined")
+    program = built(tmp_path, *flags, *KERNELS)
+    assert all(np.isfinite(float(word)) for line in run(program) for word in line.split()[-2:])
+    # Compared where activations have no kinks: a case has so few values that one of them on another
+    # side of a kink changes most of a gradient. Measured up to 0.03 on either CPU.
+    assert_same(run(program, "smooth"), run(checked, "smooth"), tolerance=0.05)
 
 
 def test_threads_do_not_race(numbers, tmp_path):

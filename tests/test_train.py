@@ -17,6 +17,7 @@ import pytest
 from conftest import TINY_FLAGS, run_tool, same_weights, train
 from PIL import Image
 
+from ppcls_lite.environment import cpu_flags
 from ppcls_lite.weights.formats import read_weights
 
 
@@ -110,12 +111,41 @@ def test_dry_run_takes_a_step_estimates_and_writes_nothing(pictures, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_mixed_precision_on_a_cpu_warns_once_and_changes_nothing(straight, pictures, tmp_path):
-    out, _ = straight
-    done = train(pictures, tmp_path, "--epochs=4", "--amp-level=O2")
+def test_mixed_precision_without_kernels_warns_once_and_changes_nothing(pictures, tmp_path):
+    for name, level in (("mixed", "O2"), ("float32", "O0")):
+        flags = ("--epochs=2", "--cpu-kernels=off", f"--amp-level={level}")
+        done = train(pictures, tmp_path / name, *flags)
+        assert done.returncode == 0, done.stderr
+        warned = done.stdout.count("--amp-level O2 has no effect on a CPU without AVX512-BF16")
+        assert warned == (name == "mixed")
+    assert same_weights(tmp_path / "mixed/latest.pdparams", tmp_path / "float32/latest.pdparams")
+
+
+@pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="a CPU without AVX512-BF16")
+def test_mixed_precision_on_a_cpu_that_multiplies_bfloat16_is_that_of_the_kernels(
+    pictures, tmp_path
+):
+    runs = {"level": "--amp-level=O1", "kernels": "--cpu-kernels=bf16", "float32": "--amp-level=O0"}
+    for name, flag in runs.items():
+        done = train(pictures, tmp_path / name, "--epochs=2", flag)
+        assert done.returncode == 0, done.stderr
+        assert ("bf16 kept and multiplied" in done.stdout) == (name != "float32")
+        assert "has no effect" not in done.stdout
+    level, kernels, float32 = (tmp_path / name / "latest.pdparams" for name in runs)
+    assert same_weights(level, kernels)
+    with pytest.raises(AssertionError):
+        same_weights(level, float32)
+
+
+def test_mixed_precision_without_the_instruction_says_so(pictures, tmp_path):
+    script = tmp_path / "c++-of-an-older-cpu"
+    script.write_text('#!/bin/sh\nexec c++ $(echo "$*" | sed "s/-O3/-O0/; s/-march=native//")\n')
+    script.chmod(0o755)
+    environment = os.environ | {"CXX": str(script), "PPCLS_LITE_HOME": str(tmp_path / "home")}
+    done = train(pictures, tmp_path / "out", "--dry-run", "--amp-level=O1", env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("--amp-level O2 has no effect on a CPU") == 1
-    assert same_weights(out / "model_3.pdparams", tmp_path / "model_3.pdparams")
+    assert done.stdout.count("--amp-level O1 has no effect on a CPU without AVX512-BF16") == 1
+    assert "13 of 13 parts" in done.stdout and "bf16 kept" not in done.stdout
 
 
 def test_a_static_graph_trains_the_same_network(pictures, tmp_path):

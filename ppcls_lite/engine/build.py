@@ -32,7 +32,7 @@ from ppcls_lite.engine.tracking import tracker
 from ppcls_lite.environment import kernel_threads
 from ppcls_lite.errors import UserError
 from ppcls_lite.kernels.accelerate import accelerate
-from ppcls_lite.kernels.calls import Kernels
+from ppcls_lite.kernels.calls import Kernels, bf16_words, multiplies_bf16
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.native import Unavailable
 from ppcls_lite.optimizer.ema import Ema, ema_decay
@@ -237,9 +237,9 @@ def training_model(model: nn.Layer, config: TrainConfig, world: World) -> tuple[
         if config.to_static:
             raise Unavailable("--to-static traces those")
         if config.cpu_kernels != "off":
-            bf16 = config.cpu_kernels == "bf16"
+            bf16 = config.cpu_kernels == "bf16" or (config.amp_level != "O0" and multiplies_bf16())
             trained = accelerate(model, Kernels(threads, bf16))
-            words = f"{trained.summary()}; {threads} threads" + (", bf16 kept" if bf16 else "")
+            words = f"{trained.summary()}; {threads} threads{bf16_words(bf16)}"
     except Unavailable as reason:
         if config.cpu_kernels in ("on", "bf16"):
             raise UserError(

@@ -99,8 +99,9 @@ def lines(run: Run) -> list[str]:
         if getattr(config, name) != flag.default
     ]
     plan.append("settings  " + (", ".join(changed) or "all at their defaults"))
-    if config.amp_level != "O0" and world.device == "cpu":
-        plan.append(f"warning   --amp-level {config.amp_level} has no effect on a CPU; using fp32")
+    if config.amp_level != "O0" and world.device == "cpu" and "bf16" not in run.kernels:
+        why = "has no effect on a CPU without AVX512-BF16 or kernels"
+        plan.append(f"warning   --amp-level {config.amp_level} {why}; using fp32")
     if info != run.whole:
         plan += fpgm.report(run.whole, info, config.train_crop_size)
     return plan

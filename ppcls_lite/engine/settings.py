@@ -106,7 +106,7 @@ class StepSettings(Settings):
     clip_grad_norm: NotNegative = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
     amp_level: Literal["O0", "O1", "O2"] = "O0"
-    """Mixed precision on a GPU: O1 per operation, O2 float16 weights. No effect on a CPU."""
+    """Mixed precision. GPU: O1 per operation, O2 float16 weights; CPU with AVX512-BF16: bf16."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs; refused on a CPU, which has no kernel for it."""
     dist_bn: Literal["broadcast", "reduce"] = "broadcast"

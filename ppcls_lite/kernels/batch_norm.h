@@ -154,9 +154,15 @@ struct Linear {
   const float* mean = nullptr;
 };
 
-// out = activation(scale * z + shift)
+// How far apart the rows of what is computed for a product begin: those of bfloat16 at whole pairs.
+inline Index row_step(Index channels, const float*) { return channels; }
+inline Index row_step(Index channels, const Bf16*) { return (channels + 1) / 2 * 2; }
+
+// out = activation(scale * z + shift); rows of out begin row_step apart.
+template <class Out>
 inline void normalise(const Stored* z, Index rows, Index channels, const Affine& affine,
-                      Index activation, float* out) {
+                      Index activation, Out* out) {
+  const Index step = row_step(channels, out);
   const float *scale = affine.scale.data(), *shift = affine.shift.data();
   with_activation(activation, [&](auto chosen) {
     for_row_groups(rows, [&](Index r, auto group) {
@@ -164,18 +170,19 @@ inline void normalise(const Stored* z, Index rows, Index channels, const Affine&
         using Lane = decltype(lane);
         const Lane k = load<Lane>(scale + c), s = load<Lane>(shift + c);
         for (int i = 0; i < group; ++i) {
-          const Index at = (r + i) * channels + c;
-          store(out + at, activate<chosen()>(load<Lane>(z + at) * k + s));
+          const Lane y = load<Lane>(z + (r + i) * channels + c) * k + s;
+          store(out + (r + i) * step + c, activate<chosen()>(y));
         }
       });
     });
   });
 }
 
-// dz = a * dy + b * (z - mean) + c
-template <class Gradient>
+// dz = a * dy + b * (z - mean) + c; rows of dz begin row_step apart.
+template <class Gradient, class Out>
 inline void normalise_backward(const Gradient* dy, const Stored* z, Index rows, Index channels,
-                               const Linear& linear, float* dz) {
+                               const Linear& linear, Out* dz) {
+  const Index step = row_step(channels, dz);
   for_row_groups(rows, [&](Index r, auto group) {
     for_channels(channels, [&](Index c, auto lane) {
       using Lane = decltype(lane);
@@ -183,7 +190,8 @@ inline void normalise_backward(const Gradient* dy, const Stored* z, Index rows, 
       const Lane kc = load<Lane>(&linear.c[c]), mean = load<Lane>(linear.mean + c);
       for (int i = 0; i < group; ++i) {
         const Index at = (r + i) * channels + c;
-        store(dz + at, load<Lane>(dy + at) * ka + ((load<Lane>(z + at) - mean) * kb + kc));
+        const Lane centred = load<Lane>(z + at) - mean;
+        store(dz + (r + i) * step + c, load<Lane>(dy + at) * ka + (centred * kb + kc));
       }
     });
   });

@@ -23,7 +23,8 @@ def load_kernels(bf16: bool = False) -> ctypes.CDLL:
     """The kernels, ready to be called with the structs of `abi`.
 
     Args:
-        bf16: what is kept between forward and backward has 16 bits instead of 32.
+        bf16: what is kept between forward and backward has 16 bits instead of 32; so has what 1x1
+            convolutions multiply, where `calls.multiplies_bf16`.
 
     Raises:
         Unavailable: no compiler, no folder to write to, a failed compilation, or a Paddle without

@@ -23,7 +23,8 @@ class Kernels:
 
     Attributes:
         threads: of each call; results repeat to the bit as long as it stays the same.
-        bf16: what a call keeps for its backward is bfloat16 instead of float32.
+        bf16: what a call keeps for its backward is bfloat16 instead of float32, and so are the
+            operands of 1x1 convolutions where the CPU multiplies them.
     """
 
     threads: int
@@ -100,3 +101,19 @@ def start(ctx: Any, call: Call, x: Tensor, trained: tuple[Tensor, ...]) -> None:
     """Ends a PyLayer's forward: runs the kernel and keeps what backward needs."""
     call.run("forward")
     ctx.call, ctx.x, ctx.trained = call, x, trained
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU and compiler have the instruction that the products in bfloat16 are made of.
+
+    Raises:
+        Unavailable: as `load_kernels`.
+    """
+    return bool(load_kernels(bf16=True).mobile_multiplies_bf16())
+
+
+def bf16_words(bf16: bool) -> str:
+    """What the plan's line on kernels says of bfloat16, after a comma; empty for float32."""
+    if not bf16:
+        return ""
+    return ", bf16 kept and multiplied" if multiplies_bf16() else ", bf16 kept"

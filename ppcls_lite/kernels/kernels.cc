@@ -75,3 +75,6 @@ extern "C" void mobile_set_gemm(mobile::Gemm gemm, int (*get_threads)(), void (*
   mobile::gemm = gemm;
   mobile::product_threads = {get_threads, set_threads};
 }
+
+// Whether 1x1 convolutions multiply bfloat16, and do not only keep it.
+extern "C" int mobile_multiplies_bf16() { return mobile::kPacks; }

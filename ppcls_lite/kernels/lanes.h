@@ -109,8 +109,8 @@ inline void for_channels(Index channels, Body body) {
   for (; c < channels; ++c) body(c, 0.0f);
 }
 
-// A matrix product or a row of a convolution is computed as floats: in the place where it is kept,
-// or in `work`, from where keep() takes it.
+// A row of a convolution is computed as floats: in the place where it is kept, or in `work`, from
+// where keep() takes it.
 constexpr bool kKeptInPlace = std::is_same_v<Stored, float>;
 inline float* in_place(float* kept, float*) { return kept; }
 inline float* in_place(Bf16*, float* work) { return work; }

@@ -46,8 +46,10 @@ inline Range images_of(const Block& b, const Tile& tile) {
 
 // ---- forward ----
 
-// gated = activated * gate for image n, then the activation of blocks that gate before it.
-inline void apply_gate(const Block& b, Index n, const float* activated, float* gated) {
+// gated = activated * gate for image n, then the activation of blocks that gate before it; rows of
+// gated begin row_step apart.
+inline void apply_gate(const Block& b, Index n, const float* activated, Operand* gated) {
+  const Index step = row_step(b.expanded, gated);
   const float* gate = b.se.gate + n * b.expanded;
   with_activation(b.last_activation(), [&](auto chosen) {
     for_row_groups(b.out_pixels(), [&](Index r, auto group) {
@@ -55,54 +57,54 @@ inline void apply_gate(const Block& b, Index n, const float* activated, float* g
         using Lane = decltype(lane);
         const Lane g = load<Lane>(gate + c);
         for (int i = 0; i < group; ++i) {
-          const Index at = (r + i) * b.expanded + c;
-          store(gated + at, activate<chosen()>(load<Lane>(activated + at) * g));
+          const Lane value = load<Lane>(activated + (r + i) * b.expanded + c);
+          store(gated + (r + i) * step + c, activate<chosen()>(value * g));
         }
       });
     });
   });
 }
 
-inline void squeeze_excite(const Block& b, const Tile& tile, float* activated) {
+inline void apply_gates(const Block& b, const Tile& tile, const float* activated,
+                        const OperandRows& gated) {
+  for_images(b, tile, [&](Index n, Index at) {
+    Operand* to = gated.at + at / b.expanded * gated.step;
+    apply_gate(b, n, activated + at, to);
+  });
+}
+
+// Means of the activated rows [rows, E] of each image, and the gates that come of them.
+inline void squeeze_excite(const Block& b, const Tile& tile, const float* activated) {
   const Index channels = b.expanded, rows = b.out_pixels();
   for_images(b, tile, [&](Index n, Index at) {
     column_sums(stored(activated + at, channels), rows, channels, 1.0f / rows,
                 b.se.pooled + n * channels);
   });
   compute_gates(b.se, channels, images_of(b, tile));
-  for_images(b, tile, [&](Index n, Index at) { apply_gate(b, n, activated + at, activated + at); });
 }
 
 inline void project_stage(const Block& b, const Affine& depthwise) {
   Moments moments(b.threads, b.out_channels, b.project_bn.frozen);
+  const auto weights = Weights::forward(b.project_weight, b.expanded, b.out_channels, b.threads);
   for_tiles(b, [&](const Tile& tile, Scratch& scratch) {
-    float* activated = scratch.take(tile.count * b.expanded);
-    float* work = scratch.take(kKeptInPlace ? 0 : tile.count * b.out_channels);
-    normalise(b.depthwise_z + tile.begin * b.expanded, tile.count, b.expanded, depthwise,
-              b.first_activation(), activated);
-    if (b.se.squeezed) squeeze_excite(b, tile, activated);
-    Stored* kept = b.project_z + tile.begin * b.out_channels;
-    float* z = in_place(kept, work);
-    pointwise(activated, b.project_weight, tile.count, b.expanded, b.out_channels, z);
-    keep(z, tile.count * b.out_channels, kept);
-    moments.add(tile.share, kept, tile.count);
+    const Stored* z = b.depthwise_z + tile.begin * b.expanded;
+    const OperandRows read(scratch, tile.count, b.expanded);
+    if (b.se.squeezed) {
+      float* activated = in_place(read.at, scratch.take(kPacks ? tile.count * b.expanded : 0));
+      normalise(z, tile.count, b.expanded, depthwise, b.first_activation(), activated);
+      squeeze_excite(b, tile, activated);
+      apply_gates(b, tile, activated, read);
+    } else {
+      normalise(z, tile.count, b.expanded, depthwise, b.activation, read.at);
+    }
+    Stored* project_z = b.project_z + tile.begin * b.out_channels;
+    convolve(operand(read), weights, tile.count, project_z, scratch);
+    moments.add(tile.share, project_z, tile.count);
   });
   moments.finish(b.project_bn);
 }
 
 // ---- backward ----
-
-// d_weight += dz^T times what the projection has read. That is made once more, in `room`
-// [rows, E], from the activated rows.
-inline void add_project_weight_gradient(const Block& b, const Tile& tile, const float* dz,
-                                        const float* activated, float* room, float* d_weight) {
-  const float* read = activated;
-  if (b.se.squeezed) {
-    for_images(b, tile, [&](Index n, Index at) { apply_gate(b, n, activated + at, room + at); });
-    read = room;
-  }
-  add_pointwise_weight_gradient(dz, read, tile.count, b.expanded, b.out_channels, d_weight);
-}
 
 // For image n: d [pixels, E], the gradient of what apply_gate gives, becomes that of
 // activated * gate; the gate's own goes to se.d_gate_y.
@@ -161,21 +163,29 @@ inline void squeeze_excite_backward(const Block& b, const Tile& tile, Scratch& s
   });
 }
 
-// One tile, from dY3 and `project`, which makes dZ3 of it, to dY2 and its sums.
-inline void project_tile_backward(const Block& b, const Tile& tile, Scratch& scratch,
-                                  const Affine& depthwise, const Linear& project, float* d_weight,
-                                  PairSums& sums) {
+// One tile, from dY3 and `project`, which makes dZ3 of it, to dY2 and its sums. What the projection
+// has read is made once more.
+inline void project_tile_backward(const Block& b, const Tile& tile, const Weights& weights,
+                                  Scratch& scratch, const Affine& depthwise, const Linear& project,
+                                  float* d_weight, PairSums& sums) {
   const Index in = tile.begin * b.expanded, out = tile.begin * b.out_channels;
   const Stored* z = b.depthwise_z + in;
-  float* dz = scratch.take(tile.count * b.out_channels);
-  float* activated = scratch.take(tile.count * b.expanded);
-  float* d_gated = scratch.take(tile.count * b.expanded);
-  normalise_backward(b.dy + out, b.project_z + out, tile.count, b.out_channels, project, dz);
-  if (d_weight || b.se.squeezed)
+  const OperandRows dz(scratch, tile.count, b.out_channels);
+  normalise_backward(b.dy + out, b.project_z + out, tile.count, b.out_channels, project, dz.at);
+  const OperandRows read(scratch, tile.count, b.expanded);
+  float* activated = nullptr;
+  if (b.se.squeezed) {
+    activated = scratch.take(tile.count * b.expanded);
     normalise(z, tile.count, b.expanded, depthwise, b.first_activation(), activated);
-  if (d_weight) add_project_weight_gradient(b, tile, dz, activated, d_gated, d_weight);
-  pointwise_input_gradient(dz, b.project_weight, tile.count, b.expanded, b.out_channels, 0,
-                           d_gated);
+    if (d_weight) apply_gates(b, tile, activated, read);
+  } else if (d_weight) {
+    normalise(z, tile.count, b.expanded, depthwise, b.activation, read.at);
+  }
+  if (d_weight)
+    add_weight_gradient(dz, read.at, read.step, tile.count, b.expanded, b.out_channels, d_weight,
+                        scratch);
+  float* d_gated = in_place(read.at, scratch.take(kPacks ? tile.count * b.expanded : 0));
+  convolve_backward(operand(dz), weights, tile.count, d_gated);
   if (b.se.squeezed)
     squeeze_excite_backward(b, tile, scratch, depthwise, activated, d_gated, sums);
   else
@@ -188,9 +198,10 @@ inline Linear project_stage_backward(const Block& b, const Affine& depthwise,
   const bool trained = b.d_project_weight;
   PairSums sums(b.threads, b.expanded);
   Partials d_weights(b.threads, trained ? b.out_channels * b.expanded : 0);
+  const auto weights = Weights::backward(b.project_weight, b.expanded, b.out_channels);
   for_tiles(b, [&](const Tile& tile, Scratch& scratch) {
     float* d_weight = trained ? d_weights.of(tile.share) : nullptr;
-    project_tile_backward(b, tile, scratch, depthwise, project, d_weight, sums);
+    project_tile_backward(b, tile, weights, scratch, depthwise, project, d_weight, sums);
   });
   if (trained) d_weights.add_up(b.d_project_weight);
   if (b.se.squeezed) squeeze_excite_weight_gradients(b.se, b.expanded, b.images, b.threads);

@@ -79,6 +79,19 @@ inline Range share_of(Index items, Index threads, Index share) {
   return {items * share / threads, items * (share + 1) / threads};
 }
 
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+template <class Number>
+using Aligned = std::unique_ptr<Number[], Free>;
+
+// Memory that begins at a cache line, so that vectors do not straddle two.
+template <class Number>
+inline Aligned<Number> aligned(Index count) {
+  const Index bytes = (count * Index(sizeof(Number)) + 63) / 64 * 64;
+  return Aligned<Number>(static_cast<Number*>(std::aligned_alloc(64, bytes)));
+}
+
 // Scratch memory of a thread. It is kept from call to call, as fresh pages cost more than the work
 // that is done in them.
 class Scratch {
@@ -95,17 +108,10 @@ class Scratch {
     outgrown_.clear();
   }
 
-  float* take(Index floats) {
-    const Index rounded = (floats + 15) / 16 * 16;
-    if (used_ + rounded > size_) {
-      outgrown_.push_back(std::move(memory_));  // still in use until the next reset
-      size_ = 2 * (used_ + rounded);
-      memory_.reset(static_cast<float*>(std::aligned_alloc(64, size_ * sizeof(float))));
-      used_ = 0;
-    }
-    float* taken = memory_.get() + used_;
-    used_ += rounded;
-    return taken;
+  // Room for `count` of them, at the beginning of a cache line.
+  template <class Number = float>
+  Number* take(Index count) {
+    return reinterpret_cast<Number*>(take_floats((count * sizeof(Number) + 3) / sizeof(float)));
   }
 
   float* take_zeros(Index floats) {
@@ -115,12 +121,21 @@ class Scratch {
   }
 
  private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  using Memory = std::unique_ptr<float[], Free>;
-  Memory memory_;
-  std::vector<Memory> outgrown_;
+  float* take_floats(Index floats) {
+    const Index rounded = (floats + 15) / 16 * 16;
+    if (used_ + rounded > size_) {
+      outgrown_.push_back(std::move(memory_));  // still in use until the next reset
+      size_ = 2 * (used_ + rounded);
+      memory_ = aligned<float>(size_);
+      used_ = 0;
+    }
+    float* taken = memory_.get() + used_;
+    used_ += rounded;
+    return taken;
+  }
+
+  Aligned<float> memory_;
+  std::vector<Aligned<float>> outgrown_;
   Index size_ = 0, used_ = 0;
 };
 
