@@ -21,7 +21,7 @@ from ppcls_lite.weights.find import find_weights
 NETWORK = "tf_mobilenetv3_small_100.imagenet"  # comes with the package
 FOLDS = 5
 # Stronger than where a network is made: a weak regression that learns no wrong labels tells them
-# apart. Of 153 labels of clothing10 that were drawn anew, 0.81 of the first 153 were right.
+# apart. Of 153 labels of clothing10 that were drawn anew, 120 are among the first 153: 0.78.
 DECAY = 0.07
 
 
