@@ -209,7 +209,7 @@ def benchmark(*argv):
 
 def test_training_is_compared_with_stock_paddle_in_one_run():
     flags = ["--size=32", "--batch-size=4", "--threads=1", "--rounds=2", "--steps=1"]
-    flags += ["--versus=paddle,torch", "--versus-python=/no/such/python"]
+    flags += ["--versus=paddle,torch", "--versus-python=/no/such/python", "--profile"]
     result, text = benchmark("train", *flags)
     ours, stock, torch = result["rows"]
     assert [ours["peer"], stock["peer"]] == ["ours", "paddle"]
@@ -225,6 +225,9 @@ def test_training_is_compared_with_stock_paddle_in_one_run():
     assert result["images_per_second"] == ours["images_per_second"]
     assert {limit["threads"] for limit in result["limits"]} >= {1}
     assert all(limit["gemm"] > 0 and limit["copy"] > 0 for limit in result["limits"])
+    (profile,) = result["profiles"]
+    assert sum(row["share_of_step"] for row in profile["by_stage"]) == pytest.approx(1, abs=0.02)
+    assert "| depthwise backward |" in text and "| block 10 |" in text
 
 
 def test_a_start_is_counted_in_bare_starts_and_ends_at_the_first_step(pictures):

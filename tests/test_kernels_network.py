@@ -12,6 +12,8 @@ from float64_reference import Reference, compare, distance, randomised, step
 from paddle import nn
 
 from ppcls_lite import create_model
+from ppcls_lite.arch.count import count_operations
+from ppcls_lite.benchmark.stages import profile
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine import evaluate
@@ -65,6 +67,35 @@ def test_gradients_repeat_to_the_bit_and_accumulate_as_sums():
     once, again, twice = grads
     assert all(np.array_equal(once[k], again[k]) for k in once)
     assert all(np.array_equal(2 * once[k], twice[k]) for k in once)  # g + g rounds nothing
+
+
+def test_a_profile_covers_all_that_a_step_multiplies_and_changes_no_bit():
+    """A network without squeeze-excite, whose products a profile leaves out."""
+    reference = Reference("mnasnet0_5", 2, 64)
+    model = reference.make()
+    model.set_state_dict(reference.state)
+    net = accelerate(model, Kernels(2))
+    found = []
+
+    def train():
+        model.clear_gradients()
+        model.set_state_dict(reference.state)
+        found.append(step(net, model, reference.images, reference.labels)[0])
+
+    train()
+    rows = profile(train, {"run": (net, "run")}, 2)
+    assert all(np.array_equal(found[0][k], again[k]) for again in found[1:] for k in found[0])
+    forward, backward = (
+        [row for row in rows if row.get("direction") == direction]
+        for direction in ("forward", "backward")
+    )
+    assert all(row["seconds"] > 0 for row in forward + backward)
+    macs = 2 * count_operations(model, 64).macs
+    assert sum(row["flops"] for row in forward) == 2 * macs
+    stem = forward[0]  # has no gradient of its input
+    assert stem["part"] == "stem"
+    assert sum(row["flops"] for row in backward) == 4 * macs - stem["flops"]
+    assert [row["stage"] for row in rows[-2:]] == ["run", "Python, loss and the rest"]
 
 
 TWO_PROCESSES = """

@@ -32,6 +32,7 @@ from ppcls_lite.runtimes import FILE_RUNTIMES, Runtime, load_network
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 
+WARM_UP = 3  # steps before the profiled ones
 CLASSES = 1000  # of ImageNet, as torchvision's and timm's builders have
 
 
@@ -98,6 +99,14 @@ def train(request: dict[str, Any]) -> None:
 
     facts: dict[str, Any] = {"images": batch_size, "kernels": kernels}
     facts["versions"] = {"paddle": paddle.__version__}
+    if count := request.get("profile"):
+        from ppcls_lite.benchmark.stages import profile
+        from ppcls_lite.engine import train as loop
+
+        outside = {"optimizer": (optimizer, "step"), "images and targets": (loop, "inputs")}
+        for _ in range(WARM_UP):
+            step()
+        facts["profile"] = profile(step, outside, count)
     serve(request["socket"], step, facts, world.is_main, share)
 
 

@@ -10,7 +10,7 @@ from ppcls_lite.errors import UserError, nearest
 
 BENCHMARK_FLAGS = {
     "start": "model data_path batch_size size workers versus",
-    "train": "model batch_size size threads processes versus versus_python",
+    "train": "model batch_size size threads processes versus versus_python profile",
     "epoch": "model data_path batch_size size workers versus versus_python",
     "eval": "model pretrained data_path batch_size workers",
     "loader": "data_path imagenet_sized decode batch_size size workers versus versus_python",
@@ -79,6 +79,9 @@ class BenchmarkConfig(Settings):
     """loader: read 512 copies of the images at ImageNet's usual 500 x 375 pixels."""
     decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
     """loader: ways to read JPEGs, see train; one row for each."""
+    profile: bool = False
+    """train: print where the time of our steps goes, by the kernels' stages and by the network's
+    parts, with the arithmetic and memory rates that each reached."""
     rounds: Count = 5
     """Turns that each one gets."""
     steps: Count | None = None

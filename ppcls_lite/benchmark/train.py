@@ -6,12 +6,14 @@ from typing import Any
 
 from ppcls_lite.arch.count import count_operations
 from ppcls_lite.arch.zoo import build_model
+from ppcls_lite.benchmark import stages
 from ppcls_lite.benchmark.builds import OURS, Build, other_builds
 from ppcls_lite.benchmark.machine import Limits, measure_limits
 from ppcls_lite.benchmark.peers import Peer, measure, ours_over
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.environment import cpu_cores
 
+PROFILED = 10  # steps
 LR = 0.01  # low enough for a finite loss on one batch of noise
 PADDLE_LAUNCHER = ("-m", "paddle.distributed.launch")
 TORCH_LAUNCHER = ("-m", "torch.distributed.run")
@@ -27,13 +29,13 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     Returns:
         The rows: `ours_over` is our images/s over the row's (`peers.ours_over`), `share_of_limit`
         the row's over what the machine allows without overlap of arithmetic and memory. And the
-        limits themselves, and the builds.
+        limits themselves, the builds, and with `profile` where the time of our steps goes.
     """
     others, facts = other_builds(config)
     say("measuring the machine's limits")
     all_threads = [threads or cpu_cores() for threads in config.threads]
     limits = {n: measure_limits(n) for n in sorted({1, *all_threads})}
-    found = []
+    found, profiles = [], []
     for size in config.size:
         for batch_size in config.batch_size:
             for threads in all_threads:
@@ -43,12 +45,25 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
                 for result in results:
                     row = result.row() | {"size": size, "batch_size": batch_size}
                     row |= ours_over(results[0], result)
+                    if profiled := row.pop("profile", None):
+                        about = {"peer": row["peer"], "size": size, "batch_size": batch_size}
+                        profiles.append(about | tables(profiled, limits[threads]))
                     if "error" not in row:
                         row["loss"] = row.pop("value")
                         row["share_of_limit"] = round(row["images_per_second"] / bound[0], 3)
                     row["limit"] = [round(rate, 1) for rate in bound]
                     found.append(row)
+    facts |= {"profiles": profiles} if profiles else {}
     return found, facts | {"limits": [vars(limit) for limit in limits.values()]}
+
+
+def tables(profiled: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
+    """Returns a profile as `benchmark` prints it."""
+    return {
+        "by_stage": stages.by_stage(profiled, limits),
+        "by_part": stages.by_part(profiled, limits),
+        "profile": profiled,
+    }
 
 
 def peers(
@@ -59,6 +74,7 @@ def peers(
         "kind": "train", "model": config.model, "size": size, "batch_size": batch_size, "lr": LR,
     }  # fmt: skip
     each = max(1, threads // config.processes)
+    profiled: dict[str, Any] = {"profile": PROFILED} if config.profile else {}
 
     def ours(name: str, build: Build = OURS, **more: Any) -> Peer:
         launcher = (*PADDLE_LAUNCHER, f"--nproc_per_node={config.processes}")
@@ -73,9 +89,9 @@ def peers(
         told = request | {"compile": compiled}
         return Peer(name, "torch_peer.py", told, python, each, config.processes, launcher)
 
-    chosen = [ours("ours"), *(ours(build.name, build) for build in others)]
+    chosen = [ours("ours", **profiled), *(ours(build.name, build) for build in others)]
     if "bf16" in config.competitors():
-        chosen.append(ours("ours, bf16", cpu_kernels="bf16"))
+        chosen.append(ours("ours, bf16", cpu_kernels="bf16", **profiled))
     if "paddle" in config.competitors():
         chosen.append(ours("paddle", cpu_kernels="off"))
     if "torch" in config.competitors():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.benchmark import epoch, infer, loader, serve, start, train
+from ppcls_lite.benchmark import epoch, infer, loader, serve, stages, start, train
 from ppcls_lite.benchmark import eval as evaluation
 from ppcls_lite.benchmark.machine import machine
 from ppcls_lite.benchmark.settings import BenchmarkConfig
@@ -36,6 +36,10 @@ def run(config: BenchmarkConfig) -> int:
         )
     shown, columns = infer.by_batch_size(rows) if suite is infer else (rows, suite.COLUMNS)
     print("\n".join(table(shown, columns)))
+    for profile in facts.get("profiles", ()):
+        print(f"\n{profile['peer']}, batch {profile['batch_size']}, size {profile['size']}:\n")
+        print("\n".join(table(profile["by_stage"], stages.COLUMNS)), end="\n\n")
+        print("\n".join(table(profile["by_part"], stages.PART_COLUMNS)))
     ok = [row for row in rows if "error" not in row]
     if config.plot and ok:
         plot_engines(ok, Path(config.plot))

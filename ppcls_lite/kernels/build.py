@@ -38,6 +38,8 @@ def load_kernels(bf16: bool = False) -> ctypes.CDLL:
     library.mobile_set_gemm.argtypes = (ctypes.c_void_p,) * 3
     library.mobile_set_gemm.restype = None
     library.mobile_set_gemm(*_matrix_product())
+    library.mobile_watch_stages.argtypes = (ctypes.POINTER(ctypes.c_int64),)
+    library.mobile_watch_stages.restype = None
     return library
 
 
