@@ -69,15 +69,15 @@ class PictureLimit(Settings):
     """Images."""
 
     max_megapixels: Annotated[float, Meta(gt=0)] | None = None
-    """Size of the largest image that is decoded, million pixels; null is Pillow's limit, 179."""
+    """Largest image that is decoded, million pixels; null is Pillow's limit, 179."""
 
 
 @dataclass(frozen=True)
 class BareWeights(Settings):
-    """Weights that do not say of which network they are."""
+    """Weights that do not say of which model they are."""
 
     model: str | None = None
-    """Their network; null takes what stands in the .json or in the published name."""
+    """Their model; null takes what stands in the .json or in the published name."""
     num_classes: Count | None = None
     """Their classes; null takes the length of their last bias."""
 
@@ -95,7 +95,7 @@ class LossSettings(Settings):
     distill_weight: Fraction = 1.0
     """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
-    """Divides both networks' logits in the soft loss; above 1 shows more of the small answers."""
+    """Divides both models' logits in the soft loss. Above 1, small probabilities count for more."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -114,6 +114,7 @@ class TestedEngine(Settings):
     """Evaluation."""
 
     engine: Engine = "auto"
-    """Of --test-only with an export folder: what runs the network; auto: the fastest at export."""
+    """With --test-only and an export folder: what runs the model; auto: the fastest at export."""
     tta: Tta = "none"
-    """Of --test-only: flip runs each image and its mirror image and means their logits."""
+    """With --test-only: flip runs each image and its mirror image and takes the mean of their
+    logits."""

@@ -123,8 +123,7 @@ def _layer_named(network: "paddle.nn.Layer", name: str) -> "paddle.nn.Layer":
     layers = dict(network.named_sublayers())
     if name not in layers:
         raise UserError(
-            f"the network has no layer {name!r}{nearest(name, layers)}; allowed:"
-            f" {some(list(layers))}"
+            f"the model has no layer {name!r}{nearest(name, layers)}; allowed: {some(list(layers))}"
         )
     return layers[name]
 

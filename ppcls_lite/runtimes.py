@@ -194,7 +194,7 @@ class OnnxRuntime:
             given = path if isinstance(path, bytes) else str(path)
             self._session = onnxruntime.InferenceSession(given, options, providers=providers)
         except Exception as error:  # its error classes share no narrower base
-            named = Path("the network in memory") if isinstance(path, bytes) else path
+            named = Path("the model in memory") if isinstance(path, bytes) else path
             raise unreadable(named, "ONNX Runtime", error) from error
         self.input_name: str = self._session.get_inputs()[0].name
         self.output_name: str = self._session.get_outputs()[0].name

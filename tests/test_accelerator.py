@@ -196,7 +196,7 @@ def test_a_build_that_changes_answers_says_which_command_looks_for_better(
     monkeypatch.chdir(bundle)
     accelerator_build._report_kept([True] * 19 + [False])
     assert capsys.readouterr().out.splitlines() == [
-        "int8 gives 19 of 20 calibration images the float network's class"
+        "int8 gives 19 of 20 calibration images the float model's class"
     ]
     accelerator_build._report_kept([True] * 9 + [False])
     said = capsys.readouterr().out
@@ -304,7 +304,7 @@ def test_the_linter_checks_labels_calibration_and_parameters(bundle, tmp_path, c
     params.write_text(json.dumps(wrong, indent=4))
     assert accelerator_lint.run(AcceleratorLintConfig(path=str(copy))) == 1
     printed = capsys.readouterr().out
-    assert "label.txt: error: 2 names, the network has 10 classes" in printed
+    assert "label.txt: error: 2 names, the model has 10 classes" in printed
     assert "label.txt:2: warning: 't/w:o'" in printed
     assert "1 classes have no calibration image: 7" in printed
     assert f"calibration_list.txt:{len(kept)}: error: the image is not there" in printed

@@ -92,7 +92,7 @@ WARNINGS = {
     no_class: "train has no image of class cat",
     no_class_in_val: "val has no image of class cat",
     one_picture: "train has a single image of class bee",
-    one_class: "train has a single class, ant: every answer is right",
+    one_class: "train has a single class, ant: every prediction is right",
     passed_over: "train: ROOT/train: passed over, not taken for images: 1 .cr2",
     beside_the_classes: "val: ROOT/val: 1 images lie beside the class folders and are of no"
     " class: ROOT/val/lost.png",

@@ -101,10 +101,8 @@ def test_an_imagenet_network_on_wnid_folders(imagenet, pictures, score, tmp_path
     done = evaluate(imagenet, links(pictures, tmp_path, WNIDS, ["val"]))
     assert done.returncode == 0, done.stderr
     assert f" * Acc@1 {score} Acc@5" in done.stdout
-    assert (
-        "classes: 3 of the 1000 classes of the network, by name: n01440764 is tench" in done.stdout
-    )
-    assert "no image of 997 of the network's 1000 classes" in done.stdout
+    assert "classes: 3 of the 1000 classes of the model, by name: n01440764 is tench" in done.stdout
+    assert "no image of 997 of the model's 1000 classes" in done.stdout
 
 
 def listed_layouts(pictures, root):

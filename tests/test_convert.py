@@ -78,7 +78,7 @@ def test_paddle_reads_what_is_written_for_paddle_vision(torchvision_file, tmp_pa
     ("flags", "message"),
     [
         (["--model=mobilenet_v3_large", "--out=x.pdparams"], "differ"),
-        (["--out=x.pdparams"], "of which network?"),
+        (["--out=x.pdparams"], "of which model?"),
         ([f"--model={NAME}", "--out=x.pth"], ".pth is not written"),
         ([f"--model={NAME}", "--to=timm", "--out=x.pdparams"], ".pdparams is for Paddle"),
         (["two.pth", f"--model={NAME}", "--out=x.npz"], "unknown argument two.pth"),

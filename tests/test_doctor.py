@@ -99,7 +99,7 @@ def test_engines_that_disagree_are_a_problem(monkeypatch):
     problems = []
     doctor.tested(problems)
     assert problems == [
-        "engines: openvino on inference.onnx answers otherwise",
+        "engines: openvino on inference.onnx gives other predictions",
         "engines: openvino on inference.pdmodel no plugin",
     ]
 

@@ -94,7 +94,7 @@ def test_the_stages_are_those_of_the_papers_tables():
 
 def test_what_cannot_be_frozen_is_refused_with_what_can():
     model = create_model("mobilenet_v3_small", 5, width=0.35)
-    with pytest.raises(UserError, match="stages:6: the network has 5 stages"):
+    with pytest.raises(UserError, match="stages:6: the model has 5 stages"):
         freeze(model, TrainConfig(freeze="stages:6"))
     with pytest.raises(UserError, match="--freeze: 'head' is not possible"):
         cli.parse(TrainConfig, ["--freeze=head"], "train.py")

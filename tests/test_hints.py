@@ -38,8 +38,8 @@ BARE = "mnasnet0_5"  # not the default, so that a hint without --model fails
 HINT = re.compile(r"^( *next: )(\S.*(?:\n {6,}\S.*)*)", re.MULTILINE)
 # Words to be filled in; the tests put these in their places, below `made`.
 PLACES = {
-    "PICTURE_OR_FOLDER": "data/val/red", "PICTURE": "data/val/red/500.png", "VAL": "data/val",
-    "YOUR_PICTURES": "data", "DATA": "data", "FOLDER": "fresh", "WEIGHTS": "best.pdparams",
+    "IMAGE_OR_FOLDER": "data/val/red", "IMAGE": "data/val/red/500.png", "VAL": "data/val",
+    "YOUR_IMAGES": "data", "DATA": "data", "FOLDER": "fresh", "WEIGHTS": "best.pdparams",
 }  # fmt: skip
 PROGRAMS = ("python", "pip", "ls", "rm", "mv", "seq", "sh", "git", "openssl", "tar", "mkdir",
             "paddle2onnx", "apt-get", ".", "python3.7")  # fmt: skip

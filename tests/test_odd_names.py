@@ -48,7 +48,7 @@ def test_a_training_says_and_keeps_such_names(trained):
 def test_the_hints_run_as_they_are_printed(trained):
     root, printed = trained
     (hint,) = [line for line in printed.splitlines() if "tools/predict.py" in line]
-    hint = hint.partition("next: ")[2].replace("PICTURE", quoted(str(root / "val" / NAME)))
+    hint = hint.partition("next: ")[2].replace("IMAGE", quoted(str(root / "val" / NAME)))
     hint = hint.replace("python ", f"{quoted(str(ROOT / '.venv/bin/python'))} ", 1)
     done = subprocess.run(["bash", "-c", hint], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("class_id: ") == 4, done.stderr

@@ -96,7 +96,7 @@ def test_a_picture_is_classified_shown_and_redone_with_another_engine(page, expe
     widths = [bar.bounding_box()["width"] for bar in page.locator(".fill").all()]
     assert widths == sorted(widths, reverse=True)
     assert "ms in the server" in page.locator("#time").inner_text()
-    seen = page.get_by_alt_text("what the network saw")
+    seen = page.get_by_alt_text("what the model saw")
     assert seen.evaluate("async image => (await image.decode(), image.naturalWidth)") == 64
     page.get_by_label("Engine").select_option("paddle_inference")
     page.get_by_role("heading", name="paddle_inference").wait_for()
@@ -110,13 +110,13 @@ def test_a_picture_is_classified_shown_and_redone_with_another_engine(page, expe
 def test_the_heatmap_is_shown_when_its_box_is_ticked(page, expected):
     page.locator("#file").set_input_files(CAT)
     page.get_by_role("listitem").first.wait_for()
-    assert not page.get_by_alt_text("where the network saw it").is_visible()
-    page.get_by_label("Show where the network saw it").check()
+    assert not page.get_by_alt_text("where the model saw it").is_visible()
+    page.get_by_label("Show where the model saw it").check()
     page.get_by_text(f"where it saw “{expected[0][0].name}” (grad-cam)").wait_for()
-    heatmap = page.get_by_alt_text("where the network saw it")
+    heatmap = page.get_by_alt_text("where the model saw it")
     assert heatmap.evaluate("async image => (await image.decode(), image.naturalWidth)") == 64
     assert "explain=true" in page.locator("#curl").inner_text()
-    page.get_by_label("Show where the network saw it").uncheck()
+    page.get_by_label("Show where the model saw it").uncheck()
     heatmap.wait_for(state="hidden")
 
 
@@ -275,10 +275,10 @@ def test_it_fits_and_the_heatmap_stands_beside_what_the_network_saw(page, device
     width, height = SIZES[device]
     page.set_viewport_size({"width": width, "height": height})
     give_three(page, tmp_path)
-    page.get_by_label("Show where the network saw it").check()
-    heatmap = page.get_by_alt_text("where the network saw it")
+    page.get_by_label("Show where the model saw it").check()
+    heatmap = page.get_by_alt_text("where the model saw it")
     heatmap.wait_for()
-    seen = page.get_by_alt_text("what the network saw").bounding_box()
+    seen = page.get_by_alt_text("what the model saw").bounding_box()
     right = heatmap.bounding_box()
     assert right["y"] == seen["y"] and right["x"] >= seen["x"] + seen["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -294,7 +294,7 @@ def test_axe_finds_nothing(page, device, scheme, tmp_path):
     page.emulate_media(color_scheme=scheme)
     assert axe.run(page).response["violations"] == []
     page.get_by_label("Model").select_option("strict (version 1)")
-    page.get_by_label("Show where the network saw it").evaluate("box => box.checked = true")
+    page.get_by_label("Show where the model saw it").evaluate("box => box.checked = true")
     give_three(page, tmp_path)
-    page.get_by_alt_text("where the network saw it").wait_for()
+    page.get_by_alt_text("where the model saw it").wait_for()
     assert axe.run(page).response["violations"] == []

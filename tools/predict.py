@@ -1,4 +1,4 @@
-"""Names what is on an image: python tools/predict.py --pretrained WEIGHTS --img-path PICTURE"""
+"""Names what is on an image: python tools/predict.py --pretrained WEIGHTS --img-path IMAGE"""
 
 from _bootstrap import run_file
 

@@ -1,4 +1,4 @@
-"""Finds like images: python tools/search.py GALLERY PICTURE --pretrained WEIGHTS"""
+"""Finds like images: python tools/search.py GALLERY IMAGE --pretrained WEIGHTS"""
 
 from _bootstrap import run_file
 

@@ -1,4 +1,4 @@
-// What runs the network. Each engine is a library of its own that is loaded when it is asked for:
+// What runs the model. Each engine is a library of its own that is loaded when it is asked for:
 // two engines bring two versions of OpenVINO, which must not see each other.
 #pragma once
 

@@ -33,7 +33,7 @@ class PaddleInference : public Engine {
   std::vector<float> run(const std::vector<float>& image, int size) override {
     input_->Reshape({1, 3, size, size});
     input_->CopyFromCpu(image.data());
-    if (!predictor_->Run()) throw std::runtime_error("Paddle Inference could not run the network");
+    if (!predictor_->Run()) throw std::runtime_error("Paddle Inference could not run the model");
     const std::vector<int> shape = output_->shape();
     std::vector<float> out(std::accumulate(shape.begin(), shape.end(), 1, std::multiplies<>()));
     output_->CopyToCpu(out.data());

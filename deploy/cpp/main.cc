@@ -1,4 +1,4 @@
-// Names what is on pictures, like tools/predict.py: same sidecar, same pixels, same lines.
+// Names what is on images, like tools/predict.py: same sidecar, same pixels, same lines.
 
 #include <algorithm>
 #include <charconv>
@@ -21,21 +21,21 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kHelp =
-    R"(usage: classify --pretrained FOLDER --img-path PICTURE_OR_FOLDER [--flag VALUE ...]
+    R"(usage: classify --pretrained FOLDER --img-path IMAGE_OR_FOLDER [--flag VALUE ...]
 
-Names what is on a picture, or on all pictures of a folder.
+Names what is on an image, or on all images of a folder.
 
   --pretrained PATH  export folder of tools/export_model.py, or a model file in it
   --img-path PATH    a JPEG or PNG, or a folder (searched recursively)
-  --topk N           classes to list per picture (default 5)
+  --topk N           classes to list per image (default 5)
   --engine NAME      auto, openvino (.onnx, .pdmodel) or paddle_inference (.pdmodel, .json); auto takes
                      the first that was built and can run the file
-  --threads N        for the network; 0 is one per core (default 0)
-  --json             one JSON object per picture and line
-  --features         with --json and openvino: what the last layer reads of each picture, too
+  --threads N        for the model; 0 is one per core (default 0)
+  --json             one JSON object per image and line
+  --features         with --json and openvino: what the last layer reads of each image, too
   --help             this text
 
-Status: 0, 1 when a picture could not be read, 2 when something given cannot work.
+Status: 0, 1 when an image could not be read, 2 when something given cannot work.
 )";
 
 struct Options {
@@ -211,7 +211,7 @@ void print(const fs::path& file, const std::vector<float>& probs, size_t topk,
   }
   std::printf("%s  (%s, %.1f ms)\n", file.c_str(), engine.c_str(), milliseconds);
   std::printf("class_id: %zu, prob: %s\n", ranking[0].class_id, shortest(ranking[0].prob).c_str());
-  if (sidecar.unknown(probs)) std::printf("unknown: none of the classes that the network knows\n");
+  if (sidecar.unknown(probs)) std::printf("unknown: none of the classes that the model knows\n");
   if (!sidecar.thresholds.empty()) {
     std::string names;
     for (const Ranked& r : above)

@@ -18,7 +18,7 @@ from ppcls_lite.data.decode import load_image
 from ppcls_lite.deploy.sidecar import read_sidecar
 
 # Paddle Serving imports its client, which exists for Python up to 3.9, for a kind of service that
-# is not used here: the network runs in this process.
+# is not used here: the model runs in this process.
 client = types.ModuleType("paddle_serving_client")
 client.Client = type("Client", (), {})
 sys.modules["paddle_serving_client"] = client

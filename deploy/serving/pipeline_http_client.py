@@ -1,4 +1,4 @@
-"""Step6's client: sends a picture to Paddle Serving's pipeline, or to tools/serve.py.
+"""Step6's client: sends an image to Paddle Serving's pipeline, or to tools/serve.py.
 
 python3 pipeline_http_client.py
 python3 pipeline_http_client.py --image cat.jpg --image dog.jpg --topk 5
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def pictures(path: Path) -> list[Path]:
-    """Returns the pictures of a folder, or the path itself."""
+    """Returns the images of a folder, or the path itself."""
     if not path.is_dir():
         return [path]
     return sorted(each for each in path.iterdir() if each.suffix.lower() in PICTURE_TYPES)

@@ -204,7 +204,7 @@ def _open_data(
     train, val = (
         open_split(request.data_path, split, shares=shares) for split in (request.split, "val")
     )
-    known, hint = network.info.class_set(network.given), "give the data of the network's classes"
+    known, hint = network.info.class_set(network.given), "give the data of the model's classes"
     train, of_train = train.matched(known, request.split, hint)
     val, of_val = val.matched(known, "val", hint)
     return train, val, [of_train, of_val]
@@ -222,7 +222,7 @@ def _write_network(file: Path, request: Request) -> Network:
         given = (request.model, request.num_classes, request.image_size)
         if given != (None, None, None) or request.opset_version != COMPILER_OPSET:
             raise UserError(
-                f"{request.pretrained} holds a graph of opset {COMPILER_OPSET} whose network and"
+                f"{request.pretrained} holds a graph of opset {COMPILER_OPSET} whose model and"
                 " size are fixed: --model, --num-classes, --img-size and --opset-version have no"
                 " effect",
                 "leave these flags out",

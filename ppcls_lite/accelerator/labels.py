@@ -71,7 +71,7 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
     ids: dict[str, int] = {}
     if file.is_file():
         ids = _read_ids(file)
-        hint = "images lie in CLASS folders of the network's classes"
+        hint = "images lie in CLASS folders of the model's classes"
     elif classes is None and set(folders) <= imagenet_synsets().keys():
         ids = {wnid: number for number, wnid in enumerate(imagenet_synsets())}
     else:

@@ -210,7 +210,7 @@ def _check_dataset(document: Document, config: BuildConfig, root: Path) -> Itera
             continue
         if spec.squash and width != height:
             message = (
-                f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); networks"
+                f"Resize {[spec.resize] * 2} squashes {path.name} ({width} x {height}); models"
                 " are trained and evaluated with the short side resized"
             )
             keys = (*_step(document, config, "Resize"), "size")

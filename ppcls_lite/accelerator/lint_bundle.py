@@ -46,13 +46,13 @@ def _check_vdsp(folder: Path, spec: Mapping[str, int]) -> Iterator[Finding]:
             continue
         if (params.resize, params.crop) != (spec["resize_size"], spec["crop_size"]):
             message = (
-                f"resize {params.resize}, crop {params.crop}; the network was evaluated with"
+                f"resize {params.resize}, crop {params.crop}; the model was evaluated with"
                 f" {spec['resize_size']} and {spec['crop_size']}"
             )
             yield Finding("error", path, _line_of(path, "short_edge", "ResizeWidth"), message)
         if params.squash:
             message = (
-                "ResizeWidth and ResizeHeight squash an image that is no square, the network was"
+                "ResizeWidth and ResizeHeight squash an image that is no square, the model was"
                 " evaluated with the short side resized: this form knows no other resize"
             )
             yield Finding("note", path, _line_of(path, "ResizeWidth"), message)
@@ -67,7 +67,7 @@ def _check_labels(folder: Path, classes: int) -> Iterator[Finding]:
     names_file = folder / "labels/label.txt"
     names = read_lines(names_file, "label file") if names_file.is_file() else []
     if len(names) != classes:
-        message = f"{len(names)} names, the network has {classes} classes"
+        message = f"{len(names)} names, the model has {classes} classes"
         yield Finding("error", names_file, 0, message)
     for number, name in enumerate(names, 1):
         if "/" in name or ":" in name:

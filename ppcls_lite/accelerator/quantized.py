@@ -61,7 +61,7 @@ def read_quantized(path: Path) -> QuantizedFolder | None:
             " wrote for the target accelerator",
             _again(),
         )
-    with reading(path / SIDECAR, "description of an int8 network", _again()):
+    with reading(path / SIDECAR, "description of an int8 model", _again()):
         mode = field(measured, str, "recipe", "mode")
         layers = field(measured, list, "recipe", "float_layers")
         if mode not in MODES or not all(isinstance(layer, str) for layer in layers):

@@ -19,7 +19,7 @@ TEMPLATE = r"""#!/bin/sh
 #   sh run.sh card1 VAL    first era: vamc build, sample_cls.py, vamp 1
 #   sh run.sh card2 VAL    second era: vamc compile, classification.py, vamp 2
 #
-# VAL holds one folder per class, which tell what is right: any set of the network's classes will
+# VAL holds one folder per class, which tell what is right: any set of the model's classes will
 # do, or of some of them; or the images that labels/val_label.txt lists. What an earlier run
 # left of another set is removed.
 # ZOO is the vendor's classification/ folder with common/ in it.

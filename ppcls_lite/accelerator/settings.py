@@ -47,14 +47,14 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
 
 @dataclass(frozen=True)
 class TimmTorchvisionConfig(Settings):
-    """Write the documents' ONNX file of a timm or torchvision network, without either library.
+    """Write the documents' ONNX file of a timm or torchvision model, without either library.
 
     python tools/accelerator/export_timm_torchvision_model.py --model_library torchvision \\
         --model_name mobilenet_v3_small --save_dir ./onnx --size 224 --pretrained_weights x.pth
     """
 
     model_library: Literal["timm", "torchvision"] = "timm"
-    """Whose network it is."""
+    """Whose model it is."""
     model_name: str = ""
     """Its name there; python tools/list_models.py --source timm lists those that exist here."""
     save_dir: str = "./onnx"

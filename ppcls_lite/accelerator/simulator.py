@@ -184,7 +184,7 @@ class SimulatedModel:
                 command("accelerator build", "BUILD.yaml") + "  # writes it",
             )
         beside = self.prefix.with_name(self.prefix.name + ".json")
-        what, hint = "description of a built network", "build it again"
+        what, hint = "description of a built model", "build it again"
         description = read_json(beside, what, hint)
         with reading(beside, what, hint):
             (self.shape,) = field(description, dict, "input").values()

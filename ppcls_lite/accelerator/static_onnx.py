@@ -55,7 +55,7 @@ def write_onnx(
     if difference > checks["limit"] or not all(row["passed"] for row in checks["files"].values()):
         file.unlink()
         raise UserError(
-            f"the ONNX file of {weights.path} disagrees with the trained network (largest"
+            f"the ONNX file of {weights.path} disagrees with the trained model (largest"
             f" difference allowed: {checks['limit']:.1e}); it was not written",
             "another --opset-version",
         )

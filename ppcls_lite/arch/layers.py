@@ -187,7 +187,7 @@ def kept_channels(expanded: Sequence[int] | None, blocks: int) -> list[int | Non
     if expanded is None:
         return [None] * blocks
     if len(expanded) != blocks:
-        raise UserError(f"expanded has {len(expanded)} numbers, the network {blocks} blocks")
+        raise UserError(f"expanded has {len(expanded)} numbers, the model {blocks} blocks")
     return list(expanded)
 
 

@@ -146,14 +146,12 @@ def int8_of(
         UserError: there are no pictures to calibrate with, or it wrote none.
     """
     if not config.data_path:
-        raise UserError(
-            "--int8 is calibrated with pictures of train", "add --data-path my_pictures"
-        )
+        raise UserError("--int8 is calibrated with images of train", "add --data-path my_pictures")
     say("writing the int8 file of openvino, ours")
     out = folder / "int8"
     problem = OURS.quantize(weights, "openvino", config.data_path, out)
     if problem:
-        raise UserError(f"no int8 network to serve: {problem}")
+        raise UserError(f"no int8 model to serve: {problem}")
     return out
 
 

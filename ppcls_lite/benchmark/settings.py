@@ -53,7 +53,7 @@ class BenchmarkConfig(Settings):
     ] = None
     """What to measure."""
     model: str = DEFAULT_MODEL
-    """Network; weights with a .json know their own."""
+    """Model; weights with a .json know their own."""
     pretrained: str | None = None
     """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
     data_path: str | None = None

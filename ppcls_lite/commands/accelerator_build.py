@@ -30,12 +30,12 @@ def run(config: AcceleratorBuildConfig) -> int:
 def _report_kept(kept: list[bool]) -> None:
     """Says how many calibration pictures keep the class that float gives them, and what to do."""
     share = sum(kept) / len(kept)
-    print(f"int8 gives {sum(kept)} of {len(kept)} calibration images the float network's class")
+    print(f"int8 gives {sum(kept)} of {len(kept)} calibration images the float model's class")
     if share >= ENOUGH:
         return
     print(
-        f"warning: int8 changes {1 - share:.0%} of the answers. The fp16 build keeps them; quantize"
-        f" makes a graph that int8 can follow, of which a bundle can be made\n"
+        f"warning: int8 changes {1 - share:.0%} of the predictions. The fp16 build keeps them;"
+        f" quantize makes a graph that int8 can follow, of which a bundle can be made\n"
         f"  next: {command('quantize', *_quantize_flags(), '--out', 'int8')}"
         "  # then export accelerator --pretrained int8"
     )

@@ -29,7 +29,7 @@ def run(config: SampleClsConfig) -> int:
         ranking = model.ranking(load_planar(path), config.topk)
         if any(class_id >= len(names) for class_id, _ in ranking):
             raise UserError(
-                f"{config.label_txt} has {len(names)} names, the network answers more classes",
+                f"{config.label_txt} has {len(names)} names, the model has more classes",
                 "--label_txt labels/label.txt of the same bundle",
             )
         if config.task == "run":

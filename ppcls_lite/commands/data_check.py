@@ -122,7 +122,7 @@ def _few(split: str, dataset: ImageDataset) -> list[str]:
     # A single picture is little to learn from, but enough to be measured with.
     lines = warnings(classes, (0,) if split == "val" else (0, 1))
     if len(dataset.classes) == 1:
-        lines.append(f"{split} has a single class, {dataset.classes[0]}: every answer is right")
+        lines.append(f"{split} has a single class, {dataset.classes[0]}: every prediction is right")
     return lines
 
 

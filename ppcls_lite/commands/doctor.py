@@ -97,7 +97,7 @@ def tested(problems: list[str]) -> dict[str, Any]:
     if not step.get("agrees", True):
         problems.append("training: the kernels and Paddle's own layers disagree")
     problems += [
-        f"engines: {row['engine']} on {row['file']} {row.get('error') or 'answers otherwise'}"
+        f"engines: {row['engine']} on {row['file']} {row.get('error') or 'gives other predictions'}"
         for row in engines.get("rows", [])
         if not row["passed"]
     ]

@@ -35,7 +35,7 @@ def run(config: ExportConfig) -> int:
     failed = [name for name, row in sidecar.verification["files"].items() if not row["passed"]]
     if failed:
         print(
-            f"export_model: {', '.join(failed)} disagrees with the trained network; the files were"
+            f"export_model: {', '.join(failed)} disagrees with the trained model; the files were"
             " left in place, do not deploy them\n"
             "  next: check the versions in inference.yml, or export with another --opset-version",
             file=sys.stderr,
@@ -44,7 +44,7 @@ def run(config: ExportConfig) -> int:
     if config.triton_repository is not None:
         model = write_triton_model(folder, sidecar, Path(config.triton_repository))
         print(f"\n{model}: for tritonserver --model-repository={config.triton_repository}")
-    predict = command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER")
+    predict = command("predict", "--pretrained", folder, "--img-path", "IMAGE_OR_FOLDER")
     print(f"\nnext: {predict}")
     # paddle2onnx alone would not write int8 as ONNX has it.
     if "inference.pdmodel" in sidecar.files and sidecar.info.quant_skip is None:
@@ -68,7 +68,7 @@ def _report(folder: Path, sidecar: Sidecar) -> list[str]:
         *(f"{name:<28}{entry['bytes']:>12,}" for name, entry in sidecar.files.items()),
         f"{SIDECAR:<28}{(folder / SIDECAR).stat().st_size:>12,}",
         "",
-        f"against the trained network, {checks['images']} images"
+        f"against the trained model, {checks['images']} images"
         f" (largest difference allowed: {checks['limit']:.1e})",
         f"{'file':<20}{'runtime':<18}{'difference':>12}{'same top-1':>12}{'ms':>10}",
     ]

@@ -37,7 +37,7 @@ class Row:
 
 
 def run(config: CompareConfig) -> int:
-    """Prints a table: the first picture's answer, and over all pictures the largest difference.
+    """Prints a table: the first image's answer, and over all pictures the largest difference.
 
     Returns:
         1 when a file disagrees with the checkpoint on a class, else 0.
@@ -123,7 +123,7 @@ def table(
         scores = f"top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f}"
         lines.append(f"val {scores}  ({weights.path})")
     lines.append(
-        f"{'file':<20}{'engine':<18}{'first picture':<22}{'probability':>12}"
+        f"{'file':<20}{'engine':<18}{'first image':<22}{'probability':>12}"
         f"{'largest diff.':>15}{'same class':>12}{'ms':>7}{'MB':>7}"
     )
     for index, row in enumerate(rows):
@@ -134,14 +134,13 @@ def table(
             f"{row.size / 1e6:>7.2f}"
         )
     lines.append(
-        f"{count} image(s); ms: median of {TURNS} runs of the network alone, one image, CPU,"
-        " in turns"
+        f"{count} image(s); ms: median of {TURNS} runs of the model alone, one image, CPU, in turns"
     )
     folder = rows[-1].file.parent
-    again = ("--data-path", "YOUR_PICTURES", "--epochs", 20, "-b", 32, "--lr", 0.0125)
+    again = ("--data-path", "YOUR_IMAGES", "--epochs", 20, "-b", 32, "--lr", 0.0125)
     return [
         *lines,
-        f"\nnext: {command('predict', '--pretrained', folder, '--img-path', 'YOUR_PICTURES')}",
+        f"\nnext: {command('predict', '--pretrained', folder, '--img-path', 'YOUR_IMAGES')}",
         f"      {command('train', *weights.flags, *again)}",
         f"      {command('list_models')}",
     ]

@@ -65,7 +65,7 @@ def _as_text(result: Result, engine: str) -> list[str]:
         f"class_id: {best.class_id}, prob: {best.prob}",  # Step6's line
     ]
     if result.ranking.unknown:
-        lines.append("unknown: none of the classes that the network knows")
+        lines.append("unknown: none of the classes that the model knows")
     if (labels := result.ranking.labels) is not None:
         lines.append(f"labels: {', '.join(label.name for label in labels) or 'none'}")
     id_width = max(len(str(p.class_id)) for p in result.ranking)

@@ -125,6 +125,6 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
     other = [name for name in about if before.get(name) != about[name]]
     if other:
         raise UserError(
-            f"--shards {folder} holds answers of another run ({', '.join(other)} differ)",
-            "give a new folder, or the same images, network and --topk",
+            f"--shards {folder} holds predictions of another run ({', '.join(other)} differ)",
+            "give a new folder, or the same images, model and --topk",
         )

@@ -166,5 +166,5 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any], seve
         print(f"for the card: {folder / FOR_COMPILER}, with the layers above in exclude_layers")
         bundle = ("--pretrained", folder, "--data-path", config.data_path, "--out", "bundle")
         print("next: " + command("export accelerator", *bundle) + "  # everything for the card")
-    print("next: " + command("predict", "--pretrained", folder, "--img-path", "PICTURE_OR_FOLDER"))
+    print("next: " + command("predict", "--pretrained", folder, "--img-path", "IMAGE_OR_FOLDER"))
     return 0

@@ -81,7 +81,7 @@ def fit_and_report(run: Run) -> int:
     weights = run.folder / "best.pdparams"
     for line in finish_best(run, weights):
         run.log.line(line)
-    predict = command("predict", "--pretrained", weights, "--img-path", "PICTURE")
+    predict = command("predict", "--pretrained", weights, "--img-path", "IMAGE")
     export = command(
         "export", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
     )

@@ -56,7 +56,7 @@ def measure(config: ValidateConfig, world: World) -> int:
     # What fine-tunes it to classes that it does not know.
     tune = command("train", *weights.flags, "--data-path", config.data_path)
     data, match = tested_data(config, info, weights.path).matched(
-        info.class_set("the network"), "val", tune
+        info.class_set("the model"), "val", tune
     )
     log.line(
         f"{weights.path}{choice}: {info.name}, {info.num_classes} classes;"
@@ -91,7 +91,7 @@ def tested_data(config: ValidateConfig, info: ModelInfo, path: Path) -> ImageDat
     if data.labels.ndim == 2 and not info.multi_label:
         raise UserError(
             f"{data.place} lists several labels an image, and {path} gives one",
-            "give lists with one label an image, or a network that was trained with several",
+            "give lists with one label an image, or a model that was trained with several",
         )
     return data
 
@@ -104,8 +104,8 @@ def remarks(data: ImageDataset, match: ClassMatch) -> list[str]:
     lacking = len(match.lacking)
     if lacking:
         lines.append(
-            f"no image of {lacking} of the network's {match.known.count} classes, which are among"
-            f" the answers all the same: {some([spoken_name(name) for name in match.lacking])}"
+            f"no image of {lacking} of the model's {match.known.count} classes, which may be"
+            f" predicted all the same: {some([spoken_name(name) for name in match.lacking])}"
         )
     return lines
 

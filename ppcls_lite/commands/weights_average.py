@@ -27,8 +27,7 @@ def run(config: AverageConfig) -> int:
     for other in weights:
         if other.info != info:
             raise UserError(
-                f"{other.path} is of another network, other classes or other images than"
-                f" {paths[0]}",
+                f"{other.path} is of another model, other classes or other images than {paths[0]}",
                 "give checkpoints of one run",
             )
     mean = average([each.arrays for each in weights])

@@ -52,7 +52,7 @@ def run(config: ConvertConfig) -> int:
     says_what_it_is = weights.tag is not None or weights.description is not None
     if config.model is None and not says_what_it_is and weights.file.network is None:
         raise UserError(
-            f"{path}: of which network?", f"{command('list_models')}  # then --model NAME"
+            f"{path}: of which model?", f"{command('list_models')}  # then --model NAME"
         )
     info = weights.info
     model = network_of(info)
@@ -78,7 +78,7 @@ def run(config: ConvertConfig) -> int:
     )
     print(f"wrote {out} in the layout {config.to}")
     if described:
-        print(f"next: {command('predict', '--pretrained', out, '--img-path', 'PICTURE')}")
+        print(f"next: {command('predict', '--pretrained', out, '--img-path', 'IMAGE')}")
     return 0
 
 

@@ -48,13 +48,14 @@ class DatasetSettings(DataRoot):
     """Labels of an image in lists; auto takes 0,1,0 behind a path, a CSV with a column of 0 and 1
     for each class, or names between | for several."""
     val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    """Of one folder of class folders, without train/ and val/: share of each class for val."""
+    """Share of each class that is kept for validation where --data-path is class folders alone."""
     folds: Annotated[int, Meta(ge=2)] | None = None
-    """Split it into so many parts instead; training without --fold runs them all, one by one."""
+    """Split the class folders into this many parts instead. Without --fold all are trained, one
+    after the other."""
     fold: CountOrZero | None = None
-    """Which of --folds is for val, from 0."""
+    """Which of --folds is for validation, counted from 0."""
     split_seed: CountOrZero = 0
-    """Of the draw; the same folder and seed give the same split, whatever --seed is."""
+    """Seed of this split. The same folder and seed give the same split, whatever --seed is."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -136,7 +137,7 @@ class TrainPictures(ResizeSettings):
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     """Each image once an epoch, or as many images of each class, rare ones several times."""
     ra_reps: Count = 1
-    """Repeated augmentation: show an image so many times in a row, each time distorted afresh."""
+    """Repeated augmentation: show each image this many times in a row, distorted anew each time."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -144,7 +145,8 @@ class TrainPictures(ResizeSettings):
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Width / height of a training crop, smallest and largest."""
     crop_padding: CountOrZero = 0
-    """Above 0: add so many pixels around and cut the old size out, as for CIFAR, instead."""
+    """Above 0: pad the image by this many pixels and cut its old size out, as for CIFAR, in place
+    of --crop-scale."""
     hflip: Fraction = 0.5
     """Probability of mirroring a training image."""
     auto_augment: (
@@ -211,12 +213,12 @@ class MixSettings(Settings):
     mix_prob: Fraction = 1.0
     """Probability that a batch is mixed at all."""
     mix_off_epoch: CountOrZero = 0
-    """From this epoch on nothing is mixed; 0 never stops."""
+    """First epoch without --mixup and --cutmix; 0: all epochs have them."""
 
 
 @dataclass(frozen=True)
 class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
-    """Draw training images as the network gets them: a sheet of the first batch of an epoch.
+    """Draw training images as the model gets them: a sheet of the first batch of an epoch.
 
     python tools/show_augment.py --data-path my_pictures --auto-augment ra --cutmix 1
     """
@@ -228,7 +230,7 @@ class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
     pretrained: Annotated[str | None, TRAIN_FROM] = None
     """Take mean, std and interpolation of these weights, as training from them does."""
     model: str = DEFAULT_MODEL
-    """Network of --pretrained, where the weights do not say it themselves."""
+    """Model of --pretrained, where the weights do not say it themselves."""
     start_epoch: CountOrZero = 0
     """Epoch whose first batch is drawn."""
     seed: CountOrZero | None = None

@@ -122,7 +122,7 @@ def _written_for(folder: Path) -> tuple[str, str]:
     sidecar = read_sidecar(folder)
     target = sidecar.verification.get("int8", {}).get("target") if sidecar is not None else None
     if target in ENGINES and is_installed(target):
-        return target, f"this int8 network was written for {target}"
+        return target, f"this int8 model was written for {target}"
     return "auto", ""
 
 

@@ -124,7 +124,7 @@ def _opset(asked: int | None, info: ModelInfo) -> int:
         return asked or OPSET
     if asked is not None and asked < INT8_OPSET:
         raise UserError(
-            f"opset {asked} has no scale per channel, which a quantized network needs",
+            f"opset {asked} has no scale per channel, which a quantized model needs",
             f"--opset-version {INT8_OPSET}, or leave it out",
         )
     return asked or INT8_OPSET

@@ -53,7 +53,7 @@ def check_form(file: Path) -> None:
         # onnx.proto's graph, framework.proto's blocks
         wanted = 7 if file.suffix == ".onnx" else 1
         if wanted not in check_wire(file.read_bytes(), SCHEMAS[file.suffix], MOST_FIELDS):
-            raise WireError("no network in it")
+            raise WireError("no model in it")
 
 
 def check_whole(

@@ -186,7 +186,7 @@ def _run(tool: str, argv: Sequence[str], source: Path, wanted: Sequence[Path]) -
         return
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     said = lines[-1] if lines else f"status {done.returncode}"
-    raise UserError(f"{tool} did not take {source}: {said}", "export a float32 network")
+    raise UserError(f"{tool} did not take {source}: {said}", "export a float32 model")
 
 
 def convert_tflite(export: Path, folder: Path, size: int) -> None:
@@ -199,7 +199,7 @@ def convert_tflite(export: Path, folder: Path, size: int) -> None:
     (folder / "inference.tflite").write_bytes(tflite_file(model, size))
     sidecar = read_sidecar(export)
     if sidecar is None:
-        raise UserError(f"no description of the network in {export}", export_command(export))
+        raise UserError(f"no description of the model in {export}", export_command(export))
     info = sidecar.info
     names = [" ".join(info.class_name(i).split()) for i in range(info.num_classes)]
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -23,7 +23,7 @@ OPSETS = range(7, 22)  # what paddle2onnx 2.1 writes for these networks, unasked
 
 @dataclass(frozen=True)
 class NetworkSettings(PictureLimit, BareWeights):
-    """Network."""
+    """Model."""
 
     pretrained: Annotated[str, BARE] = ""
     """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
@@ -31,16 +31,16 @@ class NetworkSettings(PictureLimit, BareWeights):
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
-    """What runs the network; auto follows the file; in a folder, the fastest at export."""
+    """What runs the model; auto follows the file; in a folder, the fastest at export."""
     tta: Tta = "none"
     """flip: each image and its mirror image, the mean of their logits, at twice the time."""
     batch_size: Count = 1
-    """Images per run of the network; more is faster for many images, above all on a GPU."""
+    """Images per run of the model; more is faster for many images, above all on a GPU."""
 
 
 @dataclass(frozen=True)
 class EmbedConfig(NetworkSettings):
-    """Write the features of images: what the network's last layer reads of each.
+    """Write the features of images: what the model's last layer reads of each.
 
     python tools/embed.py --pretrained output/best.pdparams --data-path my_pictures \\
         --out features.npz
@@ -95,7 +95,7 @@ class PredictConfig(NetworkSettings):
     save_vis: str | None = None
     """Folder for copies of the images with the five best classes drawn beneath."""
     explain: str | None = None
-    """Folder for heatmaps, a PNG an image: where the network sees the class. A checkpoint is
+    """Folder for heatmaps, a PNG an image: where the model sees the class. A checkpoint is
     explained by Grad-CAM; an exported file runs 50 times an image, with parts covered."""
     explain_layer: str | None = None
     """The checkpoint's layer for --explain, like features.8; null takes the last convolution."""
@@ -118,7 +118,7 @@ class PredictConfig(NetworkSettings):
 
 @dataclass(frozen=True)
 class ExportConfig(BareWeights):
-    """Write a checkpoint as an inference model and compare it with the trained network.
+    """Write a checkpoint as an inference model and compare it with the trained model.
 
     python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir exported
     """
@@ -126,11 +126,11 @@ class ExportConfig(BareWeights):
     pretrained: Annotated[str, BARE] = ""
     """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
     save_inference_dir: str = ""
-    """Folder to write to; one folder holds one network."""
+    """Folder to write to; one folder holds one model."""
     format: str = "pdmodel,json,onnx"
     """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
     opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
-    """ONNX operator set; null is 14, or 13 for a quantized network."""
+    """ONNX operator set; null is 14, or 13 for a quantized model."""
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     batch: Count | None = None
@@ -141,7 +141,7 @@ class ExportConfig(BareWeights):
     logits: bool = False
     """The same as --no-softmax."""
     triton_repository: str | None = None
-    """Also write the ONNX file as NETWORK/{config.pbtxt,1/model.onnx} into this folder, a model
+    """Also write the ONNX file as MODEL/{config.pbtxt,1/model.onnx} into this folder, a model
     repository of Triton Inference Server."""
 
     def __post_init__(self) -> None:
@@ -168,9 +168,9 @@ class PaddleServingConvertConfig(Settings):
     """
 
     dirname: str = ""
-    """Folder with the exported network."""
+    """Folder with the exported model."""
     model_filename: str = "inference.pdmodel"
-    """Its network; Paddle Serving reads .pdmodel only."""
+    """Its model; Paddle Serving reads .pdmodel only."""
     params_filename: str = "inference.pdiparams"
     """Its weights."""
     serving_server: str = "serving_server"
@@ -181,7 +181,7 @@ class PaddleServingConvertConfig(Settings):
 
 @dataclass(frozen=True)
 class ExportMobileConfig(PictureLimit):
-    """Convert an export for a phone's runtime and hold its answers against ONNX Runtime's.
+    """Convert an export for a phone's runtime and hold its predictions against ONNX Runtime's.
 
     python tools/export_mobile.py --exported inference --format mnn --out mobile
     """
@@ -198,7 +198,7 @@ class ExportMobileConfig(PictureLimit):
 
 @dataclass(frozen=True)
 class CompareConfig(PictureLimit, BareWeights):
-    """Compare a checkpoint with every file exported from it: answers, largest difference, sizes.
+    """Compare a checkpoint with every file exported from it: predictions, differences, sizes.
 
     python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\
         --img-path pictures/

@@ -244,7 +244,7 @@ def training_model(model: nn.Layer, config: TrainConfig, world: World) -> tuple[
         if config.cpu_kernels in ("on", "bf16"):
             raise UserError(
                 f"--cpu-kernels {config.cpu_kernels}: the kernels cannot run: {reason}",
-                "leave it out: Paddle's own layers train the same network, slower on a CPU",
+                "leave it out: Paddle's own layers train the same model, slower on a CPU",
             ) from None
         words = f"none, Paddle's own layers: {reason}"
     if config.to_static:

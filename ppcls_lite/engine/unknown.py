@@ -37,7 +37,7 @@ def with_limits(
         UserError: the network gives no numbers, or has only one class.
     """
     if info.num_classes < 2:
-        raise UserError("a network of one class knows no other", "leave --unknown out")
+        raise UserError("a model of one class knows no other", "leave --unknown out")
     of_train = answers(model, info, train, kernels)
     logits, _ = answers(model, info, val, kernels)
     limits = fit_limits(*of_train, logits, keep)

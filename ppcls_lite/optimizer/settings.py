@@ -39,8 +39,8 @@ class OptimizerSettings(Settings):
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    """Rate of each block, counted from the last layer down, as a factor of the one above it; the
-    hidden layers of the classifier count as one block, the stem as the last."""
+    """Learning rate of each block as a factor of that of the block above it, from the last layer
+    down. The classifier's hidden layers count as one block, the stem as the last."""
     bias_lr_factor: NotNegative = 1.0
     """Learning rate of biases, as a factor of the others'; 2 in ShowLo's recipes."""
 
@@ -52,7 +52,8 @@ class ScheduleSettings(Settings):
     epochs: CountOrZero = 120
     """Epochs to train; 0 only fits the last layer, see --fit-head."""
     lr: NotNegative = 0.1
-    """Learning rate at its highest, for the whole effective batch; nothing scales it behind you."""
+    """Learning rate at its highest, for the whole effective batch. It is scaled only with
+    --lr-scale-batch."""
     lr_scheduler: Literal[
         "step", "multistep", "cosine", "exponential", "polynomial", "constant"
     ] = "step"
@@ -70,7 +71,8 @@ class ScheduleSettings(Settings):
     lr_per_epoch: bool = False
     """Change the rate once an epoch, as torchvision and timm do, not at every step."""
     lr_scale_batch: Count | None = None
-    """Batch that --lr is meant for: the rate is multiplied by effective batch / this; null: not."""
+    """Images per step that --lr is meant for: the rate is multiplied by the effective batch / this.
+    null: --lr is used as it is."""
     lr_warmup_epochs: NotNegative = 0.0
     """Epochs of warm-up at the start; part of --epochs."""
     lr_warmup_method: Literal["linear", "constant"] = "linear"
@@ -78,9 +80,10 @@ class ScheduleSettings(Settings):
     lr_warmup_decay: Fraction = 0.01
     """Learning rate at the start of the warm-up, as a factor of the full one."""
     lr_warmup_prefix: bool = True
-    """The schedule starts after the warm-up; --no-lr-warmup-prefix: with it, as in timm."""
+    """The schedule starts after the warm-up; --no-lr-warmup-prefix: together with it, as in
+    timm."""
     lr_noise: tuple[Fraction, Fraction] | None = None
-    """Part of the run, as two fractions of it, in which each epoch's rate gets timm's noise."""
+    """Two fractions of the run: between them each epoch's rate gets timm's noise."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

@@ -76,7 +76,7 @@ def open_job(
     train, val = _open_splits(settings, weights)
     graph, sidecar = _float_export(settings, weights)
     known = sidecar.info.class_set(str(settings.pretrained))
-    hint = "give data of the network's classes"
+    hint = "give data of the model's classes"
     train, of_train = train.matched(known, "train", hint)
     val, of_val = val.matched(known, "val", hint)
     chosen = choose_pictures(train.labels, len(train))

@@ -103,8 +103,8 @@ def scale_groups(model: onnx.ModelProto, layers: Layers) -> list[ScaleGroup]:
     makers = {name: node for node in model.graph.node for name in node.output}
     own = {node.name for node in layers.nodes}
     edges = _Groups()
-    edges.block(model.graph.input[0].name, "the network's input")
-    edges.block(model.graph.output[0].name, "the network's output")
+    edges.block(model.graph.input[0].name, "the model's input")
+    edges.block(model.graph.output[0].name, "the model's output")
     for node in model.graph.node:
         inputs = [name for name in node.input if name and name not in constants]
         gates = [n for n in inputs if n in makers and makers[n].op_type in GATES]

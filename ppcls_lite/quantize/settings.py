@@ -30,13 +30,13 @@ class Int8Settings(PictureLimit, BareWeights):
     img_size: Pixels | None = None
     """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
     outliers: Annotated[float, Meta(ge=1)] = 1.0
-    """Above 1: take a twin with the same float answers, a tenth of whose bottleneck channels is up
-    to so many times as large: what long-trained networks have."""
+    """Above 1: quantize a twin of the model. Its float predictions are the same, but a tenth of its
+    bottleneck channels is up to this many times as large, as in models trained for long."""
 
 
 @dataclass(frozen=True)
 class QuantizeConfig(Int8Settings):
-    """Write an int8 network for a runtime and measure what it lost.
+    """Write an int8 model for a runtime and measure what it lost.
 
     python tools/quantize.py --target accelerator --pretrained output/best.pdparams \\
         --data-path my_pictures --out int8
@@ -73,11 +73,11 @@ class QuantizeConfig(Int8Settings):
     float_layers: tuple[str, ...] | None = None
     """Layers to keep in float: names, se, hswish, pool, first, last, elementwise (all that has no
     weights), worst:N, the N that tools/sensitivity.py ranks first, or budget:P, the best for P
-    percent of the network's products; null is the target's best."""
+    percent of the model's products; null is the target's best."""
     eval_images: CountOrZero = 0
     """Images of val to measure on, as many of each class as possible; 0 takes all."""
     min_agreement: Fraction = 0.95
-    """Share of images that must keep the float network's class; below, the exit status is 1."""
+    """Share of images that must keep the float model's class; below, the exit status is 1."""
     table: bool = False
     """Write nothing; print fp32, fp16, every calibration mode and every technique instead, on val
     and on images of train that are not calibrated with."""
@@ -108,7 +108,7 @@ class QuantizeConfig(Int8Settings):
 
 @dataclass(frozen=True)
 class SensitivityConfig(Int8Settings):
-    """Rank layers by what int8 does to the network's answers, each alone.
+    """Rank layers by what int8 in this layer alone does to the predictions.
 
     python tools/sensitivity.py --pretrained output/best.pdparams --data-path my_pictures \\
         --out sensitivity

@@ -107,7 +107,7 @@ class Network:
         self.info = self.predictor.info
         if self.info.multi_label:
             raise UserError(
-                f"{text} gives several labels an image; the report is of networks that give one",
+                f"{text} gives several labels an image; the report is of models that give one",
                 command("validate", *self.weights.flags, "--confusion-matrix")
                 + " --data-path DATA  # writes per_class.csv",
             )
@@ -156,8 +156,8 @@ class Network:
                 f"{data.place} lists several labels an image, and {self.name} gives one",
                 "give lists with one label an image",
             )
-        hint = "give images of the classes that the network knows"
-        return data.matched(self.info.class_set("the network"), split, hint)[0]
+        hint = "give images of the classes that the model knows"
+        return data.matched(self.info.class_set("the model"), split, hint)[0]
 
     def shown_path(self, data: ImageDataset, index: int) -> str:
         """Returns what to call a picture: its path below the data root, if it lies there."""

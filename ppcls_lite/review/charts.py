@@ -142,13 +142,13 @@ def thresholds(scores: Mapping[str, np.ndarray], limit: float | None) -> Markup:
     every = np.concatenate(list(scores.values()))
     places = np.linspace(np.quantile(every, 0.002) - 0.1, np.quantile(every, 0.995), 200)
     shares = {name: (s[None] >= places[:, None]).mean(axis=1) for name, s in scores.items()}
-    where = f" The network's limit is {limit:.2f}." if limit is not None else ""
+    where = f" The model's limit is {limit:.2f}." if limit is not None else ""
     with chart(f"Share of images that stay known, by the limit.{where}", height=4.2) as drawn:
         axes = drawn.figure.subplots()
         for name, share in shares.items():
             axes.plot(places, share, label=name)
         if limit is not None:
-            axes.axvline(limit, color=FAINT, linestyle="--", label="this network's limit")
+            axes.axvline(limit, color=FAINT, linestyle="--", label="this model's limit")
         axes.set(
             xlabel="limit, standard deviations from a class's mean",
             ylabel="share that stays known", ylim=(0, 1.02),
@@ -169,7 +169,7 @@ def projection(features: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
         The chart, how many pictures it shows, and of how many classes others are grey.
     """
     some = np.linspace(0, len(labels) - 1, min(len(labels), MOST_DOTS)).round().astype(int)
-    label = "Pictures at the first two principal components of their features, by class."
+    label = "Images at the first two principal components of their features, by class."
     with chart(label, width=2 * WIDTH, height=4.6) as drawn:
         draw_features(drawn.figure, features[some], labels[some], names)
     grey = max(0, len(np.unique(labels[some])) - COLOURED)

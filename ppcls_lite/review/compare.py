@@ -70,7 +70,7 @@ def common(answers: Sequence[Answers]) -> list[np.ndarray]:
     shared = [path for path in places[0] if all(path in each for each in places[1:])]
     if not shared:
         raise UserError(
-            "the networks were not looked at with the same images", "name them with --data-path"
+            "the models were not looked at with the same images", "name them with --data-path"
         )
     return [np.array([each[path] for path in shared]) for each in places]
 

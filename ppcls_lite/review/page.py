@@ -191,7 +191,7 @@ def unknown(look: Look) -> dict[str, Any]:
         return found
 
     known = score(val.logits)
-    sets = {"answered rightly": known[val.right], "answered wrongly": known[~val.right]}
+    sets = {"predicted rightly": known[val.right], "predicted wrongly": known[~val.right]}
     if look.others is not None:
         sets["images of no class"] = score(look.others)
     sets = {name: values for name, values in sets.items() if len(values)}

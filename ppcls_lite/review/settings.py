@@ -42,6 +42,6 @@ class ReportConfig(PictureLimit):
         """Yields what cannot be."""
         yield from super().problems()
         if self.run and self.pretrained:
-            yield "--run and --pretrained both name the network; give one of them"
+            yield "--run and --pretrained both name the model; give one of them"
         if self.compare and (self.exported or self.others):
             yield "--exported and --others are for the page of one run; leave --compare out"

@@ -92,7 +92,7 @@ class InferenceService:
         return self._messages.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any) -> Any:
-        """All networks have answered once."""
+        """All models have answered once."""
         return self._messages.ServerReadyResponse(ready=self._service.ready)
 
     async def ServerMetadata(self, request: Any) -> Any:
@@ -122,7 +122,7 @@ class InferenceService:
         return self._messages.RepositoryIndexResponse(models=models)
 
     async def ModelInfer(self, request: Any) -> Any:
-        """Tensors or files of pictures in, probabilities out; raw bytes for raw bytes."""
+        """Tensors or files of images in, probabilities out; raw bytes for raw bytes."""
         parameters = {
             key: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
             for key, value in request.parameters.items()

@@ -35,7 +35,7 @@ class InferRequest(BaseModel):
     """An inference request."""
 
     id: str = Field("", max_length=256)
-    parameters: dict[str, Any] = Field({}, description="engine: what runs the network")
+    parameters: dict[str, Any] = Field({}, description="engine: what runs the model")
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
     outputs: list[RequestedOutput] = Field([], max_length=3)
 

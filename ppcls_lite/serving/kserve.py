@@ -144,7 +144,7 @@ def check_input(datatype: str, shape: Sequence[int], wanted: list[int], max_imag
 def check_answer(probs: np.ndarray) -> None:
     """Raises RequestError when the numbers of a tensor were too large for the network."""
     if not np.isfinite(probs).all():
-        raise RequestError("bad_tensor", "data is so large that the network overflows")
+        raise RequestError("bad_tensor", "data is so large that the model overflows")
 
 
 def outputs_of(served: Served, asked: Sequence[str]) -> list[str]:

@@ -41,8 +41,8 @@ QUEUE = Gauge(
     "ppcls_queue_length", "Jobs waiting for the workers' compute threads",
     multiprocess_mode="livesum",
 )  # fmt: skip
-BATCH = Histogram("ppcls_batch_pictures", "Images per run of a network", buckets=PICTURES)
-RUN = Histogram("ppcls_run_seconds", "Time of one run of a network", ["model"], buckets=SECONDS)
+BATCH = Histogram("ppcls_batch_pictures", "Images per run of a model", buckets=PICTURES)
+RUN = Histogram("ppcls_run_seconds", "Time of one run of a model", ["model"], buckets=SECONDS)
 RELOADS = Counter("ppcls_reloads_total", "Export folders read again", ["outcome"])
 
 

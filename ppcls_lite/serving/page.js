@@ -142,7 +142,7 @@ function show(entry) {
   // Without ranked classes the server has a postprocess of its owner's: its answer as it is.
   $("classes").replaceChildren(...(topk ? topk.map((one) => bar(one, says)) : [JSON.stringify(result.result, null, 1)]));
   $("unknown").hidden = !unknown;
-  // Of a network with several labels an image: the classes that reach their thresholds.
+  // Of a model with several labels an image: the classes that reach their thresholds.
   $("labels").hidden = !labels;
   if (labels) $("labels").textContent = "labels: " + said(result)[0];
   $("time").textContent =
@@ -152,12 +152,12 @@ function show(entry) {
   $("picture").src = URL.createObjectURL(entry.file);
   $("seen").src = result.seen;
   const { resize_size: resize, crop_size: crop } = model().preprocess;
-  $("how").textContent = `what the network saw: short side ${resize}, centre ${crop} × ${crop}`;
+  $("how").textContent = `what the model saw: short side ${resize}, centre ${crop} × ${crop}`;
   $("answer").hidden = false;
   explain();
 }
 
-/** Shows the heatmap of the chosen image beside what the network saw, where it is asked for. */
+/** Shows the heatmap of the chosen image beside what the model saw, where it is asked for. */
 async function explain() {
   const entry = chosen;
   $("reason").hidden = true;

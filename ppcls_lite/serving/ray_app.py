@@ -41,7 +41,7 @@ class Classifier:
     def check_health(self) -> None:
         """Asked by Ray Serve again and again; a replica that raises is replaced."""
         if not self._app.ready:
-            raise RuntimeError("the networks are not ready")
+            raise RuntimeError("the models are not ready")
 
 
 def application(args: dict[str, Any]) -> serve.Application:

@@ -57,7 +57,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/", response_class=HTMLResponse, tags=["page"])
     async def try_it() -> HTMLResponse:
-        """The page to try the networks on."""
+        """The page to try the models on."""
         return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
 
     @app.get("/metrics", tags=["service"], responses=FAILURES, response_class=PlainTextResponse)
@@ -67,7 +67,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/models", tags=["service"], responses=FAILURES)
     async def models() -> list[dict[str, Any]]:
-        """The networks, their engines, and how they see a picture."""
+        """The models, their engines, and how they see an image."""
         return [
             {"name": name, "version": version, "engines": list(entry.engines),
              "loaded_at": entry.loaded_at, **_describe(next(iter(entry.engines.values())))}
@@ -111,13 +111,13 @@ def add_paddle_serving(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/{name}/prediction",
-        tags=["pictures"],
+        tags=["images"],
         response_model=paddle_serving.PipelineReply,
         responses=PIPELINE_FAILURES,
         openapi_extra=json_body(paddle_serving.PipelineRequest),
     )
     async def prediction(name: Name, request: Request) -> Response:
-        """Paddle Serving's request: base64 pictures. `imagenet` means the first model."""
+        """Paddle Serving's request: base64 images. `imagenet` means the first model."""
         limit = service.config.max_images
         body = await request.body()
         asked = await service.parse(len(body), lambda: paddle_serving.parse(body, limit))
@@ -129,11 +129,11 @@ def add_paddle_serving(app: FastAPI, service: Service) -> None:
 
 
 def add_pictures(app: FastAPI, service: Service) -> None:
-    """Adds our own address, which takes picture files."""
+    """Adds our own address, which takes image files."""
 
     @app.post(
         "/predict",
-        tags=["pictures"],
+        tags=["images"],
         response_model=Predictions,
         responses=FAILURES,
         openapi_extra=UPLOAD,
@@ -148,10 +148,10 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         explain: bool = False,
         features: bool = False,
     ) -> Response:
-        """One picture as the body, or several as files of a form.
+        """One image as the body, or several as files of a form.
 
         `seen` returns the crop, too; `explain` that crop with a heatmap of the first class over it;
-        `features` what the network's last layer reads.
+        `features` what the model's last layer reads.
         """
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
@@ -184,7 +184,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
 
 
 async def _uploads(request: Request, max_images: int) -> list[tuple[str, bytes]]:
-    """Returns names and bytes of the pictures that were sent, in whichever way."""
+    """Returns names and bytes of the images that were sent, in whichever way."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = await request.body()
         if not body:
@@ -227,7 +227,7 @@ def add_kserve(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/health/ready", tags=["kserve"], responses={503: FAILURES[503]})
     async def ready() -> Response:
-        """All networks have answered once."""
+        """All models have answered once."""
         return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
     @app.get("/v2", tags=["kserve"], responses=FAILURES)
@@ -271,7 +271,7 @@ def add_inference(app: FastAPI, service: Service) -> None:
     @app.post(VERSION + "/infer", **options)
     @app.post(MODEL + "/infer", **options)
     async def infer(name: Name, request: Request, version: Version | None = None) -> Response:
-        """Tensors or files of pictures in, probabilities out; JSON, or Triton's binary tensors."""
+        """Tensors or files of images in, probabilities out; JSON, or Triton's binary tensors."""
         head_length = request.headers.get(kserve.HEADER)
         served = service.store.find(name, version)
         shape, limit = served.input_shape, service.config.max_images

@@ -13,7 +13,7 @@ class ServeLimits(Settings):
     """Limits."""
 
     max_batch: Count = 4
-    """Images per run of the network, of the requests that wait at that moment."""
+    """Images per run of the model, of the requests that wait at that moment."""
     batch_delay_ms: NotNegative = 0.0
     """Longest wait for more requests to share a run with, milliseconds; on a CPU 0 is fastest."""
     max_images: Count = 32
@@ -21,7 +21,7 @@ class ServeLimits(Settings):
     max_body_mb: Annotated[float, Meta(gt=0, le=1024)] = 16.0
     """Size of a request's body, megabytes."""
     max_megapixels: Annotated[float, Meta(gt=0, le=170)] = 40.0
-    """Size of an image, million pixels; it is looked up before anything is decoded."""
+    """Largest image that is accepted, million pixels; looked up before anything is decoded."""
     max_concurrency: Count = 64
     """Complete requests a worker holds at a time; more are refused with 429 and Retry-After."""
     request_memory_mb: Annotated[float, Meta(gt=0)] | None = None
@@ -43,7 +43,7 @@ class ServeLimits(Settings):
 
 @dataclass(frozen=True)
 class ServeConfig(ServeLimits):
-    """Serve exported networks: images in, named probabilities out, and a page to try it on.
+    """Serve exported models: images in, named probabilities out, and a page to try it on.
 
     python tools/serve.py inference                     one export folder
     python tools/serve.py models --engine all -j 4      models/NAME/[VERSION/]inference.yml
@@ -63,7 +63,7 @@ class ServeConfig(ServeLimits):
     workers: Annotated[Count | None, Meta(extra={"flags": ["-j"]})] = None
     """Processes; null takes one per core. They share the cores among them."""
     engine: Literal[Engine, "all"] = "auto"
-    """What runs the networks; all loads every one that can, and requests may choose."""
+    """What runs the models; all loads every one that can, and requests may choose."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     hooks: str | None = None

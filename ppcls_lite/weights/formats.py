@@ -174,9 +174,7 @@ def _read(file: FileContent) -> tuple[str, Any]:
             "get the file again from a source you trust, or save its state_dict where its code is",
         ) from None
     except Unread as error:
-        raise UserError(
-            f"{path}: {error}", "take the network's weights in another format"
-        ) from None
+        raise UserError(f"{path}: {error}", "take the model's weights in another format") from None
     except _PARSE_ERRORS as error:
         cause = error if isinstance(error, Damaged) else f"{type(error).__name__} {error}"
         raise UserError(

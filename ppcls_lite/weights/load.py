@@ -80,7 +80,7 @@ def load_weights(
         raise UserError(
             f"{label} ({layout} layout) would not compute what they were trained for: their network"
             " has squeeze-excite before the activation, none of these models has",
-            "take torchvision's or timm's weights of the same network",
+            "take torchvision's or timm's weights of the same model",
         )
     for name, array in ours.items():
         if array.dtype.kind != "f":

@@ -23,17 +23,18 @@ class ConvertConfig(Settings):
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
     model: str | None = None
-    """Network the weights are of; checkpoints and published weights know their own."""
+    """Model the weights are of; checkpoints and published weights know their own."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
     logit_adjustment: NotNegative = 0.0
-    """Subtract so many times the logarithm of each class's share of the training images of
-    --data-path from the last layer's bias: answers for classes of equal size; 0 does not."""
+    """Subtract this many times the logarithm of each class's share of the training images of
+    --data-path from the last layer's bias. Predictions are then for classes of equal size."""
     data_path: str | None = None
     """Data that the weights were trained on, for --logit-adjustment, --calibrate and --unknown."""
     calibrate: bool = False
     """Divide the last layer by the temperature that makes the probabilities of the validation
-    images of --data-path fit best: same classes, and answers as sure as they are right."""
+    images of --data-path fit best. The classes stay; predictions become as sure as they are
+    right."""
     unknown: bool = False
     """Find limits for each class in --data-path: predictions say unknown of an image that reaches
     none, and exports, servers and the C++ program after them."""
@@ -51,7 +52,7 @@ class ConvertConfig(Settings):
 
 @dataclass(frozen=True)
 class AverageConfig(BareWeights):
-    """Average the weights of several checkpoints of a run into one network.
+    """Average the weights of several checkpoints of a run into one model.
 
     python tools/average_checkpoints.py 'output/model_9?.pdparams' --out output/averaged.pdparams
     """
@@ -64,7 +65,7 @@ class AverageConfig(BareWeights):
 
 @dataclass(frozen=True)
 class ListModelsConfig(Settings):
-    """List the networks with their sizes and published accuracy."""
+    """List the models with their sizes and published accuracy."""
 
     pattern: str = "*"
     """Shell pattern of the names, like 'mnas*'."""
