@@ -50,8 +50,7 @@ class DatasetSettings(DataRoot):
     val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """Share of each class that is kept for validation where --data-path is class folders alone."""
     folds: Annotated[int, Meta(ge=2)] | None = None
-    """Split the class folders into this many parts instead. Without --fold all are trained, one
-    after the other."""
+    """Split the class folders into this many parts instead; without --fold all are trained."""
     fold: CountOrZero | None = None
     """Which of --folds is for validation, counted from 0."""
     split_seed: CountOrZero = 0
@@ -145,8 +144,7 @@ class TrainPictures(ResizeSettings):
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Width / height of a training crop, smallest and largest."""
     crop_padding: CountOrZero = 0
-    """Above 0: pad the image by this many pixels and cut its old size out, as for CIFAR, in place
-    of --crop-scale."""
+    """Above 0: pad by this many pixels and cut the old size out, as for CIFAR; no --crop-scale."""
     hflip: Fraction = 0.5
     """Probability of mirroring a training image."""
     auto_augment: (

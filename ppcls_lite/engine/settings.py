@@ -117,8 +117,7 @@ class StepSettings(Settings):
     bn_momentum: Fraction | None = None
     """Share of its statistics that batch norm keeps at a step; null keeps the model's own."""
     bn_estimate: CountOrZero = 0
-    """Evaluate a second time with the batch-norm statistics of this many training images, and keep
-    the better; 0 does not."""
+    """Evaluate again with batch norm of this many training images, and keep the better; 0: not."""
     norm_eval: bool = False
     """Batch norm computes with its running statistics and keeps them; gains and biases learn."""
 
