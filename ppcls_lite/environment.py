@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import io
 import os
 import signal
@@ -12,8 +13,10 @@ import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+# What Paddle imports with itself, for compiling extensions and for downloads, and nobody asks for.
+UNASKED = ("setuptools", "httpx", "paddle.utils.cpp_extension")
 # How often a thread of our kernels that waits looks before it sleeps; see load_paddle.
 SPINS = "30000"
 
@@ -104,10 +107,48 @@ def load_paddle() -> types.ModuleType:
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")  # tracing
     warnings.filterwarnings("ignore", message="The input state dict is empty")  # before a step
     warnings.filterwarnings("ignore", message="Skip loading for")  # load_weights reports better
-    # Paddle warns when the user asks for more than one thread.
-    with uncollected(), _signal_handlers_kept(), contextlib.redirect_stderr(io.StringIO()):
+    quiet = contextlib.redirect_stderr(io.StringIO())  # of more than one thread, of ccache
+    with uncollected(), _signal_handlers_kept(), _postponed(*UNASKED), quiet:
         import paddle
     return paddle
+
+
+class _Postponed(types.ModuleType):
+    """Stands for a module until something of it is asked for.
+
+    Differs from importlib.util.LazyLoader, which imports as soon as anything looks for `__file__`,
+    as Paddle does with all that it has.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        root, *inner = name.split(".")
+        spec = importlib.util.find_spec(root)
+        found = (spec.submodule_search_locations if spec else None) or []
+        self.__path__ = [str(Path(folder, *inner)) for folder in found]  # of modules inside
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{self.__name__} is not imported yet: {name}")
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def _postponed(*names: str) -> Iterator[None]:
+    """Has modules that are imported inside imported at their first use; a fifth of Paddle's time.
+
+    Whoever imports them later gets them at once, as always.
+    """
+    standing = {name: _Postponed(name) for name in names if name not in sys.modules}
+    sys.modules.update(standing)
+    try:
+        yield
+    finally:
+        for name, module in standing.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 @contextlib.contextmanager
