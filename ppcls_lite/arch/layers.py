@@ -121,16 +121,10 @@ class InvertedResidual(nn.Layer):
             stages.append(conv_norm_act(in_channels, channels, 1, flavour, act=act))
         stages.append(
             conv_norm_act(
-                channels,
-                channels,
-                kernel,
-                flavour,
-                stride=stride,
-                groups=channels,
-                act=None if se and flavour.se_before_act else act,
-                same=flavour.same_depthwise,
+                channels, channels, kernel, flavour, stride=stride, groups=channels,
+                act=None if se and flavour.se_before_act else act, same=flavour.same_depthwise,
             )
-        )
+        )  # fmt: skip
         if se:
             squeezed = flavour.se_width(in_channels, expanded)
             stages.append(SqueezeExcite(channels, squeezed, act, flavour))

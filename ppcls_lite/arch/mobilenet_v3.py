@@ -122,18 +122,10 @@ class MobileNetV3(nn.Layer):
             out = make_divisible(row.out * width)
             features.append(
                 InvertedResidual(
-                    channels,
-                    full,
-                    out,
-                    row.kernel,
-                    row.stride,
-                    row.act,
-                    flavour,
-                    se=row.se,
-                    shortcut=i > 0 or flavour.first_shortcut,
-                    kept=kept[i],
+                    channels, full, out, row.kernel, row.stride, row.act, flavour,
+                    se=row.se, shortcut=i > 0 or flavour.first_shortcut, kept=kept[i],
                 )
-            )
+            )  # fmt: skip
             channels, table_in = out, row.out
         last = flavour.last_width(table.blocks[-1].out, width)
         features.append(conv_norm_act(channels, last, 1, flavour, act=act))

@@ -78,14 +78,8 @@ def build_run(resolved: Resolved, world: World) -> Run:
         teacher=teacher,
         remarks=remarks,
         loader=train_loader(
-            sets.train,
-            config,
-            info.preprocess,
-            resolved.seed,
-            world.rank,
-            world.size,
-            watch_of(config, world, log, stop),
-            cache_of(sets.train, config),
+            sets.train, config, info.preprocess, resolved.seed, world.rank, world.size,
+            watch_of(config, world, log, stop), cache_of(sets.train, config),
         ),
         evaluate=build_evaluation(
             model, sets.val, info, config, world, log, stop, parallel, cache_of(sets.val, config)
@@ -99,7 +93,7 @@ def build_run(resolved: Resolved, world: World) -> Run:
         description=plan.description(resolved.asked or config),
         balance=balance(config, sets.train.labels, info.num_classes),
         save_every=SaveEvery(config.save_every),
-    )
+    )  # fmt: skip
 
 
 def open_log(resolved: Resolved, world: World, sets: Sets, checkpoint: Checkpoint | None) -> RunLog:
