@@ -120,7 +120,11 @@ OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def list_models(pattern: str = "*", source: str | None = None) -> list[str]:
-    """Names that match a shell pattern (`mnas*`), in the order of the table."""
+    """Names that match a shell pattern (`mnas*`), in the order of the table.
+
+    Args:
+        source: only networks as this one builds them, `Spec.source`; None: all.
+    """
     return [
         spec.name
         for spec in ZOO

@@ -55,8 +55,7 @@ def export_model(
     """Writes a checkpoint in the formats asked for and compares each with the trained network.
 
     Args:
-        pretrained: a checkpoint, weights of any framework, a tag of published ones, or weights that
-            were found already.
+        pretrained: a checkpoint, weights of any framework, a tag, or weights that were found.
         folder: where the files go; created when missing.
         formats: any of pdmodel, json, onnx.
         opset_version: of the ONNX file; None is 14, or 13 for a quantized network.
@@ -74,24 +73,15 @@ def export_model(
         UserError: nothing was written.
     """
     _check_request(folder, formats)
-    paddle = load_paddle()
-    # Not at the top of the file: it imports paddle, which load_paddle must do first.
-    from ppcls_lite.slim.int8 import deployable
-
     weights = find_weights(pretrained, model, num_classes)
-    opset_version = _opset(opset_version, weights.info)
     size = image_size or weights.info.preprocess.crop_size
     info = replace(weights.info, preprocess=scaled(weights.info.preprocess, size))
+    opset, activation = _opset(opset_version, info), info.activation if softmax_inside else ""
+    how = {"opset": opset, "activation": activation, "batch": batch}
     folder.mkdir(parents=True, exist_ok=True)
     with temporary_folder(".export-", folder) as temporary:
         work = Path(temporary)
-        with paddle.utils.unique_name.guard():  # names as in a fresh process
-            network, _ = load_network(weights, info)
-            reserve(work, _room_for(network, formats))
-            activation = info.activation if softmax_inside else ""
-            StaticGraph(deployable(network, info), size, activation, batch).save(work / "inference")
-        how = {"opset": opset_version, "activation": activation, "batch": batch}
-        _convert_in_child(weights.path, info, work, formats, how)
+        network = _write_graphs(weights, info, work, formats, how)
         files = [work / FORMATS[format_][0] for format_ in formats]
         outputs, checks = verify(network, info, files, softmax_inside)
         names = dict.fromkeys(name for format_ in formats for name in FORMATS[format_])
@@ -100,7 +90,7 @@ def export_model(
             source={"file": weights.path.name, "sha256": weights.sha256},
             input={"name": INPUT_NAME, "shape": [batch or -1, 3, size, size], "dtype": "float32"},
             outputs=outputs,
-            files={name: _describe(work / name, opset_version) for name in names},
+            files={name: _describe(work / name, opset) for name in names},
             verification=checks,
             versions=_versions(formats),
             created_by=created_by,
@@ -109,6 +99,24 @@ def export_model(
         for name in (*names, SIDECAR):  # the sidecar last: its hashes vouch for the others
             os.replace(work / name, folder / name)
     return sidecar
+
+
+def _write_graphs(
+    weights: Weights, info: ModelInfo, work: Path, formats: Sequence[str], how: dict[str, Any]
+) -> Any:
+    """Writes the network's graph in the formats into `work`; returns the network."""
+    paddle = load_paddle()
+    # Not at the top of the file: it imports paddle, which load_paddle must do first.
+    from ppcls_lite.slim.int8 import deployable
+
+    with paddle.utils.unique_name.guard():  # names as in a fresh process
+        network, _ = load_network(weights, info)
+        reserve(work, _room_for(network, formats))
+        graph = deployable(network, info)
+        size = info.preprocess.crop_size
+        StaticGraph(graph, size, how["activation"], how["batch"]).save(work / "inference")
+    _convert_in_child(weights.path, info, work, formats, how)
+    return network
 
 
 def _room_for(network: Any, formats: Sequence[str]) -> int:

@@ -115,6 +115,7 @@ def _window(conv: nn.Conv2D, height: int, width: int) -> dict[str, int]:
 class _Stem(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: Tensor, stem: FusedStem, *trained: Tensor) -> Tensor:
+        """Images [N, C, H, W] -> [N, H/2, W/2, out]; backward finds its arrays in `ctx`."""
         unit = stem.unit
         images, channels, height, width = x.shape
         window = _window(unit.conv, height, width)
@@ -133,6 +134,7 @@ class _Stem(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient [N, H/2, W/2, out] -> those of weight and batch norm; images get none."""
         call, gradients = ctx.call, Gradients(ctx)
         d_weight = gradients.of(ctx.unit.conv.weight)
         call.point(
@@ -145,6 +147,7 @@ class _Stem(PyLayer):
 class _Block(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: FusedBlock, *trained: Tensor) -> Tensor:
+        """[N, H, W, in] -> [N, H/stride, W/stride, out], by the stages of `Block`."""
         images, height, width, channels = x.shape
         window = _window(block.depthwise.conv, height, width)
         expanded, out_channels = block.project.conv._in_channels, block.project.conv._out_channels
@@ -179,6 +182,7 @@ class _Block(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient [N, H/stride, W/stride, out] -> those of x and of what is trained."""
         call, block, gradients = ctx.call, ctx.block, Gradients(ctx)
         struct = call.struct
         call.point(
@@ -222,6 +226,7 @@ def _point_gate(
 class _Head(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: Tensor, head: FusedHead, *trained: Tensor) -> Tensor:
+        """[N, H, W, in] -> the means over all pixels [N, out]."""
         unit = head.unit
         images, height, width, channels = x.shape
         out = unit.conv._out_channels
@@ -240,6 +245,7 @@ class _Head(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient [N, out] -> those of x and of what is trained."""
         call, gradients = ctx.call, Gradients(ctx)
         call.point(
             call.struct, dy=dy.contiguous(), dx=gradients.x, d_y=call.kernels.stored(*ctx.work),
@@ -252,6 +258,7 @@ class _Head(PyLayer):
 class _Dense(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dense: FusedDense, *trained: Tensor) -> Tensor:
+        """[N, in] -> [N, out]."""
         layer = dense.layer
         rows, (width, out) = x.shape[0], layer.weight.shape
         struct = abi.Dense(dense.kernels.threads, rows, width, out)
@@ -264,6 +271,7 @@ class _Dense(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient [N, out] -> those of x, weight and bias."""
         call, layer, gradients = ctx.call, ctx.layer, Gradients(ctx)
         call.point(
             call.struct, dy=dy.contiguous(), dx=gradients.x, d_weight=gradients.of(layer.weight),

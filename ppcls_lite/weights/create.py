@@ -21,6 +21,7 @@ def create_model(
     """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
+        name: of a network, see `list_models`.
         num_classes: K, the number of logits.
         pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
             True for the model's default ones; None initialises as the source does. A last layer of

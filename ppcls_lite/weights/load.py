@@ -60,6 +60,9 @@ def load_weights(
         rows: for each class of the model the class of the weights whose row of the last layer it
             goes on with, -1 for a fresh start, [K]; None takes the layer as it is.
 
+    Returns:
+        Which tensors came from it, and which started afresh.
+
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
             are no floating-point numbers, or they are of a network that none of ours computes.
