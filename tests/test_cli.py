@@ -44,7 +44,7 @@ def yaml_file(tmp_path):
     return write
 
 
-def test_defaults_are_document_002s_recipe():
+def test_defaults_are_step6s_recipe():
     config = parse()
     assert (config.epochs, config.batch_size, config.lr) == (120, 256, 0.1)
     assert (config.momentum, config.weight_decay) == (0.9, 1e-4)

@@ -226,7 +226,7 @@ VALIDATE = "--model=mobilenet_v3_small --dataset=imagenet --val_split=val --ckpt
 SMALL = ["--device=cpu", "--batch-size=4", "--train-crop-size=32", "--workers=0"]
 
 
-def test_document_003_fine_tunes_on_cifar(tmp_path):
+def test_mindcvs_command_fine_tunes_on_cifar(tmp_path):
     write_cifar(tmp_path, "cifar10", "python", packed=True)
     argv = [*FINE_TUNE.split(), f"--data_dir={tmp_path}", "--dry-run", *SMALL]
     done = run_tool(*argv)
@@ -235,14 +235,14 @@ def test_document_003_fine_tunes_on_cifar(tmp_path):
     assert "60 train, 12 val images" in done.stdout
 
 
-def test_document_003_validates(pictures, straight):
+def test_mindcvs_command_validates(pictures, straight):
     flags = VALIDATE.format(weights=straight[0] / "best.pdparams").split()
     done = run_tool("tools/validate.py", *flags, f"--data_dir={pictures}", "--device=cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(" * Acc@1")
 
 
-def test_document_003s_slip_is_pointed_at():
+def test_the_slip_in_mindcvs_document_is_pointed_at():
     done = run_tool("train.py", "dataset=cifar10")
     assert done.returncode == 2 and "dataset=cifar10; did you mean --dataset?" in done.stderr
 

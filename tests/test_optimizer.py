@@ -27,7 +27,7 @@ def rates(points, epochs, lr, **settings):
     return [round(lr_at(e, epochs, config, lr), 12) for e in points]
 
 
-def test_document_002s_piecewise_decay():
+def test_step6s_piecewise_decay():
     """120 epochs, 0.8 at batch 2048, divided by ten every 30."""
     points = [0, 29.999, 30, 59.999, 60, 89.999, 90, 119.999]
     expected = [0.8, 0.8, 0.08, 0.08, 0.008, 0.008, 0.0008, 0.0008]

@@ -279,7 +279,7 @@ def test_a_file_the_sidecar_does_not_list_borrows_its_preprocessing(folder, tmp_
     assert predictor.info.classes == CLASSES
 
 
-def test_bare_weights_of_document_002_need_no_json(folder, tmp_path):
+def test_bare_weights_of_step6_need_no_json(folder, tmp_path):
     bare = tmp_path / "bare.pdparams"
     paddle.save(create_model("mnasnet0_5", 6).state_dict(), str(bare))
     with pytest.raises(UserError, match="missing"):  # Step6's network is assumed
@@ -334,7 +334,7 @@ def test_files_that_are_no_pictures_are_counted_in_one_line(folder, tmp_path, ca
     ]
 
 
-def test_text_output_has_the_line_of_document_002(folder, capsys):
+def test_text_output_has_the_line_of_step6(folder, capsys):
     picture = folder / "pictures" / "a.png"
     config = PredictConfig(pretrained=str(folder / "best.pdparams"), img_path=str(picture), topk=3)
     assert run(config) == 0

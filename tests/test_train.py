@@ -21,7 +21,7 @@ from ppcls_lite.environment import cpu_flags
 from ppcls_lite.weights.formats import read_weights
 
 
-def test_lines_have_document_002s_form(straight):
+def test_lines_have_step6s_form(straight):
     _, done = straight
     number = r"\d+\.\d{5}"
     line = (
