@@ -204,7 +204,7 @@ def test_functions_and_files_stay_readable():
         assert len(text.splitlines()) <= 300, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+                assert node.end_lineno - node.lineno < 70, f"{path}: {node.name}"
 
 
 def public(body):

@@ -69,23 +69,11 @@ def train(request: dict[str, Any]) -> None:
     model.train()
     parallel, kernels = training_model(model, config, world)
     run = Run(
-        config=config,
-        info=info,
-        whole=info,
-        model=model,
-        loaded=loaded,
-        parallel=parallel,
-        kernels=kernels,
-        optimizer=optimizer,
-        scaler=scaler,
-        loader=Endless(),  # type: ignore[arg-type]
-        evaluate=None,  # type: ignore[arg-type]
-        progress=Progress(),
-        world=world,
-        log=RunLog(None, enabled=False),
-        stop=StopRequest(),
-        folder=Path(),
-    )
+        config=config, info=info, whole=info, model=model, loaded=loaded, parallel=parallel,
+        kernels=kernels, optimizer=optimizer, scaler=scaler, progress=Progress(), world=world,
+        log=RunLog(None, enabled=False), stop=StopRequest(), folder=Path(),
+        loader=Endless(), evaluate=None,  # type: ignore[arg-type]
+    )  # fmt: skip
     run.stop.restore()
     draws = np.random.default_rng(world.rank)
     images = draws.integers(0, 256, (batch_size, size, size, 3), np.uint8)
