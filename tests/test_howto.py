@@ -1,4 +1,7 @@
-"""Every command of docs/howto.md runs, or a table of the page says why it does not."""
+"""Every command of docs/howto.md runs, or a table of the page says why it does not.
+
+So do the commands of a few other pages; what runs those of the rest stands in a second table.
+"""
 
 import re
 import shlex
@@ -16,6 +19,7 @@ TRAINING = (
 )
 SMALL = {"train.py": TRAINING.split(), "tools/show_augment.py": ["--workers=0"]}
 # A resumed run, one that is evaluated and one that reads my.yaml keep their sizes.
+ALSO = ("explain.md", "trust.md", "unequal_classes.md")
 AS_IT_STANDS = ("--resume", "--test-only", "-c")
 
 
@@ -29,9 +33,18 @@ def left_out():
     return tuple(spans(REASONS))
 
 
+def typed(text):
+    """The commands of the shell blocks of a page that begin with python, without their comments."""
+    blocks = "".join(re.findall(r"```bash\n(.*?)```", text, re.S))
+    lines = [line.partition("  #")[0].strip() for line in blocks.splitlines()]
+    return [line for line in lines if line.startswith("python ")]
+
+
 def commands():
     """What this test runs, each once."""
-    return list(dict.fromkeys(line for line in spans(TASKS) if not line.startswith(left_out())))
+    others = [line for name in ALSO for line in typed((ROOT / "docs" / name).read_text())]
+    lines = [line for line in spans(TASKS) + others if not line.startswith(left_out())]
+    return list(dict.fromkeys(lines))
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +85,15 @@ def test_what_is_left_out_is_on_the_page_and_its_tests_are_there():
         named = re.findall(r"`(tests/[\w/]+\.py)`", row)
         assert named, row
         assert all((ROOT / name).is_file() for name in named), row
+
+
+def test_every_page_with_commands_says_what_runs_them():
+    table = REASONS.partition("### The other pages")[2]
+    named = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+\.md)\)", table)}
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        if "```bash" in page.read_text() and page.parent.name != "measurements":
+            same = page.with_name(page.name.replace("_cn", ""))
+            assert same.resolve() in {*named, ROOT / "docs/howto.md"}, page
+    for file in re.findall(r"`(tests/[\w/]+\.py)`", table):
+        assert (ROOT / file).is_file(), file
