@@ -1,4 +1,4 @@
-"""Lists the networks: python tools/list_models.py"""
+"""Lists the models: python tools/list_models.py"""
 
 from _bootstrap import run_file
 

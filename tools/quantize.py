@@ -1,4 +1,4 @@
-"""Writes and measures an int8 network: tools/quantize.py --target T --pretrained W ... --out DIR"""
+"""Writes and measures an int8 model: tools/quantize.py --target T --pretrained W ... --out DIR"""
 
 from _bootstrap import run_file
 

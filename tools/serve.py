@@ -1,4 +1,4 @@
-"""Serves exported networks over HTTP: python tools/serve.py EXPORT_FOLDER"""
+"""Serves exported models over HTTP: python tools/serve.py EXPORT_FOLDER"""
 
 from _bootstrap import run_file
 

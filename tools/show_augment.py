@@ -1,4 +1,4 @@
-"""Draws training images as the network gets them: tools/show_augment.py --data-path DATA"""
+"""Draws training images as the model gets them: tools/show_augment.py --data-path DATA"""
 
 from _bootstrap import run_file
 

@@ -123,7 +123,7 @@ def list_models(pattern: str = "*", source: str | None = None) -> list[str]:
     """Names that match a shell pattern (`mnas*`), in the order of the table.
 
     Args:
-        source: only networks as this one builds them, `Spec.source`; None: all.
+        source: only models as this one builds them, `Spec.source`; None: all.
     """
     return [
         spec.name
@@ -153,8 +153,8 @@ def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Laye
     Args:
         num_classes: K, the number of logits.
         overrides: `width` and `dropout` in place of the model's own; `expanded`, the channels that
-            pruning left in each block; `small_input` for pictures of about 32 pixels, see
-            `for_small_input`; `same_padding` for TensorFlow's, which `tf_` networks have.
+            pruning left in each block; `small_input` for images of about 32 pixels, see
+            `for_small_input`; `same_padding` for TensorFlow's, which `tf_` models have.
 
     Raises:
         UserError: unknown name or override, or a value out of range.
@@ -182,7 +182,7 @@ def build_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Laye
 def for_small_input(table: V3Table | MnasTable) -> V3Table | MnasTable:
     """The table with the stem and the first block of stride 2 at stride 1, as ShowLo's for CIFAR.
 
-    The last feature map is then an eighth of the picture's side, not a thirty-second.
+    The last feature map is then an eighth of the image's side, not a thirty-second.
     """
     if isinstance(table, V3Table):
         blocks = _first_stride_1(table.blocks)

@@ -1,4 +1,4 @@
-"""From pictures to named probabilities, whichever engine runs the network."""
+"""From images to named probabilities, whichever engine runs the model."""
 
 import functools
 import itertools
@@ -36,14 +36,14 @@ from ppcls_lite.weights.find import Weights, find_weights
 
 
 class Predictor:
-    """Classifies pictures with a checkpoint or an exported model.
+    """Classifies images with a checkpoint or an exported model.
 
     Preprocessing, class names and whether softmax is inside the file come from the checkpoint's
     JSON or the export folder's `inference.yml`.
 
     Any number of threads may call one Predictor at the same time, with every engine: each gets the
-    answers to its own pictures (`runtimes`). A run takes all cores already, so threads gain little
-    on two: for throughput give several pictures at once.
+    predictions for its own images (`runtimes`). A run takes all cores already, so threads gain little
+    on two: for throughput give several images at once.
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
@@ -52,20 +52,20 @@ class Predictor:
         engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
             a folder it takes the fastest that agreed when it was exported (`choose.find_model`).
         device: auto, cpu or gpu.
-        batch_size: pictures per run of the network.
-        model: network of weights that do not say it (Step6's files have no JSON).
+        batch_size: images per run of the model.
+        model: that of weights which do not name theirs (Step6's files have no JSON).
         num_classes: K to assume for such a checkpoint; None takes it from the weights.
         preprocess: your own function in the place of resizing and cropping: an upright RGB PIL
             image and `info` -> uint8 [H, W, 3], which is then normalised, or float32 [3, H, W],
-            which the network reads as it is. See docs/serving.md.
+            which the model reads as it is. See docs/serving.md.
         postprocess: your own function in the place of ranking: probabilities float32 [K] and `info`
-            -> whatever the call is to return for that picture.
-        tta: flip: logits are means over a picture and its mirror image; `raw` is of one run.
+            -> whatever the call is to return for that image.
+        tta: flip: logits are means over an image and its mirror image; `raw` is of one run.
 
     Attributes:
         engine, file: the engine in use, and what it runs.
-        info: the network, its class names and preprocessing.
-        has_softmax: `raw` gives probabilities, not logits; of several labels a picture, too.
+        info: the model, its class names and preprocessing.
+        has_softmax: `raw` gives probabilities, not logits; of several labels an image, too.
         note: what had to be assumed, in one sentence; empty when everything was on file.
         preprocess, postprocess: as given.
         choice: why auto took this engine; empty when there was nothing to choose.
@@ -137,7 +137,7 @@ class Predictor:
         self.info, self.note = assumed.info_of_file(file.parent, output.shape[1], spec)
 
     def raw(self, images: np.ndarray) -> np.ndarray:
-        """Runs the network: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities."""
+        """Runs the model: float32 [N, 3, H, W] -> float32 [N, K], logits or probabilities."""
         return in_batches(self._run, images)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -164,29 +164,29 @@ class Predictor:
     def __call__(
         self, images: Any, topk: int = 5, channel_order: ChannelOrder = "RGB"
     ) -> list[Any]:
-        """Classifies one or several pictures.
+        """Classifies one or several images.
 
-        A picture is the same, and so is the answer, whichever way it is handed over: the EXIF
+        An image is the same, and so is the prediction, whichever way it is handed over: the EXIF
         orientation of a PIL image counts as a file's does, and 16-bit values become 8 bits by the
         same rule (`data.decode.eight_bits`).
 
         Args:
-            images: one picture or any iterable of them, a generator included. A picture is a path;
+            images: one image or any iterable of them, a generator included. An image is a path;
                 the bytes of a file (bytes, bytearray, memoryview); an open binary file; a PIL
                 image; or a uint8 or uint16 array or tensor (numpy, Paddle, torch, whatever has
                 `__array__`): [H, W, 3], [3, H, W], with 1 or 4 channels (alpha is dropped)
-                likewise, or [H, W]. An array [N, ...] is N pictures.
-            topk: classes per picture, the most probable first; at most K. Without effect on your
+                likewise, or [H, W]. An array [N, ...] is N images.
+            topk: classes per image, the most probable first; at most K. Without effect on your
                 own postprocess.
-            channel_order: of arrays and tensors: RGB, or BGR as OpenCV reads pictures.
+            channel_order: of arrays and tensors: RGB, or BGR as OpenCV reads images.
 
         Returns:
-            One `Ranking`, a list of `Prediction`, per picture, or what your own postprocess
+            One `Ranking`, a list of `Prediction`, per image, or what your own postprocess
             returned for it, in the order given, also for a single one.
 
         Raises:
-            ImageError: a picture cannot be decoded.
-            UserError: what was given is no picture, such as an address or an array of floats.
+            ImageError: an image cannot be decoded.
+            UserError: what was given is no image, such as an address or an array of floats.
         """
         if topk < 1:
             raise UserError(f"topk is {topk}; allowed: 1 or more")
@@ -204,18 +204,18 @@ class Predictor:
         class_id: int | None = None,
         layer: str | None = None,
     ) -> list[Explanation]:
-        """Classifies pictures and says where on each the network sees the class.
+        """Classifies images and says where on each the model sees the class.
 
         In dygraph and of an ONNX file (Grad-CAM) this takes one run and the way back through its
-        head; other exports are run 50 times a picture, parts of it covered: see `heatmaps`.
+        head; other exports are run 50 times an image, parts of it covered: see `heatmaps`.
 
         Args:
             images, topk, channel_order: as of a call.
-            class_id: of the heatmap; None takes the most probable of each picture.
+            class_id: of the heatmap; None takes the most probable of each image.
             layer: to look at, in dygraph only, by its name; None takes the last convolution.
 
         Raises:
-            ImageError: a picture cannot be decoded.
+            ImageError: an image cannot be decoded.
             UserError: as a call; there is no such class or layer.
         """
         results, crops = [], (self.see(image) for image in pictures(images, channel_order))
@@ -230,7 +230,7 @@ class Predictor:
         class_id: int | None = None,
         layer: str | None = None,
     ) -> list[Explanation]:
-        """`explain` of what `see` made of the pictures, in one batch."""
+        """`explain` of what `see` made of the images, in one batch."""
         images = network_input(made, self.info)
         run = self._maps or self._run
         logits, ids, maps, method = heatmaps(run, self.logits, images, class_id, layer)
@@ -242,7 +242,7 @@ class Predictor:
         ]
 
     def embed(self, images: Any, channel_order: ChannelOrder = "RGB") -> np.ndarray:
-        """Pictures -> float32 [N, D], what the network's last layer reads of each.
+        """Images -> float32 [N, D], what the model's last layer reads of each.
 
         An export's come from its ONNX file by ONNX Runtime, whichever engine classifies.
 
@@ -256,7 +256,7 @@ class Predictor:
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
     def embed_seen(self, made: list[np.ndarray]) -> np.ndarray:
-        """`embed` of what `see` made of the pictures, in one batch."""
+        """`embed` of what `see` made of the images, in one batch."""
         return self.with_features(network_input(made, self.info))[1]
 
     @functools.cached_property

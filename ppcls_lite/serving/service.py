@@ -1,4 +1,4 @@
-"""What every way into a worker shares: the networks, the limits, the key, the answers."""
+"""What every way into a worker shares: the models, the limits, the key, the answers."""
 
 import asyncio
 import hmac
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class Service:
-    """One worker's networks, and who may use them.
+    """One worker's models, and who may use them.
 
     Args:
         config: of the server.
@@ -58,7 +58,7 @@ class Service:
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Reads and tries all networks; only then the worker is ready.
+        """Reads and tries all models; only then the worker is ready.
 
         Raises:
             UserError: one of them cannot be served.
@@ -143,12 +143,12 @@ class Service:
         """KServe's outputs of these names, see `kserve`.
 
         Args:
-            served: the network.
-            images: float32 [N, 3, H, W], or files of pictures.
+            served: the model.
+            images: float32 [N, 3, H, W], or files of images.
             names: as `kserve.outputs_of` returns them.
 
         Raises:
-            RequestError: one of them is no picture, numbers overflow, or there are no features.
+            RequestError: one of them is no image, numbers overflow, or there are no features.
         """
         predictor = served.predictor
 
@@ -185,14 +185,14 @@ class Service:
     async def classify(
         self, served: Served, pictures: list[bytes], topk: int, features: bool = False
     ) -> tuple[list[Any], list[np.ndarray], np.ndarray | None]:
-        """Pictures -> the answer to each, what `Predictor.see` made of each, and features [N, D].
+        """Images -> the answer to each, what `Predictor.see` made of each, and features [N, D].
 
         The features are computed where they are asked for, else None.
 
         Pre- and postprocessing run on the compute thread: never two at a time.
 
         Raises:
-            RequestError: one of them is no picture; it names which.
+            RequestError: one of them is no image; it names which.
         """
         predictor = served.predictor
         seen: list[np.ndarray] = []
@@ -211,12 +211,12 @@ class Service:
     async def explain(
         self, served: Served, pictures: list[bytes], topk: int
     ) -> tuple[list[Explanation], list[np.ndarray]]:
-        """Pictures -> where the network sees its answer, and what `Predictor.see` made of each.
+        """Images -> where the model sees its answer, and what `Predictor.see` made of each.
 
         One by one, as it may take 50 runs: other requests have their turns in between.
 
         Raises:
-            RequestError: one of them is no picture; it names which. The ONNX file was replaced.
+            RequestError: one of them is no image; it names which. The ONNX file was replaced.
         """
         predictor = served.predictor
         seen: list[np.ndarray] = []
@@ -233,7 +233,7 @@ class Service:
         return whys, seen
 
     async def features(self, served: Served, seen: list[np.ndarray]) -> np.ndarray:
-        """What `Predictor.see` made of pictures -> their features, float32 [N, D].
+        """What `Predictor.see` made of images -> their features, float32 [N, D].
 
         Raises:
             RequestError: the served file has none, see `Predictor.embed`.

@@ -1,4 +1,4 @@
-"""A network of the zoo with its weights in one call, as timm's and torchvision's users know it."""
+"""A model of the zoo with its weights in one call, as timm's and torchvision's users know it."""
 
 import warnings
 from pathlib import Path
@@ -21,7 +21,7 @@ def create_model(
     """A model that maps images [N, 3, H, W] float32 to logits [N, K].
 
     Args:
-        name: of a network, see `list_models`.
+        name: of a model, see `list_models`.
         num_classes: K, the number of logits.
         pretrained: a weights file of any framework, a tag of published weights (`tags.WEIGHTS`), or
             True for the model's default ones; None initialises as the source does. A last layer of

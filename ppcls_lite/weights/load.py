@@ -52,7 +52,7 @@ def load_weights(
     Half and double precision become float32, which the models compute in.
 
     Args:
-        model: the network to fill.
+        model: the model to fill.
         source: path of a weights file (see `formats`), tag of published weights (`model.tag`),
             weights that were found already, or the arrays themselves.
         replace_head: when only the head differs (see `mapping.to_ours`), start what differs afresh
@@ -65,7 +65,7 @@ def load_weights(
 
     Raises:
         UserError: names or shapes differ (the message is a table of every difference), the values
-            are no floating-point numbers, or they are of a network that none of ours computes.
+            are no floating-point numbers, or they are of a network that no model here computes.
     """
     if isinstance(source, Mapping):
         arrays, label, choice, network = source, "the weights", "", None
