@@ -42,8 +42,8 @@ class Predictor:
     JSON or the export folder's `inference.yml`.
 
     Any number of threads may call one Predictor at the same time, with every engine: each gets the
-    predictions for its own images (`runtimes`). A run takes all cores already, so threads gain little
-    on two: for throughput give several images at once.
+    predictions for its own images (`runtimes`). A run takes all cores already, so threads gain
+    little on two: for throughput give several images at once.
 
     Args:
         path: a checkpoint (.pdparams), weights of any framework, a tag of published ones (fetched
