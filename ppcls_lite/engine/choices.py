@@ -95,9 +95,11 @@ def choices(
         rows += [*from_weights(config, pictures, several)]
     else:
         rows += [*from_nothing(config, pictures, batch)]
-    rows.append(Choice("lr_scheduler", "cosine", "the last epochs settle"))
+    rows.append(Choice("lr_scheduler", "cosine", "small steps in the last epochs"))
     if not several:  # thresholds do that work
-        rows.append(Choice("calibrate", True, "best says how sure it is; latest is as trained"))
+        rows.append(
+            Choice("calibrate", True, "best says how sure a prediction is; latest stays as trained")
+        )
         rows.append(Choice("unknown", True, "best says when an image shows none of the classes"))
     for row in rows:
         if not config.given(row.name):
@@ -131,14 +133,18 @@ def from_weights(config: TrainConfig, pictures: int, several: bool) -> Iterator[
     """Yields what good features ask for: little change, and statistics that stay."""
     yield Choice("norm_eval", True, "the statistics of the weights are better than a batch's")
     alone = config.given("epochs") and not config.epochs and pictures >= FEW
-    why = "distorted views help where it is all that learns" if alone else "it does then no harm"
+    why = (
+        "distorted views help where it is all that learns"
+        if alone
+        else "fresh, it would spoil the rest"
+    )
     yield Choice("fit_head", 4 if alone else 2, f"the last layer first: {why}")
     epochs = finetune_epochs(pictures)
     yield Choice("epochs", epochs, f"{pictures} images; more of them need fewer epochs")
-    yield Choice("opt", "adamw", "its steps stay small whatever the layer")
+    yield Choice("opt", "adamw", "its steps stay small in every layer")
     opt = config.opt if config.given("opt") else "adamw"
     if opt in ADAPTIVE:
-        yield Choice("lr", finetune_lr(pictures), f"{opt}; few images leave little to change")
+        yield Choice("lr", finetune_lr(pictures), f"{opt}; more would spoil what the weights know")
     else:
         yield Choice("lr", 1e-3, f"{opt} diverges with much more")
     if not config.given("epochs") or config.epochs > 1:
@@ -146,8 +152,10 @@ def from_weights(config: TrainConfig, pictures: int, several: bool) -> Iterator[
     if pictures >= FEW and not (alone or config.pact_quant or config.bn_estimate):
         why = "the mean over some 50 steps is better than the last one"
         yield Choice("model_ema", True, why)
-        yield Choice("model_ema_rule", "plain", "it spans steps, not a share of the run")
-        yield Choice("model_ema_decay", 0.98, "0.98 of the mean stays at a step")
+        yield Choice(
+            "model_ema_rule", "plain", "it spans a number of steps, not a share of the run"
+        )
+        yield Choice("model_ema_decay", 0.98, "each step keeps 0.98 of the mean")
         yield Choice("model_ema_steps", 1, "each step counts")
     yield Choice("weight_decay", 0.01, "decoupled, as adamw's is")
     many = pictures >= FEW and not alone
