@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import TINY_FLAGS, run_tool
 from PIL import Image
+from scipy import stats
 from sklearn import metrics
 from small_checkpoint import checkpoint
 
@@ -424,7 +425,15 @@ def test_quantize_counts_labels_and_calibrates_with_every_combination():
     same = metrics.accuracy_score(reference.ravel() > 0, answers_.ravel() > 0)
     assert close(found["agreement"], same)
     line = accuracy_line(found | {"top1_float": 1.0}, several=True)
-    assert line == f"labels right {found['top1']:.4f}, float 1.0000; {same:.1%} of the labels stay"
+    counted = f"labels right {found['top1']:.4f}, float 1.0000; {same:.1%} of the labels stay"
+    assert line.startswith(f"{counted}; difference -")
+    paired = ((answers_ > 0) == labels).astype(int) - ((reference > 0) == labels)
+    assert close(found["top1_error"], stats.sem(paired.mean(1), ddof=0))
+    paired = (answers_.argmax(1) == labels[:, 0]).astype(int) - (
+        reference.argmax(1) == labels[:, 0]
+    )
+    found = score(answers_, reference, labels[:, 0])
+    assert close(found["top1_error"], stats.sem(paired, ddof=0))
 
 
 def test_what_is_for_one_label_refuses_such_weights(data, run, tmp_path):

@@ -129,12 +129,14 @@ def _describe(job: Job, work: Path, measured: dict[str, Any]) -> None:
 
 def accuracy_line(measured: dict[str, Any], several: bool) -> str:
     """Returns in words what `score` found; with several labels a picture it counts labels."""
+    change = 100 * (measured["top1"] - measured["top1_float"])
     right, same = (
         ("labels right", "labels stay") if several else ("top-1", "images keep their class")
     )
     return (
         f"{right} {measured['top1']:.4f}, float {measured['top1_float']:.4f};"
-        f" {measured['agreement']:.1%} of the {same}"
+        f" {measured['agreement']:.1%} of the {same};"
+        f" difference {change:+.1f} +- {100 * measured['top1_error']:.1f} points"
     )
 
 
@@ -166,5 +168,9 @@ def _report(config: QuantizeConfig, folder: Path, measured: dict[str, Any], seve
         print(f"for the card: {folder / FOR_COMPILER}, with the layers above in exclude_layers")
         bundle = ("--pretrained", folder, "--data-path", config.data_path, "--out", "bundle")
         print("next: " + command("export accelerator", *bundle) + "  # everything for the card")
+    if config.target == "tflite":
+        phone = ("--exported", folder, "--format", "tflite", "--out", "phone")
+        print("next: " + command("export mobile", *phone))
+        return 0
     print("next: " + command("predict", "--pretrained", folder, "--img-path", "IMAGE_OR_FOLDER"))
     return 0

@@ -120,7 +120,7 @@ def _measured(folder: Path) -> dict[tuple[str, Path], float]:
 def _written_for(folder: Path) -> tuple[str, str]:
     """Returns the engine whose arithmetic an int8 folder has, and why; auto and "" without."""
     sidecar = read_sidecar(folder)
-    target = sidecar.verification.get("int8", {}).get("target") if sidecar is not None else None
+    target = sidecar.int8_target if sidecar is not None else None
     if target in ENGINES and is_installed(target):
         return target, f"this int8 model was written for {target}"
     return "auto", ""

@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from ppcls_lite.deploy.sidecar import read_sidecar
 from ppcls_lite.deploy.tflite import run_tflite, tflite_file
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import temporary_folder
 from ppcls_lite.int8.qdq import float_graph
-from ppcls_lite.program import export_command, install_hint
+from ppcls_lite.program import command, export_command, install_hint
 from ppcls_lite.runtimes import import_engine
 
 PADDLE_LITE_RUNNER = Path(__file__).with_name("paddle_lite_runner.py")
 # MNN's own command mnnconvert would install a package with pip and report the conversion to its
 # makers, with the machine's id. This is the compiled function that it calls.
 MNN_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
-KERNELS = 1e-5  # by how much two kinds of kernels may differ, of the largest answer
+# By how much two kinds of kernels may differ, of the largest answer. In int8 a value that lies
+# between two steps goes up in one and down in the other, and later layers follow.
+KERNELS, INT8_KERNELS = 1e-5, 0.25
 INSTALL = install_hint("mobile")
 INSTALL_PNNX = "pip install --no-deps pnnx"  # its dependencies are torch, which is not needed
 
@@ -190,16 +193,22 @@ def _run(tool: str, argv: Sequence[str], source: Path, wanted: Sequence[Path]) -
 
 
 def convert_tflite(export: Path, folder: Path, size: int) -> None:
-    """ONNX to TFLite, float32, one picture at a time, channels last; and the classes' names.
+    """ONNX to TFLite, float32 or int8, one picture at a time, channels last; the classes' names.
 
     Raises:
-        UserError: the network has an operator that is not written, or has int8 inside.
+        UserError: the network has an operator that is not written, or int8 of another target.
     """
-    model = float_graph(export / "inference.onnx")
-    (folder / "inference.tflite").write_bytes(tflite_file(model, size))
-    sidecar = read_sidecar(export)
+    sidecar, file = read_sidecar(export), export / "inference.onnx"
     if sidecar is None:
         raise UserError(f"no description of the model in {export}", export_command(export))
+    target = sidecar.int8_target
+    if sidecar.info.quant_skip is not None or target not in (None, "tflite"):
+        raise UserError(
+            f"{export} has the int8 of {target or '--pact-quant'}, which TFLite cannot compute",
+            command("quantize", "--target", "tflite", "--out", "int8"),
+        )
+    model = float_graph(file) if target is None else onnx.load(str(file))
+    (folder / "inference.tflite").write_bytes(tflite_file(model, size))
     info = sidecar.info
     names = [" ".join(info.class_name(i).split()) for i in range(info.num_classes)]
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -214,7 +223,9 @@ def answers_tflite(folder: Path, export: Path, images: np.ndarray) -> np.ndarray
     _need("ai_edge_litert", install_hint("mobile"))
     file = folder / "inference.tflite"
     found, plain = (run_tflite(file, images, reference) for reference in (False, True))
-    if np.abs(found - plain).max() > KERNELS * max(1.0, float(np.abs(plain).max())):
+    sidecar = read_sidecar(export)
+    limit = KERNELS if sidecar is None or sidecar.int8_target is None else INT8_KERNELS
+    if np.abs(found - plain).max() > limit * max(1.0, float(np.abs(plain).max())):
         raise UserError(f"LiteRT's two kinds of kernels differ by {np.abs(found - plain).max()}")
     return found
 

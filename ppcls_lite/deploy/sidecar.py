@@ -48,6 +48,11 @@ class Sidecar:
     versions: dict[str, str]
     created_by: str
 
+    @property
+    def int8_target(self) -> str | None:
+        """Whose arithmetic `quantize` wrote; None where the network is float."""
+        return self.verification.get("int8", {}).get("target")
+
     def check_file(self, path: Path) -> None:
         """Compares a file with what was exported.
 

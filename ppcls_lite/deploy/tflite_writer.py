@@ -13,6 +13,8 @@ OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOpti
            "RESHAPE": "ReshapeOptions"}  # fmt: skip
 # Of the operators with more than the first's types: float16, or weights of int8.
 VERSIONS = {"DEQUANTIZE": 3, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5}
+# Of those that make int8: TensorFlow's numbers, by which an older runtime refuses what it cannot.
+INT8_VERSIONS = {"ADD": 2, "MUL": 3, "MEAN": 2, "PAD": 2, "FULLY_CONNECTED": 12}
 NONE, RELU, RELU6 = 0, 1, 3
 
 
@@ -66,7 +68,9 @@ class Writer:
         tflite.SubGraphAddOutputs(b, outputs_at)
         tflite.SubGraphAddOperators(b, ops_at)
         graphs = _offsets(b, [tflite.SubGraphEnd(b)])
-        codes = _offsets(b, [_code(b, kind) for kind in kinds])
+        small = {op[0] for op in self.ops if self.tensors[op[2][0]]["dtype"] == "int8"}
+        numbers = VERSIONS | {kind: n for kind, n in INT8_VERSIONS.items() if kind in small}
+        codes = _offsets(b, [_code(b, kind, numbers.get(kind, 1)) for kind in kinds])
         buffers_at = _offsets(b, buffers)
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
@@ -91,14 +95,14 @@ def _offsets(b: Any, offsets: Sequence[int]) -> int:
     return b.EndVector()
 
 
-def _code(b: Any, kind: str) -> int:
+def _code(b: Any, kind: str, version: int) -> int:
     import tflite
 
     number = getattr(tflite.BuiltinOperator, kind)
     tflite.OperatorCodeStart(b)
     tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
     tflite.OperatorCodeAddBuiltinCode(b, number)
-    tflite.OperatorCodeAddVersion(b, VERSIONS.get(kind, 1))
+    tflite.OperatorCodeAddVersion(b, version)
     return tflite.OperatorCodeEnd(b)
 
 

@@ -39,14 +39,17 @@ class Arithmetic:
         outputs: so are outputs of weighted layers, behind the Relu that is fused with them.
         unsigned: to uint8 with a zero point, instead of int8 on both sides of 0.
         weight_steps: of int8, how many the largest weight of an output channel is long.
+        joined: hard-swish is one operator, and rounded as one.
     """
 
     ops: tuple[str, ...] = INT8_OPS
     outputs: bool = False
     unsigned: bool = False
     weight_steps: int = INT8_STEPS
+    joined: bool = False
 
 
+TFLITE_OPS = (*WEIGHTED_OPS, "Add", "Mul", "GlobalAveragePool", "HardSwish")  # none for a gate
 # By target. ONNX Runtime has int8 convolutions from int8 to int8 only; those of OpenVINO also end
 # in float. Signed activations take four times as long in ONNX Runtime. The files of these two hold
 # whole weights, of which the largest may be 127; the card's compiler divides by 128, as TVM's.
@@ -54,6 +57,7 @@ ARITHMETIC = {
     "accelerator": Arithmetic(),
     "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True, weight_steps=127),
     "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True, weight_steps=127),
+    "tflite": Arithmetic(TFLITE_OPS, outputs=True, unsigned=True, weight_steps=127, joined=True),
 }
 # ONNX Runtime would otherwise compute pairs of rounding and layer as one, with other rounding.
 EXACT = {"session.disable_quant_qdq": "1"}

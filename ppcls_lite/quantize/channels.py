@@ -59,7 +59,8 @@ def _may_have_own(readers: Sequence[onnx.NodeProto]) -> bool:
     """
     gates = [node for node in readers if node.op_type == "HardSigmoid"]
     if not gates:
-        return bool(readers) and all(is_depthwise(node) for node in readers)
+        kinds = {is_depthwise(node) or node.op_type == "HardSwish" for node in readers}
+        return kinds == {True}
     others = [node for node in readers if node is not gates[0]]
     return not others or _is_swish(gates[0], others)
 
@@ -70,6 +71,8 @@ def _is_swish(gate: onnx.NodeProto, others: Sequence[onnx.NodeProto]) -> bool:
 
 def _limits(readers: Sequence[onnx.NodeProto]) -> tuple[float, float]:
     """Beyond which no reader cares how large a value is."""
+    if all(node.op_type == "HardSwish" for node in readers):
+        return -3.0, np.inf
     gates = [node for node in readers if node.op_type == "HardSigmoid"]
     if not gates:
         return -np.inf, np.inf

@@ -21,7 +21,7 @@ from ppcls_lite.int8.stretch import WHOLE_STEPS, stretch_weights
 from ppcls_lite.quantize.affine import spread_affine
 from ppcls_lite.quantize.channels import spread_channels
 from ppcls_lite.quantize.correct import correct_biases, round_by_least_squares
-from ppcls_lite.quantize.gates import clip_gates, split_hard_swish
+from ppcls_lite.quantize.gates import clip_gates, join_hard_swish, split_hard_swish
 from ppcls_lite.quantize.roles import float_layers_of
 from ppcls_lite.quantize.scaling import equalise
 
@@ -157,6 +157,8 @@ def prepare(
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
+    if recipe.arithmetic.joined:
+        join_hard_swish(graph)
     if "split" in recipe.techniques:
         split_hard_swish(graph)
     if "gates" in recipe.techniques:
@@ -184,17 +186,20 @@ def score(answers: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dic
     With several labels a picture, [N, K], a class is right or float's where the logit is above 0.
 
     Returns:
-        top1; agreement: the share of pictures with float's class; snr: signal to noise of the
-        logits, dB.
+        top1; top1_error: the standard error of its difference from float's, on the same pictures;
+        agreement: the share of pictures with float's class; snr: signal to noise of the logits, dB.
     """
-    right = answers.argmax(1) == labels if labels.ndim == 1 else (answers > 0) == labels
-    same = answers.argmax(1) == reference.argmax(1)
-    if labels.ndim == 2:
-        same = (answers > 0) == (reference > 0)
+    several = labels.ndim == 2
+    found, before = ((x > 0) if several else x.argmax(1) for x in (answers, reference))
+    right, same = found == labels, found == before
+    change = right.astype(float) - (before == labels)
+    # Labels of one picture depend on each other: pictures are counted.
+    spread = np.std(change.mean(1) if several else change)
     noise = float(np.mean((answers - reference) ** 2))
     signal = float(np.var(reference))
     return {
         "top1": float(np.mean(right)),
+        "top1_error": float(spread / np.sqrt(len(labels))),
         "agreement": float(np.mean(same)),
         "snr": 10 * float(np.log10(signal / noise)) if noise else float("inf"),
     }

@@ -43,8 +43,9 @@ class QuantizeConfig(Int8Settings):
     python tools/quantize.py --pretrained output/best.pdparams --data-path my_pictures --table
     """
 
-    target: Literal["accelerator", "onnxruntime", "openvino"] = "accelerator"
-    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's."""
+    target: Literal["accelerator", "onnxruntime", "openvino", "tflite"] = "accelerator"
+    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's; TFLite's, for
+    tools/export_mobile.py."""
     out: str = ""
     """Export folder to write, read by predict and serve; it must not exist, or be empty."""
     calibration_mode: CalibrationMode | None = None
@@ -88,7 +89,7 @@ class QuantizeConfig(Int8Settings):
         if self.target == "accelerator" and "channels" in (self.remedies or ()):
             raise UserError(
                 "--remedies channels: the card's compiler finds one threshold for all channels;"
-                " allowed with --target onnxruntime or openvino",
+                " allowed with the other targets",
                 "leave it out: --remedies gates,equalise",
             )
         of_card = [name for name in self.remedies or () if name in ("affine", "stretch")]

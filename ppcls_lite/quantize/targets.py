@@ -45,7 +45,7 @@ class Target:
 
     Attributes:
         recipe: what is done unless the user says otherwise.
-        engine: the one that runs the file; None computes as the accelerator does.
+        engine: the one that runs the file; None computes as the graph says.
         fast: a faster one, that is tried first and kept where it leaves `ENOUGH`.
     """
 
@@ -77,7 +77,7 @@ class Target:
         """An int8 graph in the operators that the target's engine runs fastest."""
         result = onnx.ModelProto()
         result.CopyFrom(graph)
-        if self.engine is not None:
+        if self.recipe.target != "accelerator":
             join_hard_swish(result)
             fold_channel_steps(result)
         if self.engine == "onnxruntime":
@@ -88,7 +88,7 @@ class Target:
     def write(self, made: Quantized, folder: Path) -> None:
         """Writes the int8 graph; for the accelerator the float graph for its compiler, too."""
         onnx.save(self.final(made.int8), str(folder / FILE))
-        if self.engine is None:
+        if self.recipe.target == "accelerator":
             onnx.save(for_compiler(made.graph), str(folder / FOR_COMPILER))
 
     def answers(self, graph: onnx.ModelProto, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -116,5 +116,10 @@ TARGETS = {
         Recipe("percentile", ("channels",), ("se", "worst:12"), "openvino"),
         "openvino",
         Recipe("percentile", ("channels",), (), "openvino"),
+    ),
+    "tflite": Target(
+        Recipe("percentile", ("channels",), ("se", "worst:16"), "tflite"),
+        None,
+        Recipe("percentile", (), (), "tflite"),
     ),
 }
