@@ -107,6 +107,25 @@ def test_what_cannot_be_split_is_said(tmp_path):
         TrainConfig(folds=3, fold=3)
 
 
+@pytest.mark.parametrize(
+    ("names", "whole"),
+    [
+        (("Valio-Yoghurt", "trainers", "test tube"), True),  # classes that begin like a split
+        (("bus", "car", "train"), True),
+        (("bus", "train"), False),  # train/ without class folders, and something else
+        (("bus", "car", "train", "val"), False),
+        (("a", "b", "Training_set"), False),
+        (("a", "b", "val2017"), False),
+        (("train-images", "test-images"), False),
+    ],
+)
+def test_which_folders_are_classes(names, whole, tmp_path):
+    for name in names:
+        (tmp_path / name).mkdir()
+        picture(0, 1).save(tmp_path / name / "1.png")
+    assert is_whole(str(tmp_path)) is whole
+
+
 def test_a_run_keeps_its_split_and_leaves_the_data_alone(one, tmp_path):
     before, out = everything(one), tmp_path / "out"
     done = train(one, out, "--epochs=1", "--val-share=0.5")

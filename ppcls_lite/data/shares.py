@@ -8,6 +8,7 @@ that it used as lists in its folder, and whoever evaluates its weights reads the
 import functools
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ppcls_lite.data.folders import VAL_NAMES, class_folders, look_for_split
+from ppcls_lite.data.folders import SPLITS, class_folders, look_for_split
 from ppcls_lite.data.listed import write_lists
 from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, is_litter
 from ppcls_lite.errors import UserError, some
@@ -27,6 +28,10 @@ SIDE = 16  # of the small picture that is compared, pixels
 BITS = 64  # of the hash: is a pixel of 8 x 9 brighter than the next one
 FAR = 6  # bits in which two nearly equal pictures may differ
 LEVELS = 8.0  # mean difference of their colours, of 255
+# Not Valio or trainers, which begin like one.
+SPLIT_NAME = re.compile(
+    rf"(?:{'|'.join(SPLITS)})(?:ing|s|set|data|images?|imgs?|split|part|[\W\d_])*", re.IGNORECASE
+)
 CROWD = 2000  # pictures of one band of the hash that are not compared one by one any more
 
 
@@ -58,16 +63,19 @@ def is_whole(data_path: str) -> bool:
     """Tells whether a data root is one folder of class folders: no split, pictures right in them.
 
     Folders that are named as splits are, or nearly, are no classes: there something is missing.
+    A train of images among two other classes is one that runs on rails.
     """
     if look_for_split(data_path, "train") or look_for_split(data_path, "val"):
         return False
     names = class_folders(data_path)
-    if any(name.lower().startswith(("train", *VAL_NAMES)) for name in names):
+    below = {name: os.path.join(data_path, name) for name in names}
+    if any(os.path.isdir(os.path.join(folder, "train")) for folder in below.values()):
         return False
-    below = [os.path.join(data_path, name) for name in names]
-    if any(os.path.isdir(os.path.join(folder, "train")) for folder in below):
+    full = {name for name in names if _has_pictures(below[name])}
+    others = full - {"train"} if len(full) > 2 and "train" in full else set(names)
+    if any(SPLIT_NAME.fullmatch(name) for name in others):
         return False
-    return any(_has_pictures(folder) for folder in below)
+    return bool(full)
 
 
 def _has_pictures(folder: str) -> bool:
