@@ -92,7 +92,8 @@ def test_the_size_of_the_data_decides():
     assert few["lr"] == pytest.approx(5e-5, rel=0.1) and many["lr"] == 5e-4
     assert "model_ema" not in chosen(3068, "--pact-quant") | chosen(3068, "--epochs=0")
     assert many["model_ema"] and not {name for name in few if "ema" in name}
-    assert many["label_smoothing"] and "label_smoothing" not in few | chosen(3068, "--epochs=0")
+    # It let twice as many foreign pictures pass for an image more of 341.
+    assert "label_smoothing" not in many
     assert many["crop_scale"] < few["crop_scale"] == chosen(3068, "--epochs=0")["crop_scale"]
     for values in (few, many):
         assert values["norm_eval"] and values["opt"] == "adamw"

@@ -52,17 +52,21 @@ def test_it_changes_the_last_layer_alone_and_says_how_right_it_is(kernels, pictu
     load_weights(model, weights)
     before = {name: value.numpy() for name, value in model.state_dict().items()}
     config = TrainConfig(
-        data_path=str(pictures), train_crop_size=32, batch_size=8, workers=0, fit_head=1,
+        data_path=str(pictures), train_crop_size=32, batch_size=8, workers=0, fit_head=2,
         pretrained="x", cpu_kernels=kernels,
     )  # fmt: skip
     data = open_train(config, False, None)
-    said = fit_head(model, data, spec, config, "cpu")
+    said, seen = fit_head(model, data, spec, config, "cpu")
     after = model.state_dict()
     assert {n for n in before if not np.array_equal(before[n], after[n].numpy())} == HEAD
     model.eval()
     images = spec([load_image(read_source(data.source(i))) for i in range(len(data))])
     with paddle.no_grad():
-        answers = model(paddle.to_tensor(images)).numpy().argmax(axis=1)
+        logits, mirrored = (model(paddle.to_tensor(x)).numpy() for x in (images, images[..., ::-1]))
+    answers = np.stack([logits, mirrored]).argmax(axis=2)  # [2, N]
+    # What limits of the known are made of, without another look at the pictures.
+    np.testing.assert_allclose(seen[0], logits, atol=1e-4)
+    assert np.array_equal(seen[1], data.labels)
     stated = float(re.search(r"([\d.]+) of them right", said).group(1))
     assert stated == pytest.approx((answers == data.labels).mean(), abs=1e-4)
     assert stated > 0.6  # of three classes

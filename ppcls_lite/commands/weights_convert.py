@@ -12,7 +12,7 @@ from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.engine.balance import log_prior
-from ppcls_lite.engine.calibration import WHEN, calibrate
+from ppcls_lite.engine.calibration import WHEN, answers, calibrate
 from ppcls_lite.engine.calibration import said as calibration_lines
 from ppcls_lite.engine.freezing import last_linear
 from ppcls_lite.engine.unknown import said as limits_line
@@ -120,7 +120,7 @@ def calibrated(
     """
     val = known_split("val", info, config, path)
     model.set_state_dict(arrays)
-    scaled, report = calibrate(model, info, Loader(val, info.preprocess, 32, training=False))
+    scaled, report = calibrate(model, *answers_to(model, info, val))
     for line in calibration_lines(report):
         print(line)
     picture = Path(config.out).with_suffix(".reliability.png")
@@ -147,10 +147,17 @@ def limited(
     model.set_state_dict(arrays)
     train, val = (known_split(split, info, config, path) for split in ("train", "val"))
     few = train.subset(some_of_each(train.labels))
-    some, every = (Loader(data, info.preprocess, 32, training=False) for data in (few, val))
-    info, report = with_limits(model, info, some, every, config.keep_known)
+    of_train, (logits, _) = (answers_to(model, info, data) for data in (few, val))
+    info, report = with_limits(info, of_train, logits, config.keep_known)
     print(limits_line(report))
     return info, extra | {"unknown": report}
+
+
+def answers_to(
+    model: nn.Layer, info: ModelInfo, data: ImageDataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a network answers to each picture of a known class, see `answers`."""
+    return answers(model, info, Loader(data, info.preprocess, 32, training=False))
 
 
 def known_split(split: str, info: ModelInfo, config: ConvertConfig, path: Path) -> ImageDataset:

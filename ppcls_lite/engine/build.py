@@ -182,8 +182,9 @@ def build_network(
         if sets:
             words += unfold_norms(model, sets.train, info.preprocess)
             if config.fit_head and not config.dry_run:
-                words += fit_head(model, sets.train, info.preprocess, config, world.device)
-                report = dataclasses.replace(report, reinitialised=())
+                fitted = fit_head(model, sets.train, info.preprocess, config, world.device)
+                words += fitted.words
+                report = dataclasses.replace(report, reinitialised=(), answers=fitted.answers)
         report = dataclasses.replace(report, choice=report.choice + words)
     if config.fpgm_ratio and not checkpoint:
         model, info = prune(model, info, config.fpgm_ratio)

@@ -109,20 +109,15 @@ def halves(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def calibrate(
-    model: nn.Layer, info: ModelInfo, val: Loader, kernels: bool = False
+    model: nn.Layer, logits: np.ndarray, labels: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the last layer's values divided by a fitted temperature, by name, and what that did.
 
     Args:
         model: images to logits.
-        info: its preprocessing.
-        val: every validation picture once; closed afterwards.
-        kernels: as of `answers`.
-
-    Raises:
-        UserError: the network gives no numbers.
+        logits: its own of the validation pictures, float [N, K].
+        labels: int [N].
     """
-    logits, labels = answers(model, info, val, kernels)
     temperature = fit_temperature(logits, labels)
     report: dict[str, Any] = {"temperature": temperature, "pictures": len(labels)}
     held_out = logits.copy()

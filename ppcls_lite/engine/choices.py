@@ -92,7 +92,7 @@ def choices(
     rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} images")]
     rows += [*sizes(config, start)]
     if start:
-        rows += [*from_weights(config, pictures, several)]
+        rows += [*from_weights(config, pictures)]
     else:
         rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "small steps in the last epochs"))
@@ -129,7 +129,7 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     yield Choice("val_resize_size", whole, why)
 
 
-def from_weights(config: TrainConfig, pictures: int, several: bool) -> Iterator[Choice]:
+def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
     """Yields what good features ask for: little change, and statistics that stay."""
     yield Choice("norm_eval", True, "the statistics of the weights are better than a batch's")
     alone = config.given("epochs") and not config.epochs and pictures >= FEW
@@ -161,8 +161,6 @@ def from_weights(config: TrainConfig, pictures: int, several: bool) -> Iterator[
     many = pictures >= FEW and not alone
     why = "parts of objects are not learnt by heart" if many else "most of the object stays in it"
     yield Choice("crop_scale", (0.08 if many else 0.35, 1.0), why)
-    if many and not several:
-        yield Choice("label_smoothing", 0.1, "labels are not learnt by heart")
 
 
 def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Choice]:

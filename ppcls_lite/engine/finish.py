@@ -6,11 +6,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import paddle
 
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Loader
-from ppcls_lite.engine.calibration import calibrate
+from ppcls_lite.engine.calibration import answers, calibrate
 from ppcls_lite.engine.calibration import said as calibration_lines
 from ppcls_lite.engine.checkpoint import UNCALIBRATED, load_checkpoint, save_checkpoint
 from ppcls_lite.engine.run import Run
@@ -40,6 +41,7 @@ def finish_best(run: Run, path: Path) -> Iterator[str]:
         limited=config.unknown,
         kernels=config.cpu_kernels != "off" and run.world.device == "cpu",
         workers=config.workers,
+        train_answers=None if config.epochs or config.bn_estimate else run.loaded.answers,
     )
 
 
@@ -51,6 +53,7 @@ def finish_checkpoint(
     limited: bool,
     kernels: bool = False,
     workers: int = 0,
+    train_answers: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Iterator[str]:
     """Finishes a checkpoint, once; yields lines. Other names of the same bytes keep them.
 
@@ -62,6 +65,8 @@ def finish_checkpoint(
         limited: limits of the known go into the JSON, where there are pictures enough.
         kernels: run the network in those that train, where they can.
         workers: processes that decode.
+        train_answers: what the network answers to the training pictures, where that is known:
+            logits float [N, K], labels int [N].
     """
     if limited and (pictures := int((val.labels >= 0).sum())) < FEWEST_VAL:
         limited = False
@@ -85,15 +90,20 @@ def finish_checkpoint(
 
     model = network_of(info)
     model.set_state_dict(params)
+    logits, labels = answers(model, info, loader_of(val), kernels)
+    temperature = 1.0
     if calibrated:
-        scaled, state["calibration"] = calibrate(model, info, loader_of(val), kernels)
+        scaled, state["calibration"] = calibrate(model, logits, labels)
+        temperature = state["calibration"]["temperature"]
         optimizer = optimizer | {name + UNCALIBRATED: params[name] for name in scaled}
         params = params | scaled
-        model.set_state_dict(params)
         yield from calibration_lines(state["calibration"])
     if limited:
-        loaders = loader_of(train.subset(some_of_each(train.labels))), loader_of(val)
-        info, state["unknown"] = with_limits(model, info, *loaders, kernels=kernels)
+        some = train.subset(some_of_each(train.labels))
+        seen = train_answers or answers(model, info, loader_of(some), kernels)
+        chosen = some_of_each(seen[1])
+        of_train = seen[0][chosen] / temperature, seen[1][chosen]
+        info, state["unknown"] = with_limits(info, of_train, logits / temperature)
         yield limits_line(state["unknown"])
     own = {"progress", "sha256", *info.to_dict()}
     extra = {key: value for key, value in state.items() if key not in own}

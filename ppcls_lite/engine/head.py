@@ -6,6 +6,7 @@ below it. Fitted first, it starts where a linear probe ends, and with `--epochs 
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -30,10 +31,18 @@ DECAY = 3e-2
 STEPS = 100  # of L-BFGS
 
 
+class Fitted(NamedTuple):
+    """What a fit did, in words, and what the network answers now to the training pictures as they
+    are evaluated: logits float32 [N, K], labels int64 [N] or uint8 [N, K]."""
+
+    words: str
+    answers: tuple[np.ndarray, np.ndarray]
+
+
 def fit_head(
     model: nn.Layer, data: ImageDataset, preprocess: Preprocess, config: TrainConfig, device: str
-) -> str:
-    """Fits the last layer to `fit_head` views of every training picture; says what it did.
+) -> Fitted:
+    """Fits the last layer to `fit_head` views of every training picture.
 
     The views are: as evaluated; that mirrored; from the third on, as training sees the picture.
 
@@ -46,7 +55,7 @@ def fit_head(
     Raises:
         UserError: a broken picture, with `on_error` stop.
     """
-    head, features, labels = last_linear(model), [], []
+    head, features, labels, indices = last_linear(model), [], [], []
     caught: list[Tensor] = []
     # Before the network is wrapped: the kernels leave a layer with a hook to Paddle.
     hook = head.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
@@ -60,6 +69,7 @@ def fit_head(
                 run(paddle.to_tensor(preprocess.normalize(batch.images[known])))
             features.append(caught.pop().astype("float32").numpy())
             labels.append(batch.labels[known])
+            indices.append(batch.indices[known])
     hook.remove()
     model.train()
     x, y = np.concatenate(features), np.concatenate(labels)
@@ -73,10 +83,12 @@ def fit_head(
     logits = x @ weight + bias
     right = ((logits > 0) == y).mean() if y.ndim == 2 else (logits.argmax(axis=1) == y).mean()
     of = "of their labels" if y.ndim == 2 else "of them"
-    return (
+    words = (
         f"; the last layer fitted to the features of {len(data)} training images,"
         f" {config.fit_head} views each, {right:.4f} {of} right"
     )
+    _, first = np.unique(np.concatenate(indices), return_index=True)  # views as evaluated
+    return Fitted(words, (logits[first], y[first]))
 
 
 def fastest(model: nn.Layer, config: TrainConfig, device: str) -> nn.Layer:

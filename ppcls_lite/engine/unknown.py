@@ -4,10 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from paddle import nn
 
-from ppcls_lite.data.loader import Loader
-from ppcls_lite.engine.calibration import answers, halves
+from ppcls_lite.engine.calibration import halves
 from ppcls_lite.errors import UserError
 from ppcls_lite.metric import centred_logits
 from ppcls_lite.model_info import ModelInfo
@@ -17,29 +15,25 @@ OF_A_CLASS = 100  # training pictures looked at for a class's mean and deviation
 
 
 def with_limits(
-    model: nn.Layer,
     info: ModelInfo,
-    train: Loader,
-    val: Loader,
+    of_train: tuple[np.ndarray, np.ndarray],
+    logits: np.ndarray,
     keep: float = KEEP,
-    kernels: bool = False,
 ) -> tuple[ModelInfo, dict[str, Any]]:
     """Returns what travels with a network, with `known_limits`, and what they do.
 
     Args:
-        model: images to logits, with the weights that the limits are for.
-        train: `some_of_each` of what it was trained on, for means and deviations of the classes.
-        val: every picture that the threshold is fitted to once.
+        info: of the network.
+        of_train: its logits, float [N, K], and labels, int [N], of `some_of_each` of what it was
+            trained on, for means and deviations of the classes.
+        logits: float [M, K] of the validation pictures that the threshold is fitted to.
         keep: share of the validation pictures that stay known.
-        kernels: as of `answers`.
 
     Raises:
-        UserError: the network gives no numbers, or has only one class.
+        UserError: the network has only one class.
     """
     if info.num_classes < 2:
         raise UserError("a model of one class knows no other", "leave --unknown out")
-    of_train = answers(model, info, train, kernels)
-    logits, _ = answers(model, info, val, kernels)
     limits = fit_limits(*of_train, logits, keep)
     known = np.zeros(len(logits), bool)
     for fitted, measured in halves(len(logits)):

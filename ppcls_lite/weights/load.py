@@ -22,12 +22,15 @@ class LoadReport:
             with the first batch, are not among them.
         layout: key of `layouts.LAYOUTS` that it was in; None when nothing was loaded.
         choice: which of several tables in the file was taken; "" where there was one.
+        answers: logits, float32 [N, K], and labels, int64 [N], of the training pictures as they are
+            evaluated, where the last layer was fitted to them.
     """
 
     loaded: tuple[str, ...]
     reinitialised: tuple[str, ...]
     layout: str | None = None
     choice: str = ""
+    answers: tuple[np.ndarray, np.ndarray] | None = None
 
     def fresh_layers(self) -> str:
         """Says which layers of the head start at their initial values; "" where none does."""
