@@ -77,7 +77,7 @@ class BareWeights(Settings):
     """Weights that do not say of which model they are."""
 
     model: str | None = None
-    """Their model; null takes what stands in the .json or in the published name."""
+    """Their model; null takes that of the .json or of the published name."""
     num_classes: Count | None = None
     """Their classes; null takes the length of their last bias."""
 

@@ -15,8 +15,8 @@ class BalanceSettings(TrainBatches):
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in the loss; balanced: as scikit-learn's, N / (K n)."""
     logit_adjustment: NotNegative = 0.0
-    """Add so many times the logarithm of each class's share to the logits in the loss; 1 makes what
-    is trained right for classes of equal size (Menon et al. 2021); 0 does not."""
+    """Add this many times the logarithm of each class's share to the logits in the loss. 1 trains
+    for classes of equal size (Menon et al. 2021); 0 adds nothing."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

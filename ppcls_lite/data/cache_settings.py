@@ -12,7 +12,7 @@ class CacheSettings(TrainBatches):
     """Decoded images."""
 
     cache: Literal["off", "ram", "disk"] = "off"
-    """Keep decoded images, in memory or in a file in --output-dir that goes with the run."""
+    """Keep decoded images for the next epochs, in memory or in a file that ends with the run."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

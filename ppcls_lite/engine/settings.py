@@ -163,7 +163,7 @@ class RunSettings(Settings):
     save_every: Annotated[str, Meta(pattern="^[1-9][0-9]*m?$")] | Count | None = None
     """Save latest inside of an epoch, too: 500 is every 500 steps, 10m every 10 minutes."""
     fit_head: CountOrZero = 0
-    """Fit the last layer before the first step, to the features of so many views of each training
+    """Fit the last layer before the first step, to the features of N views of each training
     image: as evaluated, mirrored, then as training distorts it; 0 does not."""
     best_metric: Literal["top1", "balanced_accuracy", "macro_f1", "loss"] = "top1"
     """What makes an epoch best, of the validation images; of equal epochs the later one is."""
@@ -176,7 +176,7 @@ class RunSettings(Settings):
     early_stop: CountOrZero = 0
     """Stop after this many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
-    """Train as many of --epochs as fit into so many minutes, by the time of the first one, and
+    """Train as many of --epochs as fit into this many minutes, by the time of the first one, and
     draw the schedule of the rate together; 0 trains all."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""

@@ -22,7 +22,7 @@ class LaunchConfig(Settings):
     nodes: Annotated[int, Meta(ge=1, extra={"flags": ["--nnodes"]})] = 1
     """Machines; the same command is started on each of them."""
     min_nodes: Count | None = None
-    """Go on with so many when no more come back in time; null waits for all of --nodes."""
+    """Go on with this many machines when no more come back in time; null waits for all."""
     restarts: CountOrZero = 3
     """How often all processes start again, from the newest checkpoint, when one dies."""
     nproc_per_node: Count | None = None
