@@ -60,9 +60,9 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
             signal.signal(number, stop)
     try:
         try:
-            from ppcls_lite import verbs
+            from ppcls_lite.verbs import find
 
-            name, argv, prog = verbs.find(name, argv, prog)
+            name, argv, prog = find(name, argv, prog)
             status = dispatch(name, argv, prog)
         finally:
             print(end="", flush=True)

@@ -119,6 +119,11 @@ class Preprocess:
                 " values each (R, G, B), those of std above 0"
             )
 
+    def scaled(self, crop_size: int) -> "Preprocess":
+        """Returns the specification for another crop size, with the same share of the picture."""
+        resize_size = round(self.resize_size * crop_size / self.crop_size)
+        return dataclasses.replace(self, resize_size=resize_size, crop_size=crop_size)
+
     def pixels(self, image: Picture) -> np.ndarray:
         """Resizes as `fit` says and cuts out the centre: RGB image -> uint8 [H, W, 3]."""
         width, height = image.size

@@ -1,6 +1,5 @@
 """What is taken for granted of weights and files that do not say it."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +39,10 @@ def info_of_file(folder: Path, classes: int, spec: Preprocess) -> tuple[ModelInf
     return ModelInfo("unknown", classes, classes=names, preprocess=spec), note
 
 
-def scaled(spec: Preprocess, crop_size: int) -> Preprocess:
-    """Returns the specification for another crop size, with the same share of the picture in it."""
-    resize_size = round(spec.resize_size * crop_size / spec.crop_size)
-    return dataclasses.replace(spec, resize_size=resize_size, crop_size=crop_size)
-
-
 def usual_preprocess(run: Runtime) -> Preprocess:
     """Returns ImageNet's preprocessing, scaled to the size that a file demands, if it does."""
     size = run.image_size if isinstance(run, OnnxRuntime | OpenVinoRuntime) else None
-    return scaled(Preprocess(), size) if size else Preprocess()
+    return Preprocess().scaled(size) if size else Preprocess()
 
 
 def are_probabilities(output: np.ndarray, several: bool) -> bool:

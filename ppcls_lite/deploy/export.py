@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.deploy.assumed import scaled
 from ppcls_lite.deploy.settings import OPSETS
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
@@ -75,7 +74,7 @@ def export_model(
     _check_request(folder, formats)
     weights = find_weights(pretrained, model, num_classes)
     size = image_size or weights.info.preprocess.crop_size
-    info = replace(weights.info, preprocess=scaled(weights.info.preprocess, size))
+    info = replace(weights.info, preprocess=weights.info.preprocess.scaled(size))
     opset, activation = _opset(opset_version, info), info.activation if softmax_inside else ""
     how = {"opset": opset, "activation": activation, "batch": batch}
     folder.mkdir(parents=True, exist_ok=True)
