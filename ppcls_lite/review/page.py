@@ -84,7 +84,7 @@ def facts(look: Look) -> dict[str, Any]:
     network, info = look.network, look.network.info
     size = info.preprocess
     found: dict[str, Any] = {
-        "Network": info.name,
+        "Model": info.name,
         "Weights": network.weights.path,
         "Classes": info.num_classes,
         "Data": network.settings.data_path,
