@@ -54,7 +54,7 @@ def fit_and_report(run: Run) -> int:
     """Fits, then says how to go on, whatever the end was; returns the exit status."""
     latest = run.folder / "latest.pdparams"
     again = command("train", "--resume", latest)
-    if run.progress.epoch >= (epochs := run.config.epochs):
+    if 0 < (epochs := run.config.epochs) <= run.progress.epoch:  # 0 only fits the last layer
         run.log.line(
             f"all {epochs} epochs are done, nothing is left to train"
             f"\n  next: {again} --epochs {epochs + 1}"
