@@ -2,6 +2,7 @@
 
 import atexit
 import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def pictures(tmp_path_factory):
 
 # What no library reads when it is imported: pytest's note of the test it runs, and what the
 # project's own code looks up when it needs it.
-LATE = {"PYTEST_CURRENT_TEST", "CXX", "PPCLS_LITE_HOME"}
+LATE = {"PYTEST_CURRENT_TEST", "CXX", "PPCLS_LITE_HOME", warm_fork.BENCHMARK}
 
 
 def environment(variables):
@@ -144,6 +145,15 @@ def exports_start_warm():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", Popen)
         yield
+
+
+@cache
+def warm_benchmarks():
+    """The variables by which a benchmark's processes of one or our number of threads are forks."""
+    started, socket = warm()
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    sockets = {started["OMP_NUM_THREADS"]: str(socket), "1": str(start_warm(started | one))}
+    return {warm_fork.BENCHMARK: json.dumps(sockets)}
 
 
 def cache_of_its_own(folder):

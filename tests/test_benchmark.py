@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_tool
+from conftest import ROOT, run_tool, warm_benchmarks
 from small_checkpoint import network_by_formula
 
 from ppcls_lite import cli
@@ -199,7 +200,7 @@ def test_a_peers_threads_are_its_own(monkeypatch):
 
 
 def benchmark(*argv):
-    done = run_tool("tools/benchmark.py", *argv, "--json")
+    done = run_tool("tools/benchmark.py", *argv, "--json", env=os.environ | warm_benchmarks())
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert {"what", "machine", "rows"} <= result.keys()
@@ -219,9 +220,10 @@ def test_training_is_compared_with_stock_paddle_in_one_run():
         assert math.isfinite(row["loss"])
         ends = row["ours_over_range"]
         assert ends["lowest"] <= row["ours_over"] <= ends["highest"]
-    assert stock["ours_over"] == pytest.approx(
-        ours["images_per_second"] / stock["images_per_second"], rel=0.5
-    )
+    # Of two rounds with one step each it is a mean of the rounds' ratios, whatever those are.
+    over = ours["images_per_second"] / stock["images_per_second"]
+    ends = stock["ours_over_range"]
+    assert 0.99 * ends["lowest"] <= over <= 1.01 * ends["highest"]
     assert result["images_per_second"] == ours["images_per_second"]
     assert {limit["threads"] for limit in result["limits"]} >= {1}
     assert all(limit["gemm"] > 0 and limit["copy"] > 0 for limit in result["limits"])

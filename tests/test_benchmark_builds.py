@@ -1,13 +1,14 @@
 """Another checkout of this project as a competitor: a clone of this one that writes a diary."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_tool
+from conftest import ROOT, run_tool, warm_benchmarks
 from small_checkpoint import network_by_formula
 
 from ppcls_lite.benchmark import infer, train
@@ -41,6 +42,13 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture
+def forks(monkeypatch):
+    """What a benchmark in this process starts is a fork."""
+    for name, value in warm_benchmarks().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
 def programs(clone):
     """Tells which programs ran the clone's code in this test."""
     diary = clone.parent / "diary"
@@ -49,7 +57,8 @@ def programs(clone):
 
 
 def benchmark(*argv, cwd=ROOT):
-    done = run_tool(ROOT / "tools/benchmark.py", *argv, "--json", cwd=cwd)
+    variables = os.environ | warm_benchmarks()
+    done = run_tool(ROOT / "tools/benchmark.py", *argv, "--json", cwd=cwd, env=variables)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     commits = [about["commit"] for about in result["builds"]]
@@ -73,7 +82,7 @@ def test_a_step_of_another_checkout_is_its_own(clone, programs):
 
 
 def test_another_checkout_exports_and_quantizes_the_same_weights_itself(
-    clone, programs, pictures, tmp_path, monkeypatch
+    clone, programs, pictures, tmp_path, monkeypatch, forks
 ):
     weights, spec = tmp_path / "best.pdparams", Preprocess(36, 32)
     model = network_by_formula("mobilenet_v3_small", pictures / "train", spec)
@@ -112,7 +121,7 @@ def test_another_checkouts_server_serves_its_own_export(clone, programs):
     assert {"export_model.py", "serve.py"} <= set(programs())
 
 
-def test_requests_are_those_that_e9ae75b_sends_and_understands(exported, tmp_path):
+def test_requests_are_those_that_e9ae75b_sends_and_understands(exported, tmp_path, forks):
     """Commit e9ae75b is the first build that others are compared with."""
     step = {"kind": "train", "model": "mobilenet_v3_small", "size": 32, "batch_size": 2, "lr": 0.01}
     sent = train.peers(BenchmarkConfig("train"), [Build("build:x")], 32, 2, 1)[1].request
@@ -141,7 +150,7 @@ def script(path, text):
     return path
 
 
-def test_what_cannot_be_compared_is_said_with_what_to_do(clone, tmp_path):
+def test_what_cannot_be_compared_is_said_with_what_to_do(clone, tmp_path, forks):
     bare = script(tmp_path / "bare", f'exec {sys.executable} -S "$@"')
     astray = script(tmp_path / "astray", f'PYTHONPATH={ROOT} exec {sys.executable} "$@"')
     for given, message, step in (
@@ -158,7 +167,7 @@ def test_what_cannot_be_compared_is_said_with_what_to_do(clone, tmp_path):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
 
 
-def test_a_build_that_cannot_export_the_weights_says_why(clone, tmp_path):
+def test_a_build_that_cannot_export_the_weights_says_why(clone, tmp_path, forks):
     weights = tmp_path / "best.pdparams"
     save_weights(weights, {}, ModelInfo("mobilenet_v3_small"))
     with pytest.raises(UserError, match=r"build:other cannot export .*best\.pdparams: \S"):

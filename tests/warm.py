@@ -3,11 +3,12 @@
 Importing paddle takes two seconds of a core, more than what most tests ask of a script; the other
 libraries take half a second. A fork is a process all the same: it has its own arguments,
 environment, folder, pipes and exit status, and it loads the project's own code afresh. An export
-that it starts is a fork, too.
+that it starts is a fork, too; so is what a benchmark starts, where the test asks for that.
 
     python tests/warm.py SOCKET                           the process that forks
     python -S tests/warm.py SOCKET FILE.py ARGUMENT...    stands for `python FILE.py ARGUMENT...`,
-                                                          or with `-m MODULE` in the file's place
+                                                          or with `-m MODULE` or `-c CODE` in the
+                                                          file's place
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import importlib
 import json
 import multiprocessing.process
 import os
+import re
 import runpy
 import select
 import signal
@@ -27,6 +29,11 @@ import sys
 EXPORT = ["-m", "ppcls_lite.deploy.export_child"]
 EXPORTS = "PPCLS_LITE_TEST_EXPORTS"
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}
+# The variable with the addresses of those that fork for a benchmark, by their number of threads,
+# which paddle reads when it is imported; and what a benchmark starts.
+BENCHMARK = "PPCLS_LITE_TEST_BENCHMARK"
+MEASURED = re.compile(r"(.*/)?(our_peer|export_model|quantize)\.py")
+PROBE = "our_peer"  # in the code of `python -c` that looks whether a build runs
 # What the commands import beside paddle, as far as it is installed. Not onnxruntime: it starts a
 # thread, which a fork would not have.
 LIBRARIES = (
@@ -106,28 +113,49 @@ def is_export(args):
     return list(args) == [sys.executable, *EXPORT]
 
 
+def address(args, environment):
+    """Returns the socket of the process that forks for a command; None where it is a new one."""
+    if is_export(args):
+        return os.environ.get(EXPORTS)
+    words = [args] if isinstance(args, str) else args
+    python, first, *more = *map(str, words), "", ""
+    is_measured = MEASURED.fullmatch(first) or (first == "-c" and PROBE in more[0])
+    if python != sys.executable or not is_measured or BENCHMARK not in os.environ:
+        return None
+    return json.loads(os.environ[BENCHMARK]).get((environment or {}).get("OMP_NUM_THREADS"))
+
+
 class Popen(subprocess.Popen):
-    """Starts a process; an export, which needs no more than paddle and its own code, as a fork."""
+    """Starts a process, some as a fork: what needs no more than the libraries and its own code."""
 
     def __init__(self, args, *more, **options):
-        if is_export(args) and EXPORTS in os.environ:
-            args = [sys.executable, "-S", __file__, os.environ[EXPORTS], *EXPORT]
+        if socket_path := address(args, options.get("env")):
+            args = [sys.executable, "-S", __file__, socket_path, *map(str, args[1:])]
         super().__init__(args, *more, **options)
 
 
 def run(argv, cwd, environment):
-    """Does what `python FILE.py ARGUMENT...` or `python -m MODULE ARGUMENT...` does."""
+    """Does what `python FILE.py ARGUMENT...` does; or with `-m MODULE`, `-c CODE` in its place."""
     import numpy as np
 
     np.random.seed()  # as in any new process; Python's own generator is seeded at a fork
     os.environ.clear()
     os.environ.update(environment)
+    # As load_paddle does in a process that has not loaded it yet.
+    if threads := environment.get("OMP_NUM_THREADS"):
+        os.environ.setdefault("PPCLS_LITE_KERNEL_THREADS", threads)
     os.chdir(cwd)
     multiprocessing.process.ORIGINAL_DIR = cwd  # workers resolve the script's path against it
     subprocess.Popen = Popen
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [path for path in paths if path and path not in sys.path]
-    if argv[0] == "-m":
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ppcls_lite"]:
+        del sys.modules[name]  # another checkout has its own
+    if argv[0] == "-c":
+        sys.argv[:] = ["-c", *argv[2:]]
+        sys.path[0] = ""
+        exec(argv[1], {"__name__": "__main__"})
+    elif argv[0] == "-m":
         sys.argv[:] = argv[1:]
         sys.path[0] = cwd
         runpy.run_module(argv[1], run_name="__main__", alter_sys=True)

@@ -90,14 +90,17 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
     with tempfile.TemporaryDirectory(prefix="ppcls-bench-") as folder:
         requests = [request_bytes("localhost", PATH, body) for body in bodies(config)]
         with contextlib.ExitStack() as stack:
+            listed = commands(config, others, Path(folder), say)
+            settle = 3 if workers_of(config) > 1 else 0
             servers = {
-                name: stack.enter_context(running(server, requests[0]))
-                for name, server in commands(config, others, Path(folder), say).items()
+                name: stack.enter_context(running(server, requests[0], settle))
+                for name, server in reversed(listed.items())  # first what the user wrote
             }
             for clients in config.clients:
-                results: dict[str, list[Turn]] = {name: [] for name in servers}
+                results: dict[str, list[Turn]] = {name: [] for name in listed}
                 for turn in range(config.rounds):
-                    for name, (port, session) in servers.items():
+                    for name in listed:
+                        port, session = servers[name]
                         driven = drive(port, requests, clients, config.seconds)
                         results[name].append(Turn(*driven, memory_mb(session)))
                         say(
@@ -118,7 +121,7 @@ def commands(
 ) -> dict[str, Server]:
     """Has every build export the network; servers that are no build serve our export."""
     weights = weights_of(config, folder)
-    workers = str(config.workers[0] or cpu_cores())
+    workers = str(workers_of(config))
     found = {}
     for number, build in enumerate((OURS, *others)):
         say(f"exporting, {build.name}")
@@ -135,6 +138,11 @@ def commands(
         command = config.versus_command.format(folder=shlex.quote(ours), port=PORT)
         found["other"] = Server(shlex.split(command))
     return found
+
+
+def workers_of(config: BenchmarkConfig) -> int:
+    """Returns how many processes each server has."""
+    return config.workers[0] or cpu_cores()
 
 
 def int8_of(
@@ -172,8 +180,11 @@ def bodies(config: BenchmarkConfig) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def running(server: Server, request: bytes) -> Iterator[tuple[int, int]]:
+def running(server: Server, request: bytes, settle: float) -> Iterator[tuple[int, int]]:
     """Starts a server on a free port, waits until it answers, and ends it.
+
+    Args:
+        settle: seconds that its other workers have to start after the first one has answered.
 
     Yields:
         Its port, and the session that all its processes belong to.
@@ -204,7 +215,7 @@ def running(server: Server, request: bytes) -> Iterator[tuple[int, int]]:
                         f"{shlex.join(words)} does not answer {PATH}:\n" + "\n".join(said)
                     )
                 time.sleep(0.2)
-            time.sleep(3)  # the other workers
+            time.sleep(settle)
             yield port, process.pid
         finally:
             process.terminate()
