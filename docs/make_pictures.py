@@ -277,7 +277,7 @@ def screens() -> None:
         page.screenshot(path=OUT / "report.png")
         page = browser.new_page(viewport={"width": 375, "height": 740})
         page.goto("http://127.0.0.1:18080/")
-        page.set_input_files("input[type=file]", "unknown/shoes_0000.jpg")
+        page.set_input_files("#file", "unknown/shoes_0000.jpg")
         page.get_by_text("ms in the server").wait_for()
         page.screenshot(path=OUT / "phone.png")
         browser.close()
