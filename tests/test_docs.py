@@ -168,6 +168,15 @@ def test_both_readmes_are_in_step():
     assert all(len(text.splitlines()) <= 160 for text in texts)
 
 
+def test_the_readmes_own_commands_are_the_tutorials():
+    """Those that lead from a folder of images to a server; `test_tutorial` runs them."""
+    tutorial = (ROOT / "docs/tutorial.md").read_text().splitlines()
+    block = (ROOT / "README.md").read_text().split("```bash\n")[1].split("```")[0]
+    lines = [line.partition("  #")[0].strip() for line in block.splitlines()]
+    assert any("serve.py" in line for line in lines)
+    assert set(lines) <= set(tutorial)
+
+
 def script(name):
     """A script of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
