@@ -11,6 +11,7 @@ from PIL import Image
 from ppcls_lite.commands.folds import run_all
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.shares import Shares, equal_groups, is_whole, split_pictures
+from ppcls_lite.engine.sets import open_sets
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 
@@ -105,6 +106,18 @@ def test_what_cannot_be_split_is_said(tmp_path):
     assert refused.value.hint.startswith("add another image of each class")
     with pytest.raises(UserError, match="--fold 3 is one of --folds K"):
         TrainConfig(folds=3, fold=3)
+
+
+def test_a_split_of_one_image_many_times_is_refused(tmp_path):
+    for place in ("train/a/0", "train/a/1", "train/b/0", "val/a/0", "val/b/0"):
+        file = tmp_path / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        photograph(0).save(file)
+    config = TrainConfig(data_path=str(tmp_path))
+    with pytest.raises(UserError, match="all 3 training images are the same"):
+        open_sets(config)
+    photograph(1).save(tmp_path / "train/b/0.png")
+    assert len(open_sets(config).train) == 3
 
 
 @pytest.mark.parametrize(

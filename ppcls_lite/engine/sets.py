@@ -9,9 +9,11 @@ import numpy as np
 
 from ppcls_lite.data.classes import NONE, ClassMatch, ClassSet, match_names, warnings
 from ppcls_lite.data.dataset import SAME_CLASSES
+from ppcls_lite.data.decode import ImageError
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.imagenet import spoken_name
 from ppcls_lite.data.named import open_train, open_val
+from ppcls_lite.data.packed import read_source
 from ppcls_lite.data.shares import write_split
 from ppcls_lite.data.unlabelled import WithUnlabelled
 from ppcls_lite.engine.settings import TrainConfig
@@ -59,9 +61,11 @@ def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None, run: str = 
         run: the folder of that run, whose split stays, too.
 
     Raises:
-        UserError: a split is not there, or val has a class that train lacks.
+        UserError: a split is not there, val has a class that train lacks, or all training pictures
+            are the same.
     """
     train, val = _open_both(config, run)
+    check_differ(train)
     if goes_on:
         match = match_names(goes_on.class_set("the run"), train.class_set("train"))
         if sorted(match.ids) == list(range(len(goes_on.classes))):
@@ -90,6 +94,22 @@ def _open_both(config: TrainConfig, run: str) -> tuple[ImageDataset, ImageDatase
     if train.labels.ndim == 1:
         return open_train(config, config.dry_run, config.val_list, run), val
     return train, open_val(config, config.dry_run, config.train_list, run)
+
+
+def check_differ(data: ImageDataset) -> None:
+    """Raises UserError where every picture is the same file; two are read, where they differ.
+
+    A folder without a split has been looked at for near copies, too.
+    """
+    try:
+        first = read_source(data.source(0)) if len(data) > 1 else b""
+        if first and all(read_source(data.source(i)) == first for i in range(1, len(data))):
+            raise UserError(
+                f"all {len(data)} training images are the same: {data.path(0)}, {data.path(1)} ...",
+                "give images that differ",
+            )
+    except ImageError:
+        return  # what cannot be read is said when it is its turn
 
 
 def by_user(config: TrainConfig, name: str) -> bool:
