@@ -160,6 +160,16 @@ def test_a_tensor_on_a_gpu_and_in_a_graph_is_fetched(predictor):
     assert predictor([Torch(RGB)]) == predictor(RGB)
 
 
+@pytest.mark.parametrize("array", [np.float32(RGB), np.uint16(RGB)], ids=["floats", "pixels"])
+def test_a_tensor_of_bfloat16_is_refused(predictor, array):
+    """Paddle's `numpy()` of it is uint16: bits of floats, which would pass for 16-bit pixels."""
+    tensor = paddle.to_tensor(array).astype("bfloat16")
+    assert tensor.numpy().dtype == np.uint16
+    for given in (tensor, [tensor], tensor[None]):
+        with pytest.raises(UserError, match=r"(?s)Tensor of bfloat16 \[.*16-bit pixels: the array"):
+            predictor(given)
+
+
 def test_any_iterable_is_read_in_its_order_and_not_ahead(predictor, tmp_path):
     files = []
     for number in range(10):

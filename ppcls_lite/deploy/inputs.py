@@ -86,6 +86,13 @@ def _as_array(given: Any) -> Any:
     """Gives tensors of any framework as arrays; other things as they are."""
     if isinstance(given, np.ndarray | Image.Image) or not hasattr(given, "__array__"):
         return given
+    if str(getattr(given, "dtype", "")).endswith("bfloat16"):
+        # Paddle hands its bits out as uint16, which are no pixels; torch hands none out
+        raise UserError(
+            f"an image is a {type(given).__name__} of bfloat16 {list(given.shape)}; {ALLOWED}",
+            "16-bit pixels: the array itself (paddle.to_tensor makes bfloat16 of uint16);"
+            f" {FLOATS}",
+        )
     for step in ("detach", "cpu"):  # torch's and Paddle's, from a graph and from a GPU
         given = getattr(given, step)() if hasattr(given, step) else given
     return np.asarray(given)
