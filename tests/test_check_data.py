@@ -13,13 +13,14 @@ import pytest
 from conftest import ROOT
 from golden.data_images import make_image
 from PIL import Image, ImageFilter
+from sklearn.linear_model import Ridge
 
 from ppcls_lite.commands.data_check import run
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.overview import alike_classes, class_counts
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.suspects import BLURRED, blur
-from ppcls_lite.engine.doubtful import doubtful
+from ppcls_lite.engine.doubtful import RIDGE, _left_out, doubtful, out_of_fold
 from ppcls_lite.errors import UserError
 
 # Pictures whose class is their colour, and the class in whose folder they are put.
@@ -237,16 +238,33 @@ def test_report_finds_labels_that_were_swapped(pictures: Path, tmp_path: Path) -
 
 
 def test_doubtful_labels_are_as_many_as_were_drawn_anew() -> None:
-    """Probabilities that are true: labels drawn from them raise no doubt, others do."""
+    """Three clouds that overlap, each label right; then one in ten is another."""
     draws = np.random.default_rng(3)
-    p = draws.dirichlet(np.full(5, 0.3), 2000)
-    y = (p.cumsum(axis=1) > draws.random((2000, 1))).argmax(axis=1)
-    assert len(doubtful(p, y)) < 40
-    anew = draws.choice(2000, 100, replace=False)
-    y[anew] = (y[anew] + draws.integers(1, 5, 100)) % 5
-    found = doubtful(p, y)
-    assert 60 < len(found) < 300  # as many again are listed
-    assert np.isin(found[:60], anew).mean() > 0.6  # of all labels, 0.05
+    y = np.repeat(np.arange(3), 200)
+    x = draws.standard_normal((600, 6)).astype(np.float32)
+    x[np.arange(600), y] += 4
+    assert len(doubtful(out_of_fold(x, y, 3), y)[0]) <= 3
+    anew = draws.choice(600, 60, replace=False)
+    y[anew] = (y[anew] + draws.integers(1, 3, 60)) % 3
+    probabilities = out_of_fold(x, y, 3)
+    # Of labels that are drawn from all classes, a third would be right.
+    assert probabilities.drawn == pytest.approx(0.1 * 3 / 2, rel=0.25)
+    found, chances = doubtful(probabilities, y)
+    assert 50 < len(found) < 80 and (np.diff(chances) <= 0).all()
+    assert np.isin(found[:60], anew).mean() > 0.85  # of all labels, 0.1
+
+
+def test_each_row_is_judged_by_a_regression_without_it() -> None:
+    draws = np.random.default_rng(4)
+    x, y = draws.standard_normal((12, 3)).astype(np.float32), np.eye(2)[draws.integers(0, 2, 12)]
+    rows = np.hstack([(x - x.mean(axis=0)) / x.std(axis=0), np.full((12, 1), 10)])
+    expected = [
+        Ridge(RIDGE * 12, fit_intercept=False)
+        .fit(np.delete(rows, i, 0), np.delete(y, i, 0))
+        .predict(rows[i : i + 1])[0]
+        for i in range(12)
+    ]
+    np.testing.assert_allclose(_left_out(x, y), expected, atol=1e-4)
 
 
 def test_blur_is_what_the_paper_defines() -> None:

@@ -68,11 +68,11 @@ def _doubts(pictures: Sequence[Entry], readable: Sequence[int], features: np.nda
     y = np.array([names.index(pictures[i].label) for i in readable])
     p = out_of_fold(features, y, len(names))
     doubts, guesses = [], {}
-    for i in doubtful(p, y):
-        guess = int(p[i].argmax())
-        if guess != y[i]:
-            says = f"labelled {names[y[i]]}, looks like {names[guess]}: decide"
-            doubts.append(Finding("label", readable[i], None, 1 - float(p[i, y[i]]), says))
-            guesses[readable[i]] = names[guess]
-    alike = [(names[x.first], names[x.second], x.wrong, x.pictures) for x in alike_classes(p, y)]
+    for i, chance in zip(*doubtful(p, y), strict=True):
+        guess = names[int(np.where(np.arange(len(names)) == y[i], -1, p.each[i]).argmax())]
+        says = f"labelled {names[y[i]]}, looks like {guess}: decide"
+        doubts.append(Finding("label", readable[i], None, float(chance), says))
+        guesses[readable[i]] = guess
+    pairs = alike_classes(p.each, y)
+    alike = [(names[x.first], names[x.second], x.wrong, x.pictures) for x in pairs]
     return Whole(doubts, guesses, alike)
