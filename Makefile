@@ -66,6 +66,7 @@ bench: $(VENV)/.run
 	$(BENCH) eval --data-path $(DATA) --pretrained $(WEIGHTS) --rounds 3 --json
 	$(BENCH) loader --data-path $(DATA) --imagenet-sized --decode exact,fast --workers 0,1,2 --versus torch --versus-python $(TORCH) --json
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
+	$(BENCH) serve --data-path $(DATA) --pretrained $(WEIGHTS) --int8 --clients 8,32 --json
 
 int8: $(VENV)/.run
 	$(INT8) --target accelerator
