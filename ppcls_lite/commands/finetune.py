@@ -38,7 +38,8 @@ def completed(config: TrainConfig) -> TrainConfig:
     if start.pretrained:
         asked = config.model if config.given("model") else None
         info = find_weights(start.pretrained, asked, download=not config.dry_run).info
-    chosen = list(choices(config, info, len(data), several=data.labels.ndim == 2))
+    several = data.labels.ndim == 2
+    chosen = list(choices(config, info, len(data), several, len(data.classes)))
     for choice in chosen:
         print(choice, flush=True)
     values = {choice.name: choice.value for choice in chosen}

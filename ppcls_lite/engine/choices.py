@@ -14,6 +14,7 @@ from ppcls_lite.weights.tags import WeightTag, tags_of
 
 FINETUNE_MODEL = "tf_mobilenetv3_small_100"  # the one whose ImageNet weights come with the package
 FEW = 640  # pictures, below which a batch is halved to have steps enough
+FEW_OF_A_CLASS = 100  # pictures, below which labels are smoothed
 ADAPTIVE = ("adam", "adamw", "lamb")
 
 
@@ -78,7 +79,11 @@ def is_of_other_pictures(tag: WeightTag) -> bool:
 
 
 def choices(
-    config: TrainConfig, start: ModelInfo | None, pictures: int, several: bool = False
+    config: TrainConfig,
+    start: ModelInfo | None,
+    pictures: int,
+    several: bool = False,
+    classes: int = 2,
 ) -> Iterator[Choice]:
     """Yields the settings that were not given.
 
@@ -87,12 +92,13 @@ def choices(
         start: of the weights to start from, if any.
         pictures: training pictures.
         several: a picture may have several labels.
+        classes: that the training pictures are of.
     """
     batch = 16 if pictures < FEW else 32
     rows = [Choice("batch_size", batch, f"{-(-pictures // batch)} steps for {pictures} images")]
     rows += [*sizes(config, start)]
     if start:
-        rows += [*from_weights(config, pictures)]
+        rows += [*from_weights(config, pictures, 0 if several else classes)]
     else:
         rows += [*from_nothing(config, pictures, batch)]
     rows.append(Choice("lr_scheduler", "cosine", "small steps in the last epochs"))
@@ -129,8 +135,12 @@ def sizes(config: TrainConfig, start: ModelInfo | None) -> Iterator[Choice]:
     yield Choice("val_resize_size", whole, why)
 
 
-def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
-    """Yields what good features ask for: little change, and statistics that stay."""
+def from_weights(config: TrainConfig, pictures: int, classes: int) -> Iterator[Choice]:
+    """Yields what good features ask for: little change, and statistics that stay.
+
+    Smoothed labels are for classes of few pictures: with more of each they gave nothing and let
+    foreign pictures pass (docs/measurements/few_pictures.md).
+    """
     yield Choice("norm_eval", True, "the statistics of the weights are better than a batch's")
     alone = config.given("epochs") and not config.epochs and pictures >= FEW
     why = (
@@ -161,6 +171,8 @@ def from_weights(config: TrainConfig, pictures: int) -> Iterator[Choice]:
     many = pictures >= FEW and not alone
     why = "parts of objects are not learnt by heart" if many else "most of the object stays in it"
     yield Choice("crop_scale", (0.08 if many else 0.35, 1.0), why)
+    if many and pictures < FEW_OF_A_CLASS * classes:
+        yield Choice("label_smoothing", 0.1, "few images of each class are not learnt by heart")
 
 
 def from_nothing(config: TrainConfig, pictures: int, batch: int) -> Iterator[Choice]:
