@@ -16,7 +16,7 @@ from conftest import ROOT, run_tool, warm_benchmarks
 from small_checkpoint import network_by_formula
 
 from ppcls_lite import cli
-from ppcls_lite.benchmark import infer, start
+from ppcls_lite.benchmark import infer, loader, start
 from ppcls_lite.benchmark.builds import OURS
 from ppcls_lite.benchmark.channel import peak_mib
 from ppcls_lite.benchmark.machine import Limits, machine
@@ -271,6 +271,22 @@ def test_reading_is_measured_for_every_number_of_workers(pictures):
     result, _ = benchmark("loader", *flags, "--size=32")
     assert [row["workers"] for row in result["rows"]] == [0, 1]
     assert all(row["images_per_second"] > 0 for row in result["rows"])
+    assert all(row["ours_over"] == 1 for row in result["rows"])
+
+
+def test_reading_is_compared_with_ours_that_reads_in_the_same_way(tmp_path):
+    other = dataclasses.replace(OURS, name="build:x", root=tmp_path)
+    config = BenchmarkConfig("loader", decode=("exact", "fast"), versus=("torch",))
+    group = loader.peers(config, [other], tmp_path, {})
+    seconds = {"ours, exact": 2.0, "build:x, exact": 4.0, "ours, fast": 1.0, "build:x, fast": 5.0}
+    results = [
+        Measured(p, {"images": 1}, [s], [s])
+        for p, s in ((p, seconds.get(p.name, 6.0)) for p in group)
+    ]
+    found = {row["peer"]: row["ours_over"] for row in loader.compared(results)}
+    assert found == {
+        "ours, exact": 1, "build:x, exact": 2, "ours, fast": 1, "build:x, fast": 5, "torchvision": 3
+    }  # fmt: skip
 
 
 def test_inference_lists_every_engine_with_its_agreement(pictures, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ppcls_lite.benchmark.builds import OURS, Build, other_builds
-from ppcls_lite.benchmark.peers import Peer, measure
+from ppcls_lite.benchmark.peers import Measured, Peer, measure, ours_over
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.data.dataset import open_split
 from ppcls_lite.data.decode import load_image
@@ -18,7 +18,8 @@ COPIES = 512
 LONG, SHORT = 500, 375  # pixels: the commonest size of ImageNet's training photographs
 QUALITY = 95  # about the 110 KB that ImageNet's files have on average
 COLUMNS = (
-    "peer", "size", "batch_size", "workers", "images_per_second", "over_torchvision", "peak_mib",
+    "peer", "size", "batch_size", "workers", "images_per_second", "over_torchvision", "ours_over",
+    "ours_over_range", "peak_mib",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def rows(config: BenchmarkConfig, say: Callable[[str], None]) -> tuple[list[Any]
                     about = {"size": size, "batch_size": batch_size, "workers": workers}
                     group = peers(config, others, root, about)
                     results = measure(group, config.rounds, config.steps or 1, say)
-                    found += finished([r.row() for r in results], about)
+                    found += finished(compared(results), about)
     return found, facts
 
 
@@ -57,6 +58,14 @@ def peers(
         python = config.versus_python or sys.executable
         chosen.append(Peer("torchvision", "torch_peer.py", request, python=python))
     return chosen
+
+
+def compared(results: list[Measured]) -> list[dict[str, Any]]:
+    """Returns the rows, each with how much faster ours is that reads in the same way."""
+    mine = {None: results[0]}  # for torchvision
+    for result in results:
+        mine.setdefault(result.peer.request.get("decode"), result)  # ours comes first
+    return [r.row() | ours_over(mine[r.peer.request.get("decode")], r) for r in results]
 
 
 def finished(results: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
