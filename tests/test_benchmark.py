@@ -244,6 +244,10 @@ def test_a_start_is_counted_in_bare_starts_and_ends_at_the_first_step(pictures):
     ends_at_once = dataclasses.replace(OURS, name="echo", python="/bin/echo")
     with pytest.raises(UserError, match=r"echo ended before its first step: .*--print-freq=1"):
         start.first_step(ends_at_once, config, pictures)
+    fails = dataclasses.replace(OURS, name="ls", python="/bin/ls")
+    with pytest.raises(UserError, match=r"ls does not start: .*ls: cannot access") as caught:
+        start.finished(fails, ["/bin/ls", "/no/such"])
+    assert "PYTHON" in str(caught.value.hint)
 
 
 def test_an_epoch_is_train_py_as_it_is(pictures):

@@ -134,6 +134,7 @@ def test_bad_list_lines_are_named_with_file_and_line(tmp_path: Path) -> None:
         (["train/1.jpg"], "train/ holds no folder"),
         (["train/ant/"], "no image in them"),
         (["train/ant/readme.txt"], "no image in them"),
+        (["ant/", "bee/readme.txt"], "no image is in ant, bee"),
     ],
 )
 def test_a_wrong_layout_is_explained(tmp_path: Path, made: list[str], part: str) -> None:

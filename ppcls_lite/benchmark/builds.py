@@ -27,6 +27,7 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.weights.find import Weights
 
 PEER = "ppcls_lite/benchmark/our_peer.py"
+INTERPRETER = "--versus build:PATH,PYTHON names the interpreter of that checkout's environment"
 PROBE = """
 import json, platform, numpy, paddle, ppcls_lite.benchmark.our_peer as peer
 versions = {"python": platform.python_version(), "paddle": paddle.__version__}
@@ -115,7 +116,7 @@ class Build:
         except OSError as error:
             raise UserError(
                 f"{self.name}: {self.python}: {error.strerror}",
-                "--versus build:PATH,PYTHON names the interpreter of that checkout's environment",
+                INTERPRETER,
             ) from None
         if done.returncode != 0:
             requirements = shlex.quote(str(self.root / "requirements.txt"))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.benchmark.builds import OURS, Build, other_builds
+from ppcls_lite.benchmark.builds import INTERPRETER, OURS, Build, other_builds, reason
 from ppcls_lite.benchmark.peers import in_all_rounds
 from ppcls_lite.benchmark.settings import BenchmarkConfig
 from ppcls_lite.errors import UserError
@@ -67,10 +67,19 @@ def show_help(build: Build) -> float:
 
 
 def finished(build: Build, command: list[str]) -> float:
-    """Runs a command to its end; returns the seconds."""
+    """Runs a command to its end; returns the seconds.
+
+    Raises:
+        UserError: the command failed.
+    """
     begin = time.perf_counter()
-    subprocess.run(command, env=build.environment(), stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begin
+    done = subprocess.run(
+        command, env=build.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    taken = time.perf_counter() - begin
+    if done.returncode != 0:
+        raise UserError(f"{build.name} does not start: {reason(done)}", INTERPRETER)
+    return taken
 
 
 def first_step(build: Build, config: BenchmarkConfig, data: Path) -> float:
@@ -99,4 +108,4 @@ def first_step(build: Build, config: BenchmarkConfig, data: Path) -> float:
                     taken = time.perf_counter() - begin
                     process.send_signal(signal.SIGKILL)
                     return taken
-    raise UserError(f"{build.name} ended before its first step: {said.strip()}")
+    raise UserError(f"{build.name} ended before its first step: {said.strip()}", INTERPRETER)

@@ -200,6 +200,9 @@ def no_split(data_path: str, split: str) -> UserError:
     if split == "val" and _parts(data_path, "train"):
         one = quoted(os.path.join(data_path, "train"))
         return UserError(message, f"--data-path {one}  # keeps a fifth of it for validation")
+    if _are_empty(folders := _folders_of(data_path)):
+        empty = some([os.path.basename(folder) for folder in folders])
+        return UserError(f"{message}; no image is in {empty}", FOLDERS)
     similar = [n for n in entries if n.lower().startswith(split) or split.startswith(n.lower())]
     guess = f"; did you mean {similar[0]}?" if similar else nearest(split, entries)
     return UserError(message + guess, FOLDERS)
@@ -222,6 +225,14 @@ def _folders_of(folder: str) -> list[str]:
         entry.path
         for entry in os.scandir(folder)
         if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name)
+    )
+
+
+def _are_empty(folders: Sequence[str]) -> bool:
+    """Tells whether there are folders, and neither an image nor a folder is in any of them."""
+    inside = [entry for folder in folders for entry in os.scandir(folder)]
+    return bool(folders) and not any(
+        entry.is_dir() or entry.name.lower().endswith(IMAGE_EXTENSIONS) for entry in inside
     )
 
 

@@ -20,6 +20,7 @@ MOST_INITIAL = 0.2  # share of batch norm's initial statistics that may be left 
 ENOUGH = 20  # evaluated pictures from which on a share says something
 UNEVEN = 10  # times as many pictures in a class as in another
 GAP = 0.25  # between the accuracy on training and on validation pictures
+LAG = "--norm-eval keeps those of pretrained weights, --bn-estimate 1000 takes fresh ones"
 
 
 def before(run: Run) -> list[str]:
@@ -102,10 +103,20 @@ def after_epoch(run: Run, trained: Counts, accuracy: Counts) -> list[str]:
     if trained.count >= ENOUGH and trained.top1 > accuracy.top1 + GAP:
         return [
             f"note      train top1 {trained.top1:.3f} is far above val top1 {accuracy.top1:.3f}:"
-            " images are learned by heart. Try more of them, --auto-augment ra, --label-smoothing"
-            " 0.1, or fewer --epochs"
+            f" {_causes(run)}"
         ]
     return []
+
+
+def _causes(run: Run) -> str:
+    """Why training images may be known much better than those of val, and what to try."""
+    by_heart = "more of them, --auto-augment ra, --label-smoothing 0.1, or fewer --epochs"
+    if run.config.norm_eval or run.config.bn_estimate:
+        return f"images are learned by heart. Try {by_heart}"
+    return (
+        f"batch norm's statistics lag behind, or images are learned by heart. Try {LAG};"
+        f" against the other, {by_heart}"
+    )
 
 
 def _after_labels(run: Run, accuracy: LabelAccuracy) -> list[str]:
@@ -122,8 +133,7 @@ def _remedy(run: Run, trained: Accuracy) -> str:
     """What to try against answers that are no better than chance."""
     if trained.count >= ENOUGH and trained.top1 > 2 / max(run.info.num_classes, 2):
         return (
-            f", while train top1 is {trained.top1:.3f}: batch norm's statistics lag behind."
-            " --norm-eval keeps those of pretrained weights, --bn-estimate 1000 takes fresh ones"
+            f", while train top1 is {trained.top1:.3f}: batch norm's statistics lag behind. {LAG}"
         )
     return _last_remedy(run)
 
