@@ -69,6 +69,23 @@ def test_gradients_repeat_to_the_bit_and_accumulate_as_sums():
     assert all(np.array_equal(2 * once[k], twice[k]) for k in once)  # g + g rounds nothing
 
 
+def test_images_that_ask_for_a_gradient_get_it():
+    """As what attacks and saliency maps do; the stem's kernel alone has none for them."""
+    reference = Reference("mobilenet_v3_small", 4, 32)
+    found = []
+    for wrap in (lambda model: model, lambda model: accelerate(model, Kernels(2))):
+        model = reference.make()
+        model.set_state_dict(reference.state)
+        images = reference.images.clone().detach()
+        images.stop_gradient = False
+        nn.functional.cross_entropy(wrap(model)(images), reference.labels).backward()
+        found.append(images.grad.numpy())
+    stock, ours = found
+    assert np.abs(stock).max() > 0
+    # Kinks may fall on the other side; memory that nobody wrote is off by more.
+    np.testing.assert_allclose(ours, stock, rtol=0, atol=0.02 * np.abs(stock).max())
+
+
 def test_a_profile_covers_all_that_a_step_multiplies_and_changes_no_bit():
     """A network without squeeze-excite, whose products a profile leaves out."""
     reference = Reference("mnasnet0_5", 2, 64)

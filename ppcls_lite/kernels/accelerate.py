@@ -65,7 +65,7 @@ class AcceleratedModel(nn.Layer):
     """One of our networks with its training forward in kernels where they fit.
 
     It owns no parameters: `model` keeps them, and out of training mode a call runs `model` itself.
-    Forward hooks of inner layers, double backward and gradients of the images are not supported.
+    Forward hooks of inner layers and double backward are not supported.
     """
 
     def __init__(self, model: nn.Layer, pieces: list[Piece], kernels: Kernels) -> None:
@@ -90,8 +90,10 @@ class AcceleratedModel(nn.Layer):
         """
         x, channels_last = images, False
         for piece in self.pieces:
-            if piece.fused:
-                if not channels_last and not isinstance(piece.fused, FusedStem):
+            stem = isinstance(piece.fused, FusedStem)
+            # The stem's kernel has no gradient of the images, which training never asks for.
+            if piece.fused and (images.stop_gradient or not stem):
+                if not channels_last and not stem:
                     x = x.transpose([0, 2, 3, 1])
                 x, channels_last = piece.fused(x), True
             else:
