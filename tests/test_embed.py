@@ -18,9 +18,9 @@ from small_checkpoint import checkpoint, network
 
 from ppcls_lite.commands import predict_embed, predict_search
 from ppcls_lite.deploy.export import export_model
-from ppcls_lite.deploy.features import features_of_export, nearest, read_features
+from ppcls_lite.deploy.features import Gallery, features_of_export, read_features
 from ppcls_lite.deploy.predictor import Predictor
-from ppcls_lite.deploy.projection import principal_components
+from ppcls_lite.deploy.projection import principal_components, umap_places
 from ppcls_lite.deploy.settings import EmbedConfig, SearchConfig
 from ppcls_lite.errors import UserError
 
@@ -128,6 +128,16 @@ def test_the_plot_is_of_scikit_learns_components(folder, tmp_path):
         EmbedConfig(plot="f.svg")
 
 
+def test_umap_is_drawn_where_it_is_installed(folder, tmp_path, capsys):
+    pytest.importorskip("umap")
+    features = np.repeat(np.eye(2, 8, dtype=np.float32), 40, axis=0)
+    features += np.random.RandomState(4).standard_normal(features.shape).astype(np.float32) / 20
+    places = umap_places(features)
+    left, right = places[:40], places[40:]
+    apart = np.linalg.norm(left.mean(axis=0) - right.mean(axis=0))
+    assert apart > 2 * max(left.std(axis=0).max(), right.std(axis=0).max())
+
+
 def test_parquet_holds_the_same(folder, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     for name in ("f.npz", "f.parquet"):
@@ -143,11 +153,34 @@ def test_nearest_equals_scikit_learns():
     gallery = random.standard_normal((70_000, 7)).astype(np.float32)  # more than one part
     gallery[5] = 0
     query = random.standard_normal(7).astype(np.float32)
-    rows, cosines = nearest(gallery, query, 9)
+    rows, cosines = Gallery(gallery).nearest(query, 9)
     known = NearestNeighbors(n_neighbors=9, metric="cosine", algorithm="brute").fit(gallery)
     distances, expected = known.kneighbors(query[None])
     assert rows.tolist() == expected[0].tolist()
     np.testing.assert_allclose(cosines, 1 - distances[0], atol=1e-6)
+
+
+def test_an_index_of_faiss_finds_what_a_comparison_with_all_finds():
+    pytest.importorskip("faiss")
+    random = np.random.RandomState(3)
+    features = random.standard_normal((2000, 7)).astype(np.float32)
+    exact, flat, graph = (Gallery(features, index) for index in ("", "Flat", "HNSW32"))
+    for query in random.standard_normal((5, 7)).astype(np.float32):
+        rows, cosines = exact.nearest(query, 9)
+        assert flat.nearest(query, 9)[0].tolist() == rows.tolist()
+        np.testing.assert_allclose(flat.nearest(query, 9)[1], cosines, atol=1e-5)
+        assert len(np.intersect1d(graph.nearest(query, 9)[0], rows)) >= 7
+    assert [len(part) for part in Gallery(features[:3], "Flat").nearest(features[0], 9)] == [3, 3]
+    for wrong, cause in (("NoSuch", "could not parse"), ("IVF4096,Flat", "training points")):
+        with pytest.raises(UserError, match=f"no index '{wrong}' of 2000 images: .*{cause}"):
+            Gallery(features, wrong)
+
+
+def test_without_faiss_an_index_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UserError, match="faiss") as refused:
+        Gallery(np.ones((3, 2), np.float32), "Flat")
+    assert "pip install faiss-cpu" in refused.value.hint
 
 
 class Texts(HTMLParser):

@@ -41,8 +41,7 @@ def run(config: EmbedConfig) -> int:
     count, wide = features.features.shape
     print(f"{count} images, {wide} features each: {config.out}")
     if config.plot is not None and count > 1:
-        plot_features(features, Path(config.plot))
-        print(f"drawn: {config.plot}")
+        print(f"drawn by {plot_features(features, Path(config.plot))}: {config.plot}")
     if failed:
         print(f"embed: {len(failed)} of {len(rows)} images failed", file=sys.stderr)
     return 1 if failed else 0

@@ -11,9 +11,10 @@ from ppcls_lite.data.decode import ImageError
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.data.suspects_page import Entry, figure, unseen
 from ppcls_lite.deploy.classify import open_predictor
-from ppcls_lite.deploy.features import Features, nearest, read_features
+from ppcls_lite.deploy.features import Features, Gallery, read_features
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.settings import SearchConfig
+from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import readable
 from ppcls_lite.page import write_page
@@ -23,9 +24,12 @@ from ppcls_lite.program import command
 def run(config: SearchConfig) -> int:
     """Prints the nearest pictures; returns 1 when a picture could not be read, else 0."""
     config.require("gallery", "img_path", "pretrained")
+    if config.index:
+        import_engine("faiss", "faiss-cpu")  # before minutes of work
     predictor = open_predictor(config)
     queries = find_images(config.img_path)
     gallery, failed = _open_gallery(config, predictor)
+    known = Gallery(gallery.features, config.index)
     sections = []
     for query in queries:
         try:
@@ -33,7 +37,7 @@ def run(config: SearchConfig) -> int:
         except ImageError as error:
             failed.append(str(error))
             continue
-        rows, cosines = nearest(gallery.features, vector, config.topk)
+        rows, cosines = known.nearest(vector, config.topk)
         print(readable(str(query)))
         for row, cosine in zip(rows, cosines, strict=True):
             name = gallery.class_name(row)

@@ -1,9 +1,10 @@
 """Features of pictures: what a network's last layer reads of each, and which are nearest."""
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from ppcls_lite.program import export_command
 from ppcls_lite.runtimes import OnnxRuntime, every_in_batches, is_installed
 
 LINEAR = ("Gemm", "MatMul", "Conv")  # operators that may be a network's last layer
-ROWS = 2**16  # of a gallery compared at once
+ROWS = 2**16  # of a gallery brought to length 1 at once
+TRAINED = 2**18  # rows that an index is trained on
+SHORTEST = 1e-12  # length from which on a vector has a direction
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -92,31 +95,63 @@ def read_features(path: Path) -> Features:
     return found
 
 
-def nearest(gallery: np.ndarray, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a gallery with the largest cosine to a query, exactly: every row is compared.
+class Gallery:
+    """Features to search in: exactly, every row is compared, or by an index of FAISS.
 
     Args:
-        gallery: float32 [N, D].
-        query: float32 [D].
-        count: rows wanted; at most N come.
+        features: float32 [N, D].
+        index: a name that `faiss.index_factory` knows, such as HNSW32; "": exactly.
 
-    Returns:
-        rows int64 [count]; cosines float32 [count], the largest first. Of equal ones the first row.
+    Raises:
+        UserError: faiss is not installed, or knows no such index for so many rows.
     """
-    cosines = np.concatenate([part @ unit(query) for part in _unit_parts(gallery)])
-    rows = np.argsort(-cosines, kind="stable")[:count]
-    return rows, cosines[rows]
+
+    def __init__(self, features: np.ndarray, index: str = "") -> None:
+        self.features = features
+        # Once for all queries; rows at length 1 would take the gallery's memory again.
+        self.lengths = np.maximum(np.sqrt(np.einsum("nd,nd->n", features, features)), SHORTEST)
+        self.index = _faiss_index(features, index) if index else None
+
+    def nearest(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the rows with the largest cosine to a query.
+
+        Args:
+            query: float32 [D].
+            count: rows wanted; at most N come.
+
+        Returns:
+            rows int64 [count]; cosines float32 [count], the largest first. Of equal ones the first
+            row comes first, where every row is compared.
+        """
+        if self.index is not None:
+            cosines, rows = self.index.search(unit(query)[None], min(count, len(self.features)))
+            found = rows[0] >= 0  # an approximate index may find fewer
+            return rows[0][found], cosines[0][found]
+        cosines = self.features @ unit(query) / self.lengths
+        rows = np.argsort(-cosines, kind="stable")[:count]
+        return rows, cosines[rows]
 
 
-def _unit_parts(gallery: np.ndarray) -> Iterator[np.ndarray]:
-    """A gallery's rows at length 1, part by part: a copy of all would take its memory again."""
-    for start in range(0, len(gallery), ROWS):
-        yield unit(gallery[start : start + ROWS])
+def _faiss_index(features: np.ndarray, name: str) -> Any:
+    """An index of the rows at length 1, by inner product."""
+    faiss = import_engine("faiss", "faiss-cpu")
+    try:
+        index = faiss.index_factory(features.shape[1], name, faiss.METRIC_INNER_PRODUCT)
+        index.train(unit(features[:TRAINED]))
+        for start in range(0, len(features), ROWS):
+            index.add(unit(features[start : start + ROWS]))
+    except RuntimeError as error:
+        cause = str(error).rpartition(": ")[2]
+        raise UserError(
+            f"faiss makes no index {name!r} of {len(features)} images: {cause}",
+            "name one of faiss.index_factory, such as HNSW32, or leave --index out",
+        ) from None
+    return index
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     """Vectors [..., D] at length 1; one of zeros stays."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), SHORTEST)
 
 
 def onnx_file_of(file: Path) -> Path:

@@ -51,7 +51,8 @@ class EmbedConfig(NetworkSettings):
     out: str = "features.npz"
     """.npz to write: features [N, D], paths, labels, splits, classes; or .parquet, by pyarrow."""
     plot: str | None = None
-    """PNG to draw: the images at their first two principal components, coloured by class."""
+    """PNG to draw: the images on a plane, coloured by class, by UMAP where umap-learn is installed,
+    else by their first two principal components."""
 
     def __post_init__(self) -> None:
         if self.plot is not None and not self.plot.endswith(".png"):
@@ -74,6 +75,9 @@ class SearchConfig(NetworkSettings):
     """The images to look for: one, a folder (searched recursively), or a quoted pattern."""
     topk: Count = 5
     """Images to list for each."""
+    index: str = ""
+    """FAISS index, by its name in faiss.index_factory, such as HNSW32; default: every image is
+    compared. Needs faiss-cpu."""
     html: str | None = None
     """Page to write, with the images; it needs no Internet."""
 

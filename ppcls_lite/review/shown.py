@@ -9,7 +9,7 @@ from PIL import Image
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import read_source
-from ppcls_lite.deploy.features import nearest
+from ppcls_lite.deploy.features import Gallery
 from ppcls_lite.page import thumbnail
 from ppcls_lite.review.answers import Answers, Network
 
@@ -68,7 +68,7 @@ def neighbours(
     """Returns the training pictures whose features have the largest cosine with a picture's."""
     if trained is None or trained.features is None or answers.features is None:
         return []
-    places, cosines = nearest(trained.features, answers.features[row], NEAR)
+    places, cosines = Gallery(trained.features).nearest(answers.features[row], NEAR)
     return [
         small(network, trained.data, int(trained.indices[place])) | {"cosine": float(cosine)}
         for place, cosine in zip(places, cosines, strict=True)
