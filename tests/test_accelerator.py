@@ -200,7 +200,7 @@ def test_a_build_that_changes_answers_says_which_command_looks_for_better(
     ]
     accelerator_build._report_kept([True] * 9 + [False])
     said = capsys.readouterr().out
-    assert "warning: int8 changes 10% of the answers" in said
+    assert "warning: int8 changes 10% of the predictions" in said
     flags = json.loads((bundle / "bundle.json").read_text())["quantize"]
     assert flags[:2] == ["--target", "accelerator"] and Path(flags[3]).is_file()
     assert all(f" {word}" in said for word in flags)

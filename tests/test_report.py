@@ -265,7 +265,7 @@ def test_a_training_writes_it_when_asked(pictures, tmp_path):
     ("flags", "said"),
     [
         (["--run=nowhere"], "nowhere: no best.pdparams in it"),
-        (["--run=a", "--pretrained=b"], "both name the network"),
+        (["--run=a", "--pretrained=b"], "both name the model"),
         (["--pretrained=mobilenet_v3_small.clothing10"], "does not say what it was trained on"),
     ],
 )

@@ -213,7 +213,7 @@ def test_test_only_refuses_data_of_other_classes(straight, pictures, tmp_path):
     done = run_tool(
         "train.py", "--test-only", f"--data-path={tmp_path}", f"--pretrained={out}/best.pdparams"
     )
-    assert done.returncode == 2 and "only in val: crimson; only in the network: blue" in done.stderr
+    assert done.returncode == 2 and "only in val: crimson; only in the model: blue" in done.stderr
 
 
 def test_confusion_matrix_on_request(straight, pictures, tmp_path):

@@ -142,6 +142,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": lambda _, x: F.adaptive_avg_pool2d(x, 1),
     "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda _, x: F.hardswish(x),
     "MatMul": lambda _, x, y: paddle.matmul(x, y),
     "Mul": lambda _, x, y: x * y,
     "Pad": _pad,
