@@ -159,7 +159,7 @@ def test_a_picture_can_be_dropped_and_pasted(page, how):
 
 
 def test_the_keyboard_and_the_camera(page):
-    page.get_by_label("Model").focus()
+    page.get_by_role("combobox", name="Model").focus()
     reached = []
     for _ in range(4):
         page.keyboard.press("Tab")
@@ -217,7 +217,7 @@ def test_the_table_comes_as_csv(page, expected, tmp_path):
 
 
 def test_labels_are_shown_and_markup_in_their_names_is_text(page, models, tmp_path):
-    page.get_by_label("Model").select_option("several (version 1)")
+    page.get_by_role("combobox", name="Model").select_option("several (version 1)")
     rankings = Predictor(models / "several")([CAT, COFFEE])
     assert len(rankings[0].labels) == 2
     give_three(page, tmp_path)
@@ -239,13 +239,13 @@ def test_labels_are_shown_and_markup_in_their_names_is_text(page, models, tmp_pa
 
 
 def test_unknown_is_shown_as_such(page, expected):
-    page.get_by_label("Model").select_option("strict (version 1)")
+    page.get_by_role("combobox", name="Model").select_option("strict (version 1)")
     page.locator("#file").set_input_files([CAT, COFFEE])
     page.get_by_text("2 images", exact=True).wait_for()
     cells = page.locator("#rows tr").first.locator("td").all_inner_texts()
     assert cells[2] == f"unknown most like {expected[0][0].name}"
     assert page.locator("#unknown").is_visible() and page.locator("li.said").count() == 0
-    page.get_by_label("Model").select_option("mobilenet_v3_small (version 1)")
+    page.get_by_role("combobox", name="Model").select_option("mobilenet_v3_small (version 1)")
     page.locator("li.said").wait_for()
     assert not page.locator("#unknown").is_visible()
 
@@ -293,7 +293,7 @@ def test_axe_finds_nothing(page, device, scheme, tmp_path):
     page.set_viewport_size(dict(zip(("width", "height"), SIZES[device], strict=True)))
     page.emulate_media(color_scheme=scheme)
     assert axe.run(page).response["violations"] == []
-    page.get_by_label("Model").select_option("strict (version 1)")
+    page.get_by_role("combobox", name="Model").select_option("strict (version 1)")
     page.get_by_label("Show where the model saw it").evaluate("box => box.checked = true")
     give_three(page, tmp_path)
     page.get_by_alt_text("where the model saw it").wait_for()
