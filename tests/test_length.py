@@ -43,16 +43,26 @@ def run():
 
 def test_the_number_of_epochs_is_fixed_once_by_the_first(run):
     assert total_epochs(run.config, run.progress) == 10
-    fix_length(run, 15.5)  # three such in a minute
+    fix_length(run, 15.5, 1.0)  # three such in a minute
     assert run.progress.epochs == 3
-    fix_length(run, 0.1)
+    fix_length(run, 0.1, 0.01)
     assert run.progress.epochs == 3
     run.progress.epoch = 3
     assert not goes_on(run)
     for seconds, epochs in ((600.0, 1), (0.001, 10)):
         run.progress.epoch = run.progress.epochs = 0
-        fix_length(run, seconds)
+        fix_length(run, seconds, 0.0)
         assert run.progress.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("setup", "calibrate", "epochs"), [(0.0, False, 6), (20.0, False, 4), (20.0, True, 3)]
+)
+def test_what_comes_before_and_after_the_epochs_is_of_the_time(run, setup, calibrate, epochs):
+    run = replace(run, config=replace(run.config, calibrate=calibrate))
+    run.progress.setup = setup
+    fix_length(run, 10.0, 5.0)  # an epoch, and its evaluation
+    assert run.progress.epochs == epochs
 
 
 def test_the_schedule_is_drawn_together():

@@ -1,5 +1,6 @@
 """`train.py`: turns settings into a run, then trains or evaluates it."""
 
+import time
 from contextlib import closing
 
 from ppcls_lite.commands.folds import run_all, runs_all
@@ -34,10 +35,12 @@ def run_one(config: TrainConfig) -> int:
 
 def planned_run(config: TrainConfig, world: World) -> Run:
     """Returns the run that the settings ask for, after printing its plan."""
+    begin = time.perf_counter()
     run = build_run(resolve(config, world), world)
     run.loader.start()  # which takes as long as the plan, on another core
     for line in plan.lines(run):
         run.log.line(line)
+    run.progress.setup += time.perf_counter() - begin
     return run
 
 

@@ -64,6 +64,7 @@ class Progress:
         gain_epoch: the last epoch whose score was better than all before; -1 before the first.
         epochs: of the run, as fixed by --max-minutes; 0 until then, or without it.
         seconds: spent in an epoch that was stopped, for --max-minutes.
+        setup: seconds of the command before its first epoch, likewise.
         batching: how an epoch is cut into batches; `batch` has a meaning only under the same one.
         samples: the training pictures and their labels (`samples.fingerprint`); "" if not known.
     """
@@ -78,6 +79,7 @@ class Progress:
     gain_epoch: int = -1
     epochs: int = 0
     seconds: float = 0.0
+    setup: float = 0.0
     batching: str = ""
     samples: str = ""
 

@@ -35,6 +35,14 @@ def goes_on(run: Run) -> bool:
 
 
 @contextmanager
+def counted(progress: Progress) -> Iterator[None]:
+    """Counts seconds that the command spends outside of its epochs."""
+    start = time.perf_counter()
+    yield
+    progress.setup += time.perf_counter() - start
+
+
+@contextmanager
 def timed(progress: Progress) -> Iterator[Callable[[], float]]:
     """Gives the seconds of an epoch so far, those before a stop included, which are kept."""
     start = time.perf_counter() - progress.seconds
@@ -45,19 +53,23 @@ def timed(progress: Progress) -> Iterator[Callable[[], float]]:
         raise
 
 
-def fix_length(run: Run, seconds: float) -> None:
+def fix_length(run: Run, seconds: float, evaluation: float) -> None:
     """Fixes the number of epochs by what the first one took, once, the same on every rank.
 
     Args:
         seconds: of the first epoch, evaluation included, on this rank.
+        evaluation: seconds of its evaluation; one more is left for what `best` gets at the end.
     """
     config, progress = run.config, run.progress
     if not config.max_minutes or progress.epochs:
         return
-    taken = sum_over_ranks(np.array([seconds if run.world.is_main else 0.0]), run.world)[0]
-    fit = progress.epoch + int(60 * config.max_minutes / max(taken, 1e-9))
+    finishing = evaluation if config.calibrate or config.unknown else 0.0
+    here = np.array([seconds, progress.setup + finishing]) * run.world.is_main
+    taken, beside = sum_over_ranks(here, run.world)
+    fit = progress.epoch + int((60 * config.max_minutes - beside) / max(taken, 1e-9))
     progress.epochs = max(progress.epoch + 1, min(config.epochs, fit))
     run.log.line(
-        f"[Epoch {progress.epoch}] took {taken:.1f} s: {progress.epochs} epochs in --max-minutes"
-        f" {config.max_minutes:g}; the schedule is drawn together to fit"
+        f"[Epoch {progress.epoch}] took {taken:.1f} s, what comes before and after all epochs"
+        f" {beside:.1f}: {progress.epochs} epochs in --max-minutes {config.max_minutes:g};"
+        " the schedule is drawn together to fit"
     )

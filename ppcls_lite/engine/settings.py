@@ -176,8 +176,8 @@ class RunSettings(Settings):
     early_stop: CountOrZero = 0
     """Stop after this many epochs without a better --best-metric; 0 does not."""
     max_minutes: NotNegative = 0.0
-    """Train as many of --epochs as fit into this many minutes, by the time of the first one, and
-    draw the schedule of the rate together; 0 trains all."""
+    """Train as many of --epochs as fit, so that all of the command takes this many minutes, by the
+    time of the first one, and draw the schedule of the rate together; 0 trains all."""
     keep_checkpoints: CountOrZero = 3
     """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"

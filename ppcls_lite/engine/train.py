@@ -18,7 +18,7 @@ from ppcls_lite.engine.counts import Counts, counts, judged
 from ppcls_lite.engine.distributed import average_gradients, share_statistics, sum_over_ranks
 from ppcls_lite.engine.freezing import training_mode
 from ppcls_lite.engine.leaving import saved
-from ppcls_lite.engine.length import fix_length, goes_on, schedule_epoch, timed
+from ppcls_lite.engine.length import counted, fix_length, goes_on, schedule_epoch, timed
 from ppcls_lite.engine.meter import LogMeter
 from ppcls_lite.engine.mutual import MutualStudent
 from ppcls_lite.engine.prospects import after_epoch
@@ -42,12 +42,14 @@ def fit(run: Run) -> float:
     """
     begin = time.perf_counter()
     while goes_on(run):
-        with saved(run, partial(save, run)), timed(run.progress) as seconds:
-            if run.config.fit_head and run.config.epochs and run.progress.best_score is None:
+        if run.config.fit_head and run.config.epochs and run.progress.best_score is None:
+            with saved(run, partial(save, run)), counted(run.progress):
                 keep_fitted(run)
+        with saved(run, partial(save, run)), timed(run.progress) as seconds:
             trained = train_one_epoch(run) if run.config.epochs else counts(run.info)
+            before = seconds()
             accuracy = evaluate(run)
-            fix_length(run, seconds())
+            fix_length(run, seconds(), seconds() - before)
             finish_epoch(run, accuracy)
         for line in after_epoch(run, trained, accuracy):
             run.log.line(line)
@@ -183,7 +185,8 @@ def finish_epoch(run: Run, accuracy: Counts) -> None:
     is_best = before is None or metrics["score"] >= before  # of equal ones the later
     if before is None or metrics["score"] > before or progress.gain_epoch < 0:
         progress.gain_epoch = done
-    progress.epoch, progress.batch, progress.seconds = done + 1, 0, 0.0
+    progress.epoch, progress.batch = done + 1, 0
+    progress.seconds = progress.setup = 0.0
     progress.best_score = metrics["score"] if is_best else before
     run.log.record("eval", progress.step, {"epoch": done} | metrics | accuracy.summary())
     best = abs(progress.best_score or 0.0)
