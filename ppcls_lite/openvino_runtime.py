@@ -50,6 +50,9 @@ class OpenVinoRuntime:
             # Left alone it takes bf16 wherever the CPU has it, with other answers.
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": cpu_cores(),
+            # Every process would bind its threads to the same first cores: two workers of a
+            # server then share one (docs/measurements/serving.md).
+            "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._core = openvino.Core()

@@ -1,12 +1,16 @@
 """OpenVINO's graphs by batch size and the folder they are kept in, with the real engine."""
 
+import contextlib
+import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from small_checkpoint import checkpoint, trained_probabilities
 
 from ppcls_lite.deploy.export import export_model
+from ppcls_lite.environment import cpu_cores
 from ppcls_lite.openvino_runtime import FIXED_BATCHES, OpenVinoRuntime
 
 openvino = pytest.importorskip("openvino")
@@ -79,3 +83,18 @@ def test_without_a_place_for_kept_graphs_it_works(exported, tmp_path):
     runtime = OpenVinoRuntime(exported / "inference.onnx", cache=tmp_path / "file/cache")
     expected = trained_probabilities(exported.parent, images(1))
     np.testing.assert_allclose(runtime(images(1)), expected, atol=CLOSE)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux tells of each thread")
+@pytest.mark.skipif(cpu_cores() < 2, reason="one core has no other to share")
+def test_no_run_is_bound_to_a_core_that_another_worker_takes_too(exported, monkeypatch):
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", str(cpu_cores()))  # as each worker of a server has it
+    runtime = OpenVinoRuntime(exported / "inference.onnx")
+    run = threading.Thread(target=lambda: [runtime(images(1)) for _ in range(300)])
+    run.start()
+    seen = set()
+    while run.is_alive():
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):
+                seen.add(frozenset(os.sched_getaffinity(int(thread))))
+    assert seen == {frozenset(os.sched_getaffinity(0))}
