@@ -5,10 +5,14 @@ import dataclasses
 import re
 import shutil
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image, ImageOps
 from serving import serving
+from sklearn.neighbors import NearestNeighbors
 
+from ppcls_lite.deploy.features import Features, read_features
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
 
@@ -47,10 +51,32 @@ def models(exported, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(models, tmp_path_factory):
+def gallery(models, tmp_path_factory):
+    """Features of three pictures, the last of which is gone; class and file names are markup."""
+    folder = tmp_path_factory.mktemp("gallery")
+    predictor = Predictor(models / "mobilenet_v3_small")
+    paths = [folder / name for name in ("coffee.jpg", "<b>cat.jpg", "gone.jpg")]
+    shutil.copy(COFFEE, paths[0])
+    shutil.copy(CAT, paths[1])
+    ImageOps.mirror(Image.open(CAT)).save(paths[2])
+    found = Features(
+        features=predictor.embed(paths),
+        paths=np.array([str(path) for path in paths]),
+        labels=np.array([0, 1, -1]),
+        splits=np.array([""] * 3),
+        classes=np.array(["cup", MARKUP]),
+        network=np.array(predictor.weights_sha256),
+    )
+    found.write(folder / "features.npz")
+    paths[2].unlink()
+    return folder / "features.npz"
+
+
+@pytest.fixture(scope="module")
+def server(models, gallery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "key").write_text("secret")
-    flags = ("--engine=all", f"--api-key-file={folder / 'key'}")
+    flags = ("--engine=all", f"--api-key-file={folder / 'key'}", f"--gallery={gallery}")
     with serving(models, folder / "log", *flags) as running:
         yield running
 
@@ -88,7 +114,7 @@ def page(browser, server):
 
 def test_a_picture_is_classified_shown_and_redone_with_another_engine(page, expected):
     page.locator("#file").set_input_files(CAT)
-    rows = page.get_by_role("listitem")
+    rows = page.locator("#classes li")
     rows.first.wait_for()
     lines = [row.inner_text().split("\n") for row in rows.all()]
     assert [line[0] for line in lines] == [p.name for p in expected[0]]
@@ -118,6 +144,25 @@ def test_the_heatmap_is_shown_when_its_box_is_ticked(page, expected):
     assert "explain=true" in page.locator("#curl").inner_text()
     page.get_by_label("Show where the model saw it").uncheck()
     heatmap.wait_for(state="hidden")
+
+
+def test_the_nearest_pictures_of_the_gallery_are_shown(page, gallery):
+    page.locator("#file").set_input_files(CAT)
+    likes = page.get_by_role("list", name="Most like it in the gallery").get_by_role("listitem")
+    likes.first.wait_for()
+    words = [each.inner_text() for each in likes.all()]
+    found = read_features(gallery)
+    order = NearestNeighbors(n_neighbors=3, metric="cosine").fit(found.features)
+    (distances,), (rows,) = order.kneighbors(found.features[1:2])  # of the same picture
+    names = [path.rpartition("/")[2] for path in found.paths[rows]]
+    assert names[0] == "<b>cat.jpg" and MARKUP in words[0]
+    for told, name, distance in zip(words, names, distances, strict=True):
+        assert f"{1 - distance:.3f} {name}" in told
+    shown = [each.locator("img").count() for each in likes.all()]
+    assert shown == [name != "gone.jpg" for name in names]
+    small = likes.first.locator("img")
+    assert small.evaluate("async image => (await image.decode(), image.naturalWidth)") == 160
+    assert page.locator("#near b, img[onerror]").count() == 0
 
 
 def test_a_picture_given_before_the_key_is_classified_with_it(page):

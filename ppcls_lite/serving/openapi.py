@@ -29,6 +29,15 @@ class Reason(BaseModel):
     heatmap: str
 
 
+class Near(BaseModel):
+    """An image of the gallery, its class, and a small JPEG of it as a data URL; "" where none."""
+
+    file: str
+    name: str
+    cosine: float
+    picture: str
+
+
 class Result(BaseModel):
     """What is on one picture."""
 
@@ -40,6 +49,7 @@ class Result(BaseModel):
     seen: str | None = None
     explain: Reason | None = None
     features: list[float] | None = None
+    nearest: list[Near] | None = None
 
 
 class Predictions(BaseModel):

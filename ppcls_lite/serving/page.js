@@ -1,6 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const phone = matchMedia("(max-width: 40rem), (pointer: coarse)"); // as in page.css
+const NEAR = 6; // images of the gallery that are shown
 let models = [], turn = 0;
 // What was given: {file, answer, milliseconds, error, reason}; `chosen` is the one shown whole.
 let given = [], chosen = null;
@@ -59,12 +60,15 @@ function query(more = {}) {
   return new URLSearchParams({ model: name, version, engine: $("engine").value, ...more });
 }
 
+/** Asks for images of the gallery where the model has one. */
+const near = () => (model().gallery ? { nearest: NEAR } : {});
+
 function command() {
   if (!models.length) return;
   const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
   const key = $("key").value ? ' -H "Authorization: Bearer $KEY"' : "";
   const file = quoted("@" + (chosen ? chosen.file.name : "picture.jpg"));
-  const address = quoted(location.origin + "/predict?" + query($("why").checked ? { explain: true } : {}));
+  const address = quoted(location.origin + "/predict?" + query({ ...($("why").checked && { explain: true }), ...near() }));
   $("curl").textContent = `curl${key} --data-binary ${file} ${address}`;
 }
 
@@ -85,7 +89,7 @@ async function classify() {
   for (const entry of given) {
     const begin = performance.now();
     try {
-      entry.answer = await ask("/predict?" + query({ seen: true }), { method: "POST", body: entry.file });
+      entry.answer = await ask("/predict?" + query({ seen: true, ...near() }), { method: "POST", body: entry.file });
     } catch (error) {
       entry.error = error.message;
       if (mine === turn && (given.length === 1 || error.forAll)) return fail(error.message);
@@ -153,8 +157,18 @@ function show(entry) {
   $("seen").src = result.seen;
   const { resize_size: resize, crop_size: crop } = model().preprocess;
   $("how").textContent = `what the model saw: short side ${resize}, centre ${crop} × ${crop}`;
+  $("likes").hidden = !result.nearest;
+  $("near").replaceChildren(...(result.nearest || []).map(like));
   $("answer").hidden = false;
   explain();
+}
+
+/** An image of the gallery: a picture that is gone from there has its words alone. */
+function like({ file, name, cosine, picture }) {
+  const image = picture ? [element("img", { src: picture, alt: "" })] : [];
+  const words = [name || "no class", `${cosine.toFixed(3)} ${file}`];
+  const caption = element("figcaption", {}, element("strong", { text: words[0] }), element("small", { text: words[1] }));
+  return element("li", {}, element("figure", {}, ...image, caption));
 }
 
 /** Shows the heatmap of the chosen image beside what the model saw, where it is asked for. */

@@ -4,6 +4,7 @@ import base64
 import importlib.resources
 import io
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
@@ -17,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import visible
 from ppcls_lite.serving import kserve, metrics, paddle_serving
+from ppcls_lite.serving.gallery import ServedGallery
 from ppcls_lite.serving.json_body import InferRequest
 from ppcls_lite.serving.middleware import error_response, kind_of_status
 from ppcls_lite.serving.openapi import (
@@ -70,7 +72,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """The models, their engines, and how they see an image."""
         return [
             {"name": name, "version": version, "engines": list(entry.engines),
-             "loaded_at": entry.loaded_at, **_describe(next(iter(entry.engines.values())))}
+             "loaded_at": entry.loaded_at,
+             **_describe(next(iter(entry.engines.values())), service.gallery)}
             for (name, version), entry in service.store
         ]  # fmt: skip
 
@@ -84,12 +87,14 @@ def read_page() -> str:
     return page
 
 
-def _describe(served: Served) -> dict[str, Any]:
+def _describe(served: Served, gallery: ServedGallery | None) -> dict[str, Any]:
     info = served.predictor.info
+    found = len(gallery) if gallery is not None and gallery.is_of(served.predictor) else 0
     return {
         "network": info.name,
         "num_classes": info.num_classes,
         "preprocess": info.preprocess.to_dict(),
+        "gallery": found,
     }
 
 
@@ -147,14 +152,16 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         seen: bool = False,
         explain: bool = False,
         features: bool = False,
+        nearest: Annotated[int, Query(ge=0, le=100)] = 0,
     ) -> Response:
         """One image as the body, or several as files of a form.
 
         `seen` returns the crop, too; `explain` that crop with a heatmap of the first class over it;
-        `features` what the model's last layer reads.
+        `features` what the model's last layer reads; `nearest` as many images of the gallery.
         """
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
+        gallery = service.gallery_of(served) if nearest else None
         files = await _uploads(request, service.config.max_images)
         pictures = [data for _, data in files]
         added: list[dict[str, Any]] = [{} for _ in files]
@@ -163,12 +170,18 @@ def add_pictures(app: FastAPI, service: Service) -> None:
             answers = [why.answer for why in whys]
             for more, why in zip(added, whys, strict=True):
                 more["explain"] = _reason(why)
-            vectors = await service.features(served, crops) if features else None
+            vectors = await service.features(served, crops) if features or nearest else None
         else:
-            answers, crops, vectors = await service.classify(served, pictures, topk, features)
-        if vectors is not None:
+            answers, crops, vectors = await service.classify(
+                served, pictures, topk, features or nearest > 0
+            )
+        if features and vectors is not None:
             for more, vector in zip(added, vectors, strict=True):
                 more["features"] = vector.tolist()
+        if gallery is not None and vectors is not None:
+            for more, vector in zip(added, vectors, strict=True):
+                find = partial(gallery.nearest, vector, nearest)
+                more["nearest"] = await service.thread.run(find)
         results = [
             {"file": name}
             | (answer.to_dict() if served.is_ranked else {"result": answer})

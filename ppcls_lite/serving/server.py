@@ -38,7 +38,8 @@ def serve(config: ServeConfig) -> int:
         UserError: something given cannot work.
     """
     try:
-        from ppcls_lite.serving import service, store, upload
+        from ppcls_lite.deploy.sidecar import read_sidecar
+        from ppcls_lite.serving import gallery, service, store, upload
 
         # What only the workers import.
         for module in (
@@ -57,7 +58,9 @@ def serve(config: ServeConfig) -> int:
     upload.check_limits(config)
     if config.hooks is not None:
         load_hooks(config.hooks)  # the workers load their own; a mistake shows here
-    store.find_folders(Path(config.exported))
+    folders = store.find_folders(Path(config.exported)).values()
+    if config.gallery is not None:
+        gallery.check_gallery(config.gallery, config.exported, [read_sidecar(x) for x in folders])
     if config.grpc_port is not None:
         listen(config.host, config.grpc_port, "grpc-port").close()  # is it free?
     workers = config.workers or cpu_cores()

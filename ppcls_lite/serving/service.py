@@ -21,6 +21,7 @@ from ppcls_lite.deploy.ranking import probabilities
 from ppcls_lite.errors import UserError
 from ppcls_lite.serving import kserve, metrics
 from ppcls_lite.serving.compute import ComputeThread, decode
+from ppcls_lite.serving.gallery import ServedGallery
 from ppcls_lite.serving.problems import RequestError
 from ppcls_lite.serving.settings import ServeConfig
 from ppcls_lite.serving.store import Served, Store
@@ -50,6 +51,7 @@ class Service:
         if hooks is None and config.hooks is not None:
             hooks = load_hooks(config.hooks)
         self.store = Store(config, self.thread, hooks)
+        self.gallery = None if config.gallery is None else ServedGallery(config.gallery)
         self.ready = False
         check_limits(config)
         self.memory = Memory(config.request_memory)
@@ -242,6 +244,21 @@ class Service:
             return await self.thread.run(lambda: served.predictor.embed_seen(seen))
         except UserError as error:
             raise RequestError("bad_body", f"features: {error.message}") from error
+
+    def gallery_of(self, served: Served) -> ServedGallery:
+        """Returns the images to compare with those that this model sees.
+
+        Raises:
+            RequestError: there are none.
+        """
+        if self.gallery is None:
+            raise RequestError("bad_body", "nearest: this server has no --gallery")
+        if not self.gallery.is_of(served.predictor):
+            raise RequestError(
+                "bad_body",
+                f"nearest: the gallery's features are of other weights than {served.name}",
+            )
+        return self.gallery
 
     def _see(self, predictor: Predictor, pictures: list[bytes], number: int) -> np.ndarray:
         try:

@@ -68,5 +68,8 @@ class ServeConfig(ServeLimits):
     """Where to compute; auto takes a GPU when there is one."""
     hooks: str | None = None
     """MODULE:OBJECT or FILE.py:OBJECT with your own preprocess and postprocess; docs/serving.md."""
+    gallery: str | None = None
+    """Features of images, NAME.npz of tools/embed.py: /predict?nearest=N and the page show the N
+    most like the one that was sent."""
     reload_seconds: NotNegative = 2.0
     """Seconds between two looks for replaced export folders; 0 never looks."""
