@@ -3,7 +3,8 @@
 import copy
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,23 +51,27 @@ class DygraphRuntime:
 
     def with_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float32 [N, 3, H, W] -> logits [N, K], and what the last layer reads, float32 [N, D]."""
-        with self._watching:
-            caught: list[paddle.Tensor] = []
-            last = list(self._twin.classifier.children())[-1]
-            hook = last.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
-            try:
-                with self._paddle.no_grad():
-                    logits = self._twin(self._paddle.to_tensor(images, place=self._place))
-            finally:
-                hook.remove()
+        with self._watching, self._features_caught() as caught, self._paddle.no_grad():
+            logits = self._twin(self._paddle.to_tensor(images, place=self._place))
         return logits.numpy(), caught[-1].numpy()
+
+    @contextmanager
+    def _features_caught(self) -> "Iterator[list[paddle.Tensor]]":
+        """Gives a list that gets what the twin's last layer reads."""
+        caught: list[paddle.Tensor] = []
+        last = list(self._twin.classifier.children())[-1]
+        hook = last.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
+        try:
+            yield caught
+        finally:
+            hook.remove()
 
     def gradients(
         self,
         images: np.ndarray,
         choose: Callable[[np.ndarray], np.ndarray],
         layer: str | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, np.ndarray]:
         """Runs the network once: what a layer gives, and how a logit of each image hangs on it.
 
         Only what follows the layer is gone through backwards.
@@ -78,7 +83,8 @@ class DygraphRuntime:
 
         Returns:
             logits [N, K]; the layer's output [N, C, h, w]; the logit's gradients [N, C, h, w];
-            whether only a pooling and one linear layer follow.
+            whether only a pooling and one linear layer follow; the features [N, D], what the last
+            layer reads.
 
         Raises:
             UserError: there is no such layer, or what it gives is no map.
@@ -98,7 +104,7 @@ class DygraphRuntime:
 
             hook = _layer_named(self._twin, layer or last).register_forward_post_hook(catch)
             try:
-                with self._paddle.no_grad():
+                with self._features_caught() as features, self._paddle.no_grad():
                     logits = self._twin(to_tensor(images))
             finally:
                 hook.remove()
@@ -111,7 +117,8 @@ class DygraphRuntime:
         score = self._paddle.take_along_axis(logits, ids.unsqueeze(1), axis=1).sum()
         (gradients,) = self._paddle.grad(score, caught[-1])
         plain = layer in (None, last) and _has_linear_head(self._twin)
-        return logits.numpy(), caught[-1].numpy(), gradients.numpy(), plain
+        return (logits.numpy(), caught[-1].numpy(), gradients.numpy(), plain,
+                features[-1].numpy())  # fmt: skip
 
 
 def _before_pooling(network: "paddle.nn.Layer") -> str:

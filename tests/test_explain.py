@@ -65,7 +65,7 @@ def runtimes():
 def test_heatmaps_equal_pytorch_grad_cams(name, layer, path, class_id):
     run = DygraphRuntime(network(name).to(dtype="float64"))  # the golden numbers are computed so
     pixels = images().astype(np.float64)
-    logits, ids, maps, method = heatmaps(run, run, pixels, class_id, layer or None)
+    logits, ids, maps, method, _ = heatmaps(run, run, pixels, class_id, layer or None)
     assert method == ("cam" if path == "layers" else "grad_cam")
     assert ids.tolist() == [class_id] * BATCH
     np.testing.assert_allclose(logits, run(pixels), atol=1e-9)  # watched, it answers the same
@@ -90,7 +90,7 @@ def test_occlusion_equals_captums(runtimes):
 def test_the_gradients_are_what_small_steps_of_the_last_map_give(runtimes):
     """By the head alone, in float64 and central differences: nothing of Paddle's is in it."""
     run = runtimes["mobilenet_v3_small"]
-    logits, maps, gradients, _ = run.gradients(images()[:1], lambda scores: np.array([2]))
+    logits, maps, gradients, *_ = run.gradients(images()[:1], lambda scores: np.array([2]))
     first, _, _, last = run._model.classifier
     weights = [
         x.numpy().astype(np.float64) for layer in (first, last) for x in (layer.weight, layer.bias)
@@ -112,7 +112,9 @@ def test_the_gradients_are_what_small_steps_of_the_last_map_give(runtimes):
 
 def test_a_cam_sums_up_to_the_logit(runtimes):
     run = runtimes["mnasnet0_5"]
-    logits, maps, gradients, linear = run.gradients(images(), lambda scores: scores.argmax(axis=1))
+    logits, maps, gradients, linear, _ = run.gradients(
+        images(), lambda scores: scores.argmax(axis=1)
+    )
     assert linear
     cam = (gradients * maps).sum(axis=(1, 2, 3)) + run._model.classifier[-1].bias.numpy()[
         logits.argmax(axis=1)
@@ -160,7 +162,9 @@ def bright_corner(images):
 
 
 def test_occlusion_points_at_what_the_network_looks_at():
-    *_, maps, method = heatmaps(bright_corner, bright_corner, np.ones((1, 3, 96, 96), np.float32))
+    ones = np.ones((1, 3, 96, 96), np.float32)
+    *_, maps, method, features = heatmaps(bright_corner, bright_corner, ones)
+    assert features == [None]
     assert method == "occlusion"
     assert maps[0, :42, :42].min() > 0.5  # half a cell from the edge
     # Squares that reach into the quarter end after 5 of 8 cells; half a cell is interpolated.
@@ -242,6 +246,10 @@ def test_an_onnx_files_heatmaps_are_the_checkpoints_in_one_run(name, folder, tmp
         for one, other in zip(mine.answer, right.answer, strict=True):
             assert one.prob == pytest.approx(other.prob, abs=1e-5)
     assert right.method == ("cam" if name == "mnasnet0_5" else "grad_cam")
+    features = np.stack([each.features for each in found])
+    expected = [each.features for each in expected], Predictor(weights).embed(pictures)
+    for right in expected:
+        np.testing.assert_allclose(features, right, atol=1e-5 * np.abs(features).max())
 
 
 def test_an_export_is_explained_without_paddle(folder):

@@ -62,7 +62,7 @@ def test_the_nearest_come_with_classes_and_small_pictures(exported, tmp_path, ex
     whole = Image.open(COFFEE)
     assert (head, max(small.size)) == ("data:image/jpeg;base64", 160)
     expected = whole.resize(small.size, Image.Resampling.BILINEAR)
-    assert np.abs(np.asarray(small, int) - np.asarray(expected, int)).mean() < 10  # of another picture: 60
+    assert np.abs(np.asarray(small, int) - np.asarray(expected, int)).mean() < 10  # of another: 60
 
 
 def test_a_picture_that_is_gone_has_its_name_alone(exported, tmp_path):

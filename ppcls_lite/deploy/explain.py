@@ -38,6 +38,7 @@ class Explanation:
         method: cam, grad_cam or occlusion.
         heatmap: float32 [H, W] of the crop the network saw; 0 counts nothing for the class, 1 most.
         seen: uint8 [H, W, 3], that crop.
+        features: float32 [D], what the last layer reads; None where an occlusion explains.
     """
 
     answer: Any
@@ -45,6 +46,7 @@ class Explanation:
     method: str
     heatmap: np.ndarray
     seen: np.ndarray
+    features: np.ndarray | None = None
 
     def overlay(self) -> Image.Image:
         """Returns the crop with the heatmap over it, an RGB image of the same size."""
@@ -100,7 +102,7 @@ def heatmaps(
     images: np.ndarray,
     class_id: int | None = None,
     layer: str | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, list[np.ndarray] | list[None]]:
     """Explains a batch.
 
     A network in dygraph, or an ONNX file whose head is known (`onnx_head`), is explained by
@@ -118,7 +120,8 @@ def heatmaps(
             convolution's. For dygraph only.
 
     Returns:
-        logits [N, K]; class ids [N]; heatmaps float32 [N, H, W], 0 to 1; the method.
+        logits [N, K]; class ids [N]; heatmaps float32 [N, H, W], 0 to 1; the method; the features
+        [N] of the same run, each float32 [D], or None where an occlusion explains.
 
     Raises:
         UserError: there is no such class or layer, or the engine cannot look into layers.
@@ -128,20 +131,21 @@ def heatmaps(
             f"layer {layer!r}: an exported file gives no gradients of its layers",
             "give the checkpoint it was made of, or leave the layer out",
         )
+    features: list[np.ndarray] | list[None]
     if isinstance(run, DygraphRuntime | OnnxMaps):
         choose = partial(chosen, class_id=class_id)
         which = () if isinstance(run, OnnxMaps) else (layer,)
-        scores, maps, gradients, has_linear_head = run.gradients(images, choose, *which)
+        scores, maps, gradients, has_linear_head, vectors = run.gradients(images, choose, *which)
         ids = choose(scores)
         cells = grad_cam(maps, gradients)
-        method = "cam" if has_linear_head else "grad_cam"
+        method, features = "cam" if has_linear_head else "grad_cam", list(vectors)
     else:
         scores = logits(images)
         ids = chosen(scores, class_id)
         cells = np.stack([occlusion(logits, *pair) for pair in zip(images, ids, strict=True)])
-        method = "occlusion"
+        method, features = "occlusion", [None] * len(images)
     size = images.shape[3], images.shape[2]
-    return scores, ids, np.stack([stretched(each, size) for each in cells]), method
+    return scores, ids, np.stack([stretched(each, size) for each in cells]), method, features
 
 
 def chosen(scores: np.ndarray, class_id: int | None) -> np.ndarray:

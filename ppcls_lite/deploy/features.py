@@ -207,14 +207,20 @@ def with_features(path: Path) -> bytes:
     onnx = import_engine("onnx", "onnx")
     model = onnx.load(str(path))
     graph = model.graph
+    name = features_name(graph)
+    if not name:
+        raise UserError(f"{path}: no linear layer leads to {graph.output[0].name}")
+    del graph.output[1:]
+    kind = onnx.TensorProto.FLOAT
+    graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def features_name(graph: Any) -> str:
+    """Returns what an ONNX graph calls the input of its last layer; empty where none is found."""
     makers = {name: node for node in graph.node for name in node.output}
     name = graph.output[0].name
     while name in makers and makers[name].op_type not in LINEAR:
         name = next((each for each in makers[name].input if each in makers), "")
-    if name not in makers:
-        raise UserError(f"{path}: no linear layer leads to {graph.output[0].name}")
-    kind = onnx.TensorProto.FLOAT
-    del graph.output[1:]
-    graph.output.append(onnx.helper.make_tensor_value_info(makers[name].input[0], kind, None))
-    data: bytes = model.SerializeToString()
-    return data
+    return makers[name].input[0] if name in makers else ""

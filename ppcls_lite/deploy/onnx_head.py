@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.deploy.features import features_name
 from ppcls_lite.engines import import_engine
 from ppcls_lite.runtimes import OnnxRuntime, every_in_batches
 
@@ -26,8 +27,8 @@ DEEPEST = 8  # operators in a row that a constant may be made by
 class OnnxMaps:
     """The last maps of an ONNX file, and how a logit hangs on them.
 
-    Takes the place of `DygraphRuntime.gradients` where there is a file alone. The maps are one
-    output more, asked for in memory: files need not carry it.
+    Takes the place of `DygraphRuntime.gradients` where there is a file alone. The maps and the
+    features are two outputs more, asked for in memory: files need not carry them.
 
     Args:
         path: the file, of any origin, in float or int8.
@@ -43,14 +44,18 @@ class OnnxMaps:
         onnx = import_engine("onnx", "onnx")
         model = onnx.load(str(path))
         self._head = Head(onnx, model.graph)
-        kind = onnx.TensorProto.FLOAT
-        model.graph.output.append(onnx.helper.make_tensor_value_info(self._head.maps, kind, None))
+        kind, features = onnx.TensorProto.FLOAT, features_name(model.graph)
+        del model.graph.output[1:]
+        model.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, kind, None)
+            for name in (self._head.maps, features)
+        )
         self._run = OnnxRuntime(model.SerializeToString(), device)
         self._answer = answer
 
     def gradients(
         self, images: Array, choose: Callable[[Array], Array]
-    ) -> tuple[Array, Array, Array, bool]:
+    ) -> tuple[Array, Array, Array, bool, Array]:
         """Runs the file once: what the pooling reads, and how a logit of each image hangs on it.
 
         Args:
@@ -59,13 +64,15 @@ class OnnxMaps:
 
         Returns:
             logits [N, K]; maps [N, C, h, w]; the logit's gradients [N, C, 1, 1], the same at every
-            place of a map; whether the head is linear.
+            place of a map; whether the head is linear; the features [N, D], what the last layer
+            reads.
         """
-        output, maps = every_in_batches(self._run.every, self._run.batch, images)
+        output, maps, features = every_in_batches(self._run.every, self._run.batch, images)
         logits = self._answer(images, output)
         pooled = maps.mean(axis=(2, 3))  # [N, C]
         slopes = self._head.slopes(pooled, choose(logits)) / (maps.shape[2] * maps.shape[3])
-        return logits, maps, slopes[:, :, None, None], self._head.is_linear
+        slopes = slopes[:, :, None, None]
+        return logits, maps, slopes, self._head.is_linear, features.reshape(len(images), -1)
 
 
 class NoHeadError(ValueError):

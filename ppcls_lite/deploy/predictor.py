@@ -206,8 +206,8 @@ class Predictor:
     ) -> list[Explanation]:
         """Classifies images and says where on each the model sees the class.
 
-        In dygraph and of an ONNX file (Grad-CAM) this takes one run and the way back through its
-        head; other exports are run 50 times an image, parts of it covered: see `heatmaps`.
+        In dygraph and of an ONNX file (Grad-CAM) this takes one run, which gives the features, too,
+        and the way back through its head; other exports are run 50 times: see `heatmaps`.
 
         Args:
             images, topk, channel_order: as of a call.
@@ -233,12 +233,12 @@ class Predictor:
         """`explain` of what `see` made of the images, in one batch."""
         images = network_input(made, self.info)
         run = self._maps or self._run
-        logits, ids, maps, method = heatmaps(run, self.logits, images, class_id, layer)
+        logits, ids, maps, method, vectors = heatmaps(run, self.logits, images, class_id, layer)
         answers = self.answers(probabilities(logits, self.info), topk)
         seen = [visible(each, self.info) for each in made]
         return [
-            Explanation(answer, int(of), method, heatmap, pixels)
-            for answer, of, heatmap, pixels in zip(answers, ids, maps, seen, strict=True)
+            Explanation(answer, int(of), method, *rest)
+            for answer, of, *rest in zip(answers, ids, maps, seen, vectors, strict=True)
         ]
 
     def embed(self, images: Any, channel_order: ChannelOrder = "RGB") -> np.ndarray:

@@ -16,6 +16,8 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.files import readable
 from ppcls_lite.page import thumbnail
 from ppcls_lite.program import command
+from ppcls_lite.serving.problems import RequestError
+from ppcls_lite.serving.store import Served
 
 SIDE = 160  # pixels of a small picture's long side
 
@@ -67,6 +69,21 @@ class ServedGallery:
                 }
             )
         return found
+
+
+def gallery_of(gallery: ServedGallery | None, served: Served) -> ServedGallery:
+    """Returns the images to compare with those that a model sees.
+
+    Raises:
+        RequestError: there are none.
+    """
+    if gallery is None:
+        raise RequestError("bad_body", "nearest: this server has no --gallery")
+    if not gallery.is_of(served.predictor):
+        raise RequestError(
+            "bad_body", f"nearest: the gallery is of other weights than {served.name}"
+        )
+    return gallery
 
 
 def small_picture(path: str) -> str:

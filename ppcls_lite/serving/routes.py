@@ -18,7 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from ppcls_lite.deploy.explain import Explanation
 from ppcls_lite.deploy.hooks import visible
 from ppcls_lite.serving import kserve, metrics, paddle_serving
-from ppcls_lite.serving.gallery import ServedGallery
+from ppcls_lite.serving.gallery import ServedGallery, gallery_of
 from ppcls_lite.serving.json_body import InferRequest
 from ppcls_lite.serving.middleware import error_response, kind_of_status
 from ppcls_lite.serving.openapi import (
@@ -161,20 +161,18 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         """
         begin = time.perf_counter()
         served = service.store.find(model, version, engine)
-        gallery = service.gallery_of(served) if nearest else None
+        gallery = gallery_of(service.gallery, served) if nearest else None
         files = await _uploads(request, service.config.max_images)
         pictures = [data for _, data in files]
+        wanted = features or nearest > 0
         added: list[dict[str, Any]] = [{} for _ in files]
         if explain:
-            whys, crops = await service.explain(served, pictures, topk)
+            whys, crops, vectors = await service.explain(served, pictures, topk, wanted)
             answers = [why.answer for why in whys]
             for more, why in zip(added, whys, strict=True):
                 more["explain"] = _reason(why)
-            vectors = await service.features(served, crops) if features or nearest else None
         else:
-            answers, crops, vectors = await service.classify(
-                served, pictures, topk, features or nearest > 0
-            )
+            answers, crops, vectors = await service.classify(served, pictures, topk, wanted)
         if features and vectors is not None:
             for more, vector in zip(added, vectors, strict=True):
                 more["features"] = vector.tolist()

@@ -211,9 +211,9 @@ class Service:
         return answers, seen, found
 
     async def explain(
-        self, served: Served, pictures: list[bytes], topk: int
-    ) -> tuple[list[Explanation], list[np.ndarray]]:
-        """Images -> where the model sees its answer, and what `Predictor.see` made of each.
+        self, served: Served, pictures: list[bytes], topk: int, features: bool = False
+    ) -> tuple[list[Explanation], list[np.ndarray], np.ndarray | None]:
+        """Images -> where the model sees its answer, and the rest as `classify`, of the same run.
 
         One by one, as it may take 50 runs: other requests have their turns in between.
 
@@ -227,38 +227,16 @@ class Service:
             seen.append(self._see(predictor, pictures, number))
             try:
                 (found,) = predictor.explain_seen(seen[-1:], topk)
+                if features:
+                    none = found.features is None
+                    vectors.append(predictor.embed_seen(seen[-1:])[0] if none else found.features)
             except UserError as error:
                 raise RequestError("bad_body", f"explain: {error.message}") from error
             return found
 
+        vectors: list[Any] = []
         whys = [await self.thread.run(partial(why, number)) for number in range(len(pictures))]
-        return whys, seen
-
-    async def features(self, served: Served, seen: list[np.ndarray]) -> np.ndarray:
-        """What `Predictor.see` made of images -> their features, float32 [N, D].
-
-        Raises:
-            RequestError: the served file has none, see `Predictor.embed`.
-        """
-        try:
-            return await self.thread.run(lambda: served.predictor.embed_seen(seen))
-        except UserError as error:
-            raise RequestError("bad_body", f"features: {error.message}") from error
-
-    def gallery_of(self, served: Served) -> ServedGallery:
-        """Returns the images to compare with those that this model sees.
-
-        Raises:
-            RequestError: there are none.
-        """
-        if self.gallery is None:
-            raise RequestError("bad_body", "nearest: this server has no --gallery")
-        if not self.gallery.is_of(served.predictor):
-            raise RequestError(
-                "bad_body",
-                f"nearest: the gallery's features are of other weights than {served.name}",
-            )
-        return self.gallery
+        return whys, seen, np.array(vectors) if features else None
 
     def _see(self, predictor: Predictor, pictures: list[bytes], number: int) -> np.ndarray:
         try:
