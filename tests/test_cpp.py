@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image, PngImagePlugin
+from small_checkpoint import checkpoint
 
 from ppcls_lite.data.decode import load_image
 from ppcls_lite.data.jpeg import INTERPOLATIONS
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.deploy.export import export_model
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.sidecar import read_sidecar, write_sidecar
 
@@ -116,6 +118,23 @@ def test_every_pixel_is_pythons(
         expected = spec.pixels(load_image(picture))  # [H, W, 3]
         found = np.frombuffer(done.stdout, np.uint8).reshape(expected.shape)
         assert np.array_equal(found, expected), picture.name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_file_of_a_fixed_batch_size_gives_pythons_answers(build, tmp_path, engine):
+    if importlib.util.find_spec({"paddle_inference": "paddle"}.get(engine, engine)) is None:
+        pytest.skip(f"{engine} is not installed")
+    folder = tmp_path / "export"
+    export_model(checkpoint(tmp_path), folder, batch=3)
+    files = [ROOT / "test_images" / name for name in ("chelsea.jpg", "coffee.jpg")]
+    rankings = Predictor(folder / "inference.onnx", engine="onnxruntime")(files, topk=10)
+    for file, ranking in zip(files, rankings, strict=True):
+        done = run(build, "--pretrained", folder, "--img-path", file, f"--engine={engine}",
+                   "--json", "--topk=10")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = {row["class_id"]: row["prob"] for row in json.loads(done.stdout)["topk"]}
+        expected = {row.class_id: row.prob for row in ranking}
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -28,6 +28,8 @@ class OpenVino : public Engine {
         // Left alone it takes bf16 wherever the CPU has it, with other answers.
         ov::hint::inference_precision(ov::element::f32),
         ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+        // Every process would bind its threads to the same first cores.
+        ov::hint::enable_cpu_pinning(false),
     };
     if (threads > 0) options.insert(ov::inference_num_threads(threads));
     ov::Core core;
