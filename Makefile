@@ -5,7 +5,9 @@
 # make check  lint and the tests that start no process and train nothing: an answer in minutes
 # make lint   formatting, lint, types
 # make bench  every table of docs/performance.md: DATA=images WEIGHTS=best.pdparams TORCH=python-with-torch
-# make int8   the tables of docs/int8.md: DATA=images WEIGHTS=best.pdparams or a tag
+# make int8   the tables of docs/measurements/int8*.md: DATA=images WEIGHTS=best.pdparams or a tag, SIZE=224
+#             beside another checkout and LitServe: VERSUS=build:PATH,PYTHON LITSERVE=python-with-litserve
+#             a look at all of it in minutes: FLAGS="--calibration-images 8 --eval-images 8 --train-images 8"
 # make campaign-serving  a server under everything at once: MINUTES=30 SEED=0
 # make tipc   test chains, CPU subset: docs/tipc.md
 # make campaign-data  wrong labels and copies planted in DATA=pictures, and how many check_data finds: SEED=0
@@ -26,7 +28,11 @@ TORCH   ?= $(PYTHON)
 SPREAD  ?= -n 2 --dist loadfile --no-loadscope-reorder
 BENCH    = $(PYTHON) tools/benchmark.py
 CPP      = $(wildcard $(foreach folder,ppcls_lite/kernels ppcls_lite/data deploy/cpp tests,$(folder)/*.cc $(folder)/*.h))
-INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA)
+INT8     = $(PYTHON) tools/quantize.py --table --pretrained $(WEIGHTS) --data-path $(DATA) $(FLAGS)
+SIZE    ?= 224
+PEERS    = $(if $(VERSUS),--versus $(VERSUS))
+SERVER   = $(if $(LITSERVE),--versus-command "$(LITSERVE) ppcls_lite/benchmark/litserve_peer.py {folder} {port} 2")
+FASTEST  = --data-path $(DATA) --pretrained $(WEIGHTS) $(PEERS) --json
 
 .PHONY: setup docs run test check lint bench int8 tipc campaign-serving campaign-training campaign-data clean
 
@@ -68,11 +74,15 @@ bench: $(VENV)/.run
 	$(BENCH) infer --data-path $(DATA) --pretrained $(WEIGHTS) --batch-size 1,32 --threads 1,0 --plot $(OUT)/engines.png --json
 	$(BENCH) serve --data-path $(DATA) --pretrained $(WEIGHTS) --int8 --clients 8,32 --json
 
-int8: $(VENV)/.run
+int8: $(VENV)/.int8
 	$(INT8) --target accelerator
 	$(INT8) --target accelerator --outliers 100
 	$(INT8) --target onnxruntime
 	$(INT8) --target openvino
+	$(INT8) --target tflite
+	$(BENCH) infer --size $(SIZE) --batch-size 1 --threads 1 --rounds 3 --steps 60 $(FASTEST)
+	$(BENCH) infer --size $(SIZE) --batch-size 8,32 --threads 2 --rounds 2 --steps 8 $(FASTEST)
+	$(BENCH) serve --int8 --clients 8,32 --rounds 2 --seconds 4 $(SERVER) $(FASTEST)
 
 tipc: $(VENV)/.dev
 	$(PYTHON) -m ppcls_lite.tipc cpu
@@ -107,6 +117,10 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.docs: $(VENV)/.run requirements-docs.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+$(VENV)/.int8: $(VENV)/.dev requirements-openvino.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-openvino.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt requirements-serving.txt requirements-docs.txt
