@@ -1,17 +1,15 @@
-"""Every command of docs/howto.md runs, or a table of the page says why it does not.
+"""The commands of docs/howto.md run one after the other, but for those with a row in documented.py.
 
-So do the commands of a few other pages; what runs those of the rest stands in a second table.
+So do the commands of a few other pages.
 """
 
-import re
 import shlex
 import shutil
 
 import pytest
 from conftest import ROOT, run_tool
+from documented import blocks, row_of, spans
 
-PAGE = (ROOT / "docs/howto.md").read_text()
-TASKS, _, REASONS = PAGE.partition("## What runs these commands")
 # Behind the page's own flags, of which the last counts: a training of seconds.
 TRAINING = (
     "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --epochs=1 --batch-size=8"
@@ -23,27 +21,11 @@ ALSO = ("explain.md", "trust.md", "unequal_classes.md")
 AS_IT_STANDS = ("--resume", "--test-only", "-c")
 
 
-def spans(text):
-    """The `code` of the tables that begins with python, in the order of the page."""
-    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
-    return re.findall(r"`(python [^`]+)`", rows)
-
-
-def left_out():
-    return tuple(spans(REASONS))
-
-
-def typed(text):
-    """The commands of the shell blocks of a page that begin with python, without their comments."""
-    blocks = "".join(re.findall(r"```bash\n(.*?)```", text, re.S))
-    lines = [line.partition("  #")[0].strip() for line in blocks.splitlines()]
-    return [line for line in lines if line.startswith("python ")]
-
-
 def commands():
     """What this test runs, each once."""
-    others = [line for name in ALSO for line in typed((ROOT / "docs" / name).read_text())]
-    lines = [line for line in spans(TASKS) + others if not line.startswith(left_out())]
+    page, *others = [(ROOT / "docs" / name).read_text() for name in ("howto.md", *ALSO)]
+    lines = spans(page) + [line for text in others for line in blocks(text)]
+    lines = [line for line in lines if line.startswith("python ") and not row_of(line)]
     return list(dict.fromkeys(lines))
 
 
@@ -75,25 +57,3 @@ def test_the_commands_of_the_page_run_one_after_the_other(place):
     for name in ("output/best.pdparams", "packed", "features.npz", "found.html", "seen",
                  "heatmaps", "inference/inference.onnx", "back.safetensors"):  # fmt: skip
         assert (place / name).exists(), name
-
-
-def test_what_is_left_out_is_on_the_page_and_its_tests_are_there():
-    for start in left_out():
-        assert any(line.startswith(start) for line in spans(TASKS)), start
-    rows = [line for line in REASONS.splitlines() if line.startswith("| `")]
-    for row in rows:
-        named = re.findall(r"`(tests/[\w/]+\.py)`", row)
-        assert named, row
-        assert all((ROOT / name).is_file() for name in named), row
-
-
-def test_every_page_with_commands_says_what_runs_them():
-    table = REASONS.partition("### The other pages")[2]
-    named = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+\.md)\)", table)}
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    for page in pages:
-        if "```bash" in page.read_text() and page.parent.name != "measurements":
-            same = page.with_name(page.name.replace("_cn", ""))
-            assert same.resolve() in {*named, ROOT / "docs/howto.md"}, page
-    for file in re.findall(r"`(tests/[\w/]+\.py)`", table):
-        assert (ROOT / file).is_file(), file

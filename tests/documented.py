@@ -1,0 +1,175 @@
+"""Every command that the documents tell to type, and why some are not run as they stand there.
+
+`test_howto.py` and `test_tutorial.py` run the commands of their pages. A command that neither runs
+needs a row of `REASONS`; `test_documented.py` sees to that, so no new command is forgotten.
+"""
+
+import re
+
+from conftest import ROOT
+
+# The CHANGELOG tells of commands as they once were. Pages of flags are made from the code.
+PAGES = [
+    *(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    ROOT / "ppcls_lite/pretrained/README.md",
+    ROOT / "test_tipc/README.md",
+]
+# What a span of `code` starts with if it is a command. A bare name of a program is none.
+PROGRAMS = re.compile(
+    r"(python[\d.]*|pip|make|cmake|sh|bash|curl|build/classify|tools/[\w/]+\.py|visualdl|eval|ray|serve"
+    r"|git|apt-get|hostname|[A-Z_]+=\S*) \S"
+)
+
+
+def blocks(text):
+    """The commands of a page's shell blocks, without their comments."""
+    shell = "".join(re.findall(r"^ *```bash\n(.*?)^ *```", text, re.S | re.M))
+    lines = [line.partition("  #")[0].strip() for line in shell.replace("\\\n", " ").splitlines()]
+    return [" ".join(line.split()) for line in lines if line and not line.startswith("#")]
+
+
+def spans(text):
+    """The commands that stand as `code` in a page's sentences and tables."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.S | re.M)
+    found = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
+    return [span for span in found if PROGRAMS.match(span)]
+
+
+def commands():
+    """Each command, and the names of the pages that hold it."""
+    found = {}
+    for page in PAGES:
+        text = page.read_text()
+        for line in [*blocks(text), *spans(text)]:
+            found.setdefault(line, set()).add(page.relative_to(ROOT).as_posix())
+    return found
+
+
+def row_of(command):
+    """The first row of `EXCUSED` that this command fits, or None."""
+    return next((start for start in EXCUSED if fits(command, start)), None)
+
+
+def fits(command, start):
+    """Whether a command is the one of a row; `…` stands for anything, at the end too."""
+    return re.fullmatch(".*".join(map(re.escape, start.split("…"))), command) is not None
+
+
+# Why no test runs a command as it stands; the tests that run it otherwise (none: not run at all);
+# the commands, where `…` stands for anything.
+REASONS = (
+    # Set up and the suite itself
+    ("installs packages: by hand, in a fresh clone", (),
+     ("make setup", "make run", ". .venv/bin/activate", "pip install …", "apt-get install …",
+      "python3 -m venv ENV && …",
+      "python3.7 -m venv lite && …")),
+    ("the suite itself", (), ("make test", "SPREAD= make test", "make check", "make lint",
+                              "python -m pytest …")),
+    ("prints help", ("test_cli",), ("python train.py --help all",)),
+    ("NAME stands for a model; the test draws each", ("test_zoo",),
+     ("python tools/list_models.py --explain NAME",)),
+    ("builds the whole site", ("test_docs",), ("make docs",)),
+    ("writes over a page", ("test_zoo",), ("PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md",)),
+    ("half an hour of random faults: by hand", (),
+     ("make campaign-…", "python tests/faults/campaign_…")),
+    # Names of programs in sentences
+    ("a program's name, without what it is to do", (),
+     ("python -m ppcls_lite", "python -m paddle.distributed.launch", "python tools/finetune.py",
+      "python tools/predict.py --json", "tools/predict.py --engine=dygraph", "pip install",
+      "python -m paddle.distributed.launch --gpus=…")),
+    # The tutorial's kind, on other images
+    ("made by the tutorial's test", ("test_tutorial",),
+     ("mkdir unknown", "cp test_images/chelsea.jpg unknown/cat.jpg")),
+    ("run there, on real images", ("test_tutorial", "test_report"),
+     ("python tools/check_data.py --data-path my_pictures --report findings_report",
+      "python tools/report.py --run output")),
+    ("reports of two runs, and of other images", ("test_report",),
+     ("python tools/report.py --run output --compare …",
+      "python tools/report.py --pretrained output/best.pdparams …")),
+    ("asks the served model; the test asks by HTTP itself", ("test_tutorial", "test_serving"),
+     ("curl --data-binary …",)),
+    ("prints this machine's address", (), ("hostname -I",)),
+    ("does not end by itself", ("test_tutorial", "test_serving"), ("python tools/serve.py …",)),
+    ("takes 20 seconds of self-test", ("test_doctor",), ("python tools/doctor.py",)),
+    ("needs decisions made in the page of findings", ("test_check_data",),
+     ("python tools/check_data.py --data-path my_pictures --apply …",)),
+    ("real images or a minute", ("test_finetune",), ("python tools/finetune.py …",)),
+    # Files of others, downloads
+    ("downloads weights; the test has a server of its own", ("test_pretrained",),
+     ("python train.py …--pretrained mobilenet_v3_small.torchvision_v1…",
+      "python tools/predict.py --model MobileNetV3_small_x1_0 --pretrained…",
+      "tools/predict.py --model tf_efficientnet_lite0 --pretrained",
+      "tools/finetune.py --model tf_efficientnet_lite0")),
+    ("downloads CIFAR-10; the test writes such files", ("test_datasets",),
+     ("python train.py --dataset cifar10 …",)),
+    ("a file of Google's, which the test has or writes", ("test_tflite",),
+     ("python … mobilenet_v3_small_uint8.tflite …",
+      "python … --pretrained mobilenet_v3_small_uint8.tflite …")),
+    ("weights of another framework", ("test_convert",),
+     ("python tools/convert_weights.py model.pth …",)),
+    ("a teacher that takes hours", ("test_teacher",),
+     ("python train.py --data-path my_pictures --teacher tf_efficientnet_lite0 …",
+      "python train.py -c configs/clothing10_tf_efficientnet_lite0.yaml …")),
+    ("weights that come along, on a data set that may not be there", ("test_shipped",),
+     ("python train.py --test-only --data-path clothing10 --pretrained …",
+      "python validate.py --data-path clothing10 --pretrained TAG",
+      "python tools/predict.py --pretrained … --img-path IMAGE",
+      "tools/convert_weights.py --logit-adjustment 1 --calibrate --unknown --data-path clothing10",
+      "python tools/predict.py --pretrained mobilenet_v3_small.clothing10 --engine dygraph …",
+      "python tools/compare.py --pretrained mobilenet_v3_small.clothing10 …")),
+    # ImageNet, several processes
+    ("needs ImageNet, days or eight cards; its flags are read", ("test_docs", "test_recipes"),
+     ("python …ILSVRC2012…",)),
+    ("two processes stand for several machines", ("faults/test_launch",),
+     ("python tools/launch.py …", "python -m paddle.distributed.launch --nproc_per_node=2 …")),
+    ("an example of what a message says", ("test_resume",),
+     ("OMP_NUM_THREADS=1 python train.py --epochs 300 --batch-size 9",)),
+    # Packages that are not everywhere
+    ("needs a tracker's package", ("test_tracking",), ("python train.py …--track tensorboard",)),
+    ("needs visualdl's server", ("test_train",), ("visualdl --logdir…",)),
+    ("needs Ray", ("test_serving_ray",),
+     ("python tools/predict.py … --shards answers", "ray start --head", "serve deploy…")),
+    ("writes Triton's repository", ("test_triton",),
+     ("python tools/export_model.py … --triton-repository repository",)),
+    ("needs a phone's runtime", ("test_mobile",),
+     ("python tools/export_mobile.py …", "PATH=… python tools/export_mobile.py …")),
+    ("needs TensorFlow Lite's files", ("test_tflite_int8",),
+     ("python tools/export_mobile.py --exported int8 --format tflite --out phone",
+      "tools/quantize.py --target tflite")),
+    ("needs a compiler and libraries", ("test_cpp",), ("cmake …", "build/classify …")),
+    ("needs Paddle Serving, or its stand-in", ("test_paddle_serving",),
+     ("python tools/paddle_serving_convert.py …", "PYTHONPATH=. pdserving/bin/python …",
+      "python deploy/serving/pipeline_http_client.py …")),
+    ("writes into the shell", ("test_cli",), ('eval "$(ppcls-lite completion)"',)),
+    # Int8, the card
+    ("takes a minute or more; by hand when the output was written, and on other data",
+     ("test_quantize", "test_remedies"),
+     ("python tools/quantize.py …", "tools/quantize.py …", "python tools/sensitivity.py …",
+      "python tools/predict.py --pretrained int8 …", "make int8…",
+      "python tools/predict.py --pretrained tf_mobilenetv3_small_100.imagenet …")),
+    ("the stand-in of the card's tools; the card: not run",
+     ("test_accelerator_chain", "test_accelerator"),
+     ("python tools/export_accelerator.py …", "python tools/accelerator/lint.py bundle",
+      "PYTHONPATH=$PWD sh bundle/run.sh …", "tools/accelerator/…")),
+    ("trains for minutes", ("test_slim",),
+     ("python train.py … --fpgm-ratio 0.3 --epochs …",
+      "python train.py --data-path my_pictures --pretrained output/best.pdparams --pact-quant …",
+      "python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir small")),
+    # Measurements
+    ("measures for minutes; the test runs a small one", ("test_benchmark",),
+     ("python tools/benchmark.py …", "GOMP_SPINCOUNT=0 python tools/benchmark.py …",
+      "tools/benchmark.py …", "make bench …")),
+    ("another build beside this one", ("test_benchmark_builds",),
+     ("git worktree add ../before …",)),
+    ("a training that was measured, of minutes: by hand", (),
+     ("GOMP_SPINCOUNT=0 python train.py …",
+      "python train.py --data-path clothing10 --model MobileNetV3_small_x1_0 …")),
+    ("measures every model: by hand", (), ("…python tests/float64_reference.py…",)),
+    ("reads text in images, with a package of 15 MB", ("test_text_direction",),
+     ("PYTHONPATH=. python tests/text_direction.py accelerator",)),
+    # TIPC
+    ("a chain of trainings; the test runs its steps", ("test_tipc",),
+     ("make tipc", "bash test_tipc/…", "python -m ppcls_lite.tipc …")),
+)  # fmt: skip
+EXCUSED = {start: (why, tests) for why, tests, starts in REASONS for start in starts}
