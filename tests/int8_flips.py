@@ -108,7 +108,7 @@ def draw(margins, flipped, file):
     upper.plot(np.arange(1, len(margins) + 1), margins[order], ".", markersize=3)
     upper.set_yscale("log")
     upper.set_ylabel("best two logits apart,\nin standard deviations")
-    for row, (name, flips) in enumerate(flipped.items()):
+    for row, flips in enumerate(flipped.values()):
         ranks = np.flatnonzero(flips[order]) + 1
         lower.plot(ranks, np.full(len(ranks), row), "|", markersize=14, markeredgewidth=2)
     lower.set_yticks(range(len(flipped)), list(flipped))
