@@ -9,6 +9,7 @@ from ppcls_lite.program import command
 from ppcls_lite.review.answers import Network
 from ppcls_lite.review.compare import compared_values
 from ppcls_lite.review.exports import export_folders, export_rows
+from ppcls_lite.review.labels import label_values
 from ppcls_lite.review.page import Look, page_values
 from ppcls_lite.review.settings import ReportConfig
 
@@ -38,6 +39,11 @@ def report_on(folder: Path) -> str:
 
 def write_one(config: ReportConfig, network: Network) -> Path:
     """Writes the page of one network; returns its file."""
+    if config.others is not None and network.info.multi_label:
+        raise UserError(
+            f"--others: {network.name} gives several labels an image, and no “unknown”",
+            "leave it out",
+        )
     beside = None if network.is_export else network.weights.path.parent
     exported = export_rows(export_folders(config.exported, beside))
     val = network.answers(network.val, config.workers)
@@ -47,7 +53,11 @@ def write_one(config: ReportConfig, network: Network) -> Path:
     if config.others is not None:
         others = network.logits(find_images(config.others))
     path = Path(config.out) if config.out else place(network, "report.html")
-    write_page(path, "report.html", **page_values(Look(network, val, trained, others), exported))
+    look = Look(network, val, trained, others)
+    if network.info.multi_label:
+        write_page(path, "labels.html", **label_values(look, exported))
+    else:
+        write_page(path, "report.html", **page_values(look, exported))
     return path
 
 
@@ -56,6 +66,12 @@ def write_compared(config: ReportConfig, first: Network) -> Path:
     data_path = config.data_path or first.settings.data_path
     others = [Network(named, data_path, config.device) for named in config.compare]
     networks = [first, *others]
+    for network in networks:
+        if network.info.multi_label:
+            raise UserError(
+                f"--compare: {network.name} gives several labels an image; the test is of one",
+                command("report", *network.weights.flags),
+            )
     answers = [network.answers(network.val, config.workers) for network in networks]
     path = Path(config.out) if config.out else place(first, "compare.html")
     write_page(path, "compare.html", **compared_values(networks, answers))

@@ -40,7 +40,7 @@ class Answers:
     Attributes:
         data: the pictures, with the network's class ids.
         indices: int64 [N], their positions in it.
-        labels: int64 [N].
+        labels: int64 [N]; of several labels an image 0 or 1, [N, K].
         logits: float32 [N, K].
         features: float32 [N, D], what the last layer reads; None of an export without an ONNX file.
         broken: why pictures could not be read, by path.
@@ -55,7 +55,7 @@ class Answers:
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """float32 [N, K]."""
+        """float32 [N, K], of networks that give one label an image, as what follows."""
         return softmax(self.logits)
 
     @cached_property
@@ -92,7 +92,7 @@ class Network:
         settings: of its training; the defaults where they are not known.
 
     Raises:
-        UserError: there is no such network, it gives several labels, or its pictures are not known.
+        UserError: there is no such network, or its pictures are not known.
     """
 
     def __init__(self, text: str, data_path: str | None, device: Device) -> None:
@@ -105,12 +105,6 @@ class Network:
             self.description = self.weights.description or {}
         self.predictor = Predictor(self.weights, device=device)
         self.info = self.predictor.info
-        if self.info.multi_label:
-            raise UserError(
-                f"{text} gives several labels an image; the report is of models that give one",
-                command("validate", *self.weights.flags, "--confusion-matrix")
-                + " --data-path DATA  # writes per_class.csv",
-            )
         self.settings = self._settings(data_path)
         self._device = device
 
@@ -119,7 +113,9 @@ class Network:
         where = f"{self.weights.path.stem}.json"
         kept = {k: known[k].check(v, f"{where}: {k}") for k, v in stored.items() if k in known}
         if data_path is not None:
-            return TrainConfig(data_path=data_path, dataset=kept.get("dataset", "folder"))
+            kept = {"data_path": data_path, "dataset": kept.get("dataset", "folder")}
+        if self.info.multi_label:
+            kept["labels"] = "several"
         if "data_path" not in kept:
             raise UserError(
                 f"{self.name} does not say what it was trained on",
@@ -151,10 +147,12 @@ class Network:
         return data.subset(np.linspace(0, len(data) - 1, MOST_TRAINED).round().astype(int))
 
     def _matched(self, data: ImageDataset, split: str) -> ImageDataset:
-        if data.labels.ndim == 2:
+        listed = "several" if data.labels.ndim == 2 else "one"
+        given = "several" if self.info.multi_label else "one"
+        if listed != given:
             raise UserError(
-                f"{data.place} lists several labels an image, and {self.name} gives one",
-                "give lists with one label an image",
+                f"{data.place} lists {listed} labels an image, and {self.name} gives {given}",
+                f"give lists with {given} an image",
             )
         hint = "give images of the classes that the model knows"
         return data.matched(self.info.class_set("the model"), split, hint)[0]
@@ -177,7 +175,7 @@ class Network:
         found: list[tuple[np.ndarray, ...]] = []
         with closing(loader):
             for batch in loader.epoch(0):
-                known = batch.labels >= 0
+                known = batch.labels.reshape(len(batch.labels), -1).min(axis=1) >= 0
                 if known.any():
                     logits, features = self._run(batch.images[known])
                     found.append((batch.indices[known], batch.labels[known], logits, features))

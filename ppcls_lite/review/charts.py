@@ -17,11 +17,13 @@ MOST_POINTS = 200  # of a line; more are noise
 MOST_DOTS = 2000  # pictures of a projection; each has some 100 bytes
 WORDS = {
     "loss": "loss", "top1": "top-1", "top5": "top-5", "lr": "learning rate", "f1": "F1",
-    "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
+    "mAP": "mAP", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
 }  # fmt: skip
 
 
-def curves(runs: Mapping[str, Events], classes: int) -> list[tuple[str, Markup]]:
+def curves(
+    runs: Mapping[str, Events], classes: int, several: bool = False
+) -> list[tuple[str, Markup]]:
     """Draws loss, accuracy and learning rate over the epochs of one run, or of several.
 
     Of one run training is drawn, too. Top-5 is drawn where more than five classes make it more than
@@ -30,11 +32,13 @@ def curves(runs: Mapping[str, Events], classes: int) -> list[tuple[str, Markup]]
     Args:
         runs: the records by the name of the run.
         classes: K.
+        several: the networks give several labels an image.
 
     Returns:
         What each chart is of, and the chart.
     """
-    wanted = ["loss", "top1", *(["top5"] if classes > 5 and len(runs) == 1 else []), "lr"]
+    shares = ["top1", *(["top5"] if classes > 5 and len(runs) == 1 else [])]
+    wanted = ["loss", *(["mAP", "macro_f1"] if several else shares), "lr"]
     charts = []
     for key in wanted:
         events = ("train",) if key == "lr" else ("eval",) if key == "top5" else ("train", "eval")
@@ -47,7 +51,8 @@ def curves(runs: Mapping[str, Events], classes: int) -> list[tuple[str, Markup]]
         }
         if lines:
             title = f"{WORDS[key]} by epoch"
-            charts.append((title.capitalize(), _curve(lines, key, title, len(runs) > 1)))
+            title = title if key == "mAP" else title[0].upper() + title[1:]
+            charts.append((title, _curve(lines, key, title, len(runs) > 1)))
     return charts
 
 
@@ -81,7 +86,7 @@ def _curve(
     words = {"train": "training", "eval": "validation"}
     names = {line: line[0] if several else words[line[1]] for line in lines}
     ends = "; ".join(f"{names[line]} ends at {y[-1]:.4g}" for line, (_, y) in lines.items())
-    with chart(f"{title.capitalize()}. {ends}.") as drawn:
+    with chart(f"{title}. {ends}.") as drawn:
         axes = drawn.figure.subplots()
         for i, (line, (x, y)) in enumerate(lines.items()):
             # Validation has the first colour, training the second, whichever are there.
@@ -100,7 +105,7 @@ def _curve(
 def _sensible(axes: Axes, key: str, values: np.ndarray) -> None:
     """Limits by what is drawn: shares end at 1, what cannot be below 0 begins there."""
     least, most = float(values.min()), float(values.max())
-    if key in ("top1", "top5"):
+    if key in ("top1", "top5", "mAP", "macro_f1"):
         low = max(0.0, least - 0.05 - 0.1 * (1 - least))
         axes.set_ylim(low, 1 + 0.02 * (1 - low))
     elif key == "loss" and least > 0 and most > 20 * least:
@@ -109,11 +114,12 @@ def _sensible(axes: Axes, key: str, values: np.ndarray) -> None:
         axes.set_ylim(min(0.0, least), 1.1 * most or 1.0)
 
 
-def reliability(bins: Mapping[str, np.ndarray]) -> Markup:
+def reliability(bins: Mapping[str, np.ndarray], of: str = "the first class") -> Markup:
     """Draws how often answers of each probability are right, and how many there are.
 
     Args:
         bins: `metric.confidence_bins` [3, B] by what they are called.
+        of: whose probability it is.
     """
     errors = {name: calibration_error(found) for name, found in bins.items()}
     said = "; ".join(f"{name}: expected calibration error {e:.3f}" for name, e in errors.items())
@@ -127,7 +133,7 @@ def reliability(bins: Mapping[str, np.ndarray]) -> Markup:
             axes.plot(confidence[seen] / count[seen], share, "o-", label=label, markersize=4)
             counts.stairs(count, np.linspace(0, 1, len(count) + 1))
         axes.set(ylabel="share that is right", ylim=(0, 1.02))
-        counts.set(xlabel="probability of the first class", ylabel="images", xlim=(0, 1))
+        counts.set(xlabel=f"probability of {of}", ylabel="images", xlim=(0, 1))
         axes.legend(loc="upper left", fontsize=8)
     return drawn.svg
 

@@ -88,7 +88,7 @@ def facts(look: Look) -> dict[str, Any]:
         "Weights": network.weights.path,
         "Classes": info.num_classes,
         "Data": network.settings.data_path,
-        "Validation images": look.val.accuracy.count,
+        "Validation images": len(look.val.labels),
         "Input": f"{size.crop_size} x {size.crop_size} pixels, short side {size.resize_size},"
         f" {size.interpolation}, {size.fit}",
     }
@@ -141,7 +141,10 @@ def events_of(network: Network) -> charts.Events | None:
 def curves_of(network: Network) -> list[tuple[str, Any]]:
     """Returns the curves of the training; none without records."""
     events = events_of(network)
-    return charts.curves({network.name: events}, network.info.num_classes) if events else []
+    info = network.info
+    if not events:
+        return []
+    return charts.curves({network.name: events}, info.num_classes, info.multi_label)
 
 
 def confusion(val: Answers, names: Sequence[str]) -> dict[str, Any]:
@@ -234,6 +237,8 @@ def next_commands(network: Network, exported: Sequence[dict[str, Any]]) -> list[
         ("The numbers again, and as files", command("validate", *weights, *data,
                                                     "--confusion-matrix")),
     ]  # fmt: skip
+    if network.info.multi_label:
+        del found[0]  # `data check` takes no lists of several labels
     if network.is_export:
         return found
     if not exported:
@@ -244,7 +249,7 @@ def next_commands(network: Network, exported: Sequence[dict[str, Any]]) -> list[
     if not any(row["int8"] for row in exported):
         quantize = command("quantize", "--target", "onnxruntime", *int8)
         found.append(("Make it int8, and see what that costs", quantize))
-    if not network.info.known_limits:
+    if not network.info.known_limits and not network.info.multi_label:
         trust = command("weights convert", network.weights.path, *trusted)
         found.append(("Let it say “none of these”", trust))
     return found

@@ -75,10 +75,16 @@ def neighbours(
     ]
 
 
+def label_words(network: Network, label: Any) -> str:
+    """Returns the class of an image, or its classes where labels are 0 or 1 of each, [K]."""
+    ids = [label] if np.ndim(label) == 0 else np.flatnonzero(label)
+    return ", ".join(network.info.class_name(int(k)) for k in ids) or "none"
+
+
 def small(network: Network, data: ImageDataset, index: int, side: int = SMALL) -> dict[str, Any]:
     """Returns a whole picture, small, with its class."""
     return {
         "picture": thumbnail(load_image(read_source(data.source(index))), side),
-        "label": network.info.class_name(data.label(index)),
+        "label": label_words(network, data.labels[index]),
         "path": network.shown_path(data, index),
     }
