@@ -254,6 +254,32 @@ def test_doubtful_labels_are_as_many_as_were_drawn_anew() -> None:
     assert np.isin(found[:60], anew).mean() > 0.85  # of all labels, 0.1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_doubtful_labels_against_cleanlabs(seed: int) -> None:
+    """The order is cleanlab's by self-confidence. How many are listed differs from its confident
+    learning, and has to be the better count of those that were drawn anew.
+    """
+    rank = pytest.importorskip("cleanlab.rank")
+    issues = pytest.importorskip("cleanlab.filter").find_label_issues
+    draws = np.random.default_rng(seed)
+    y = np.repeat(np.arange(5), 120)
+    x = draws.standard_normal((600, 8)).astype(np.float32)
+    x[np.arange(600), y] += 2.5
+    anew = draws.choice(600, 30, replace=False)
+    y[anew] = (y[anew] + draws.integers(1, 5, 30)) % 5
+    probabilities = out_of_fold(x, y, 5)
+    found = doubtful(probabilities, y)[0]
+    each = probabilities.each.astype(np.float64)
+    each /= each.sum(axis=1, keepdims=True)  # float32's sums are not 1 enough for cleanlab
+    quality = rank.get_label_quality_scores(y, each, method="self_confidence")
+    assert (np.diff(quality[found]) >= 0).all()
+    assert quality[found[-1]] <= np.delete(quality, found).min()
+    theirs = issues(y, each, return_indices_ranked_by="self_confidence", n_jobs=1)
+    assert abs(len(found) - 30) <= abs(len(theirs) - 30)
+    assert np.isin(found, anew).mean() >= np.isin(theirs, anew).mean()
+    assert np.isin(found[:30], anew).sum() >= np.isin(theirs[:30], anew).sum()
+
+
 def test_each_row_is_judged_by_a_regression_without_it() -> None:
     draws = np.random.default_rng(4)
     x, y = draws.standard_normal((12, 3)).astype(np.float32), np.eye(2)[draws.integers(0, 2, 12)]
