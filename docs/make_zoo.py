@@ -20,20 +20,21 @@ SQLAI = """\
 ## Not offered: sqlai's MobileNetV3
 
 VastModelZOO's newest page lists both sizes from a second torch source,
-`xiaolai-sqlai/mobilenetv3` (MIT). Under the name it is another network: 2,950,524 and
-5,178,732 parameters, which these differences from the papers' tables add up to:
+`xiaolai-sqlai/mobilenetv3` (MIT). They have the name of MobileNetV3, but 2,950,524 and 5,178,732
+parameters. These differences from the papers' tables explain the numbers:
 
-- Every block has a shortcut. Where the channels change it is a 1 x 1 convolution, at stride 2
-  a depthwise 3 x 3 and then, where they change, a 1 x 1 with bias; batch norm after each.
-- The block's activation comes after the sum, so that no block ends linearly.
+- Every block has a shortcut. At stride 1 it is a 1 x 1 convolution where the channels change.
+  At stride 2 it is a depthwise 3 x 3, followed by a 1 x 1 with bias where the channels change.
+  Batch norm follows each convolution.
+- The activation of a block comes after the sum. So no block ends linearly.
 - Squeeze-excite squeezes to a quarter, at least 8, without biases, with batch norm inside.
-- The first block has its expanding convolution, too, where there is nothing to expand.
+- The first block has an expanding convolution although it expands nothing.
 - The hidden layer is 1280 wide in both sizes, without bias, with batch norm.
-- The last block but one of the large network expands to 672, not 960.
+- The last block but one of the large model expands to 672, not 960.
 
-Three of these are forms of the block and of the head that no other source has. Block, fused
-kernels, pruning, 8 bits, export checks and the names of torch's tensors would each need a
-second form for two networks, and no weights of it could be read here to hold them against.
+Three of these need a form of the block or of the head that no other source has. For two models,
+we would need a second form of the block, the fused kernels, pruning, 8 bits, the export checks
+and the names of torch's tensors. And we could read no weights to compare the result with.
 """
 
 
@@ -242,10 +243,10 @@ def page() -> str:
     lines = [
         "# The models",
         "",
-        "Made by `PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md`, which a test keeps in step.",
-        "Parameters and multiply-adds (MACs) are counted on the models, for an image of 224 x 224.",
-        "Top-1 and top-5 are what the source published, in percent; nothing here was trained to",
-        "reach them. `python tools/list_models.py --explain NAME` draws a network block by block.",
+        "`PYTHONPATH=. python docs/make_zoo.py > docs/zoo.md` makes this page; a test checks it.",
+        "The script counts parameters and multiply-adds (MACs) on the models, for an image of",
+        "224 x 224. Top-1 and top-5, in percent, are what the source published. We trained none of",
+        "them to reach these. `python tools/list_models.py --explain NAME` draws a model.",
         "",
         *models(sizes),
         "",
@@ -253,10 +254,11 @@ def page() -> str:
         "",
         "## The documents' numbers, recomputed",
         "",
-        "*Trainable* counts what is learned; *with batch norm's statistics* adds the running means",
-        "and variances, which checkpoints hold too. A FLOPs cell says which network it belongs to,",
-        "or does not, only together with its counting rule: every table has another. *Equal* means",
-        "to the last digit the table gives. PaddleClas' rule is the nearest found, and no more.",
+        "*Trainable* counts the parameters that training changes. *With batch norm's statistics*",
+        "adds the running means and variances, which checkpoints hold too. Each document counts",
+        "FLOPs by a rule of its own, which stands above its table. The column *here* uses the same",
+        "rule. *Equal* means equal to the last digit that the document gives. For PaddleClas we",
+        "found no rule that gives all of its numbers; the one above its table comes nearest.",
         "",
     ]
     for table in TABLES:
