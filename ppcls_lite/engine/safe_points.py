@@ -22,8 +22,10 @@ class GroupStart:
     def begin(self, batch: int, size: int, *models: paddle.nn.Layer) -> None:
         """Notes that a group of `size` batches begins with `batch`."""
         self._batch = batch
-        values = [v for m in models for v in m.state_dict().values() if v.stop_gradient]
-        self._kept = [(value, value.clone()) for value in values] if size > 1 else []
+        self._kept = []
+        if size > 1:
+            values = [v for m in models for v in m.state_dict().values() if v.stop_gradient]
+            self._kept = [(value, value.clone()) for value in values]
 
     def go_back(self, progress: Progress) -> None:
         """Undoes the batches since the last step; call it when the epoch is not at its end."""

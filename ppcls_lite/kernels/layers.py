@@ -87,14 +87,15 @@ class FusedDense:
 
 
 def _trained(units: list[Any]) -> list[Tensor]:
-    """The parameters that want a gradient."""
-    layers: list[nn.Layer] = []
+    """The parameters that want a gradient; `Layer.parameters` takes longer than a small kernel."""
+    found: list[Tensor] = []
     for unit in units:
         if isinstance(unit, ConvNorm):
-            layers += [unit.conv, unit.norm]
+            found += [unit.conv.weight, unit.norm.weight, unit.norm.bias]
         elif isinstance(unit, SqueezeExciteLayers):
-            layers += [unit.reduce, unit.restore]
-    return [p for layer in layers for p in layer.parameters() if not p.stop_gradient]
+            reduce, restore = unit.reduce, unit.restore
+            found += [reduce.weight, reduce.bias, restore.weight, restore.bias]
+    return [p for p in found if p is not None and not p.stop_gradient]
 
 
 def _window(conv: nn.Conv2D, height: int, width: int) -> dict[str, int]:
