@@ -17,7 +17,7 @@ CPU = paddle.CPUPlace()
 
 def empty(*shape: int) -> Tensor:
     """Returns a float32 tensor that nobody has written to yet."""
-    return _C_ops.empty(shape, paddle.float32, CPU)
+    return _C_ops.empty(list(shape), paddle.float32, CPU)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Kernels:
 
     def stored(self, *shape: int) -> Tensor:
         """Returns a tensor for what `Stored` of lanes.h is, that nobody has written to yet."""
-        return _C_ops.empty(shape, paddle.bfloat16 if self.bf16 else paddle.float32, CPU)
+        return _C_ops.empty(list(shape), paddle.bfloat16 if self.bf16 else paddle.float32, CPU)
 
 
 class Call:
