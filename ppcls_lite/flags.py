@@ -6,6 +6,7 @@ import functools
 import inspect
 import itertools
 import math
+import re
 import sys
 import typing
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from ppcls_lite.config import Settings
 from ppcls_lite.errors import UserError, nearest
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text",
+          "array": "values with commas between them", "null": "none"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +81,21 @@ class Flag:
                     raise msgspec.ValidationError("Expected a finite number")
             return value
         except msgspec.ValidationError as error:
-            reason = str(error)
+            reason = _allowed(str(error))
             if self.choices:
                 reason = f"allowed: {', '.join(self.choices)}{nearest(str(given), self.choices)}"
-            raise UserError(f"{where}: {given!r} is not possible ({reason})", self.help) from None
+            raise UserError(
+                f"{where}: {given!r} is not possible ({reason})", f"give such a value: {self.help}"
+            ) from None
+
+
+def _allowed(reason: str) -> str:
+    """Msgspec's reason in words: "Expected `int` >= 1" as "allowed: a whole number >= 1"."""
+    found = re.match(r"Expected `([^`]+)`( [<>]=? \S+)?", reason)
+    if found is None:
+        return reason
+    kinds = " or ".join(_KINDS.get(kind, kind) for kind in found[1].split(" | "))
+    return f"allowed: {kinds}{found[2] or ''}"
 
 
 def is_annotated(kind: Any) -> bool:

@@ -106,7 +106,7 @@ def test_null_and_lists(yaml_file):
     [
         (["--weigth-decay", "1"], ["unknown argument --weigth-decay", "--weight-decay?"]),
         (["--data-pth", "x"], ["unknown argument --data-pth", "did you mean --data-path?"]),
-        (["--epochs", "five"], ["--epochs: 'five'", "int"]),
+        (["--epochs", "five"], ["--epochs: 'five'", "whole number"]),
         (["--epochs", "5.5"], ["--epochs: '5.5'"]),
         (["-b", "0"], ["--batch-size: '0'", ">= 1"]),
         (
@@ -307,6 +307,22 @@ def test_a_users_mistake_is_one_message_and_status_2():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("train.py: --epochs: 'five' is not possible")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--epochs", "ten"], "--epochs: 'ten' is not possible (allowed: a whole number)"),
+        (["--batch-size", "0"], "'0' is not possible (allowed: a whole number >= 1)"),
+        (["--lr", "-1"], "'-1' is not possible (allowed: a number >= 0.0)"),
+        (["--crop-scale", "a,b"], "(allowed: a number)"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_words(words, told):
+    with pytest.raises(UserError) as raised:
+        cli.parse(TrainConfig, words, "train.py")
+    assert told in str(raised.value)
+    assert raised.value.hint.startswith("give such a value: ")
 
 
 def test_an_operating_system_error_is_one_message_and_status_2(tmp_path):
