@@ -265,7 +265,9 @@ MADE_IN = {
     "arch/zoo.py:_check_override", "arch/zoo.py:model_spec",
     "commands/accelerator_build.py:_report_kept",  # parsed: see quantize.py's
     "commands/data_apply.py:apply", "data/suspects_page.py:write_report",
-    "commands/report.py:run", "review/answers.py:__init__", "review/answers.py:_settings",
+    "commands/report.py:run", "review/answers.py:_settings",
+    "commands/report.py:write_compared",  # parsed: it needs a network of several labels
+    "serving/gallery.py:check_gallery",  # parsed: it needs features of other weights
     "review/answers.py:answers", "review/exports.py:export_folders",
     "review/page.py:next_commands",
     "commands/data_pack.py:check_links",  # run by test_pack.py
