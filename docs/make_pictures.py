@@ -4,8 +4,9 @@ PYTHONPATH=. python docs/make_pictures.py          # the charts, from the tables
 PYTHONPATH=. python docs/make_pictures.py first    # first.png, explain.jpg: runs a model, 10 s
 PYTHONPATH=. python docs/make_pictures.py screens  # the tutorial's, by Chromium, in a folder
                                                    # where it was followed and its server runs
-int8_layers.png is what tools/sensitivity.py wrote in tutorial_int8.md; report_mistakes.jpg was cut
-from a page of tools/report.py by hand.
+PYTHONPATH=. python docs/make_pictures.py gallery  # by Chromium, of page.html, a report, and of
+                                                   # the server with a gallery, shown query.jpg
+int8_layers.png is what tools/sensitivity.py wrote in tutorial_int8.md.
 """
 
 import json
@@ -288,6 +289,32 @@ def screens() -> None:
     heatmap.save(OUT / "tutorial_heatmap.jpg", quality=85)
 
 
+def gallery() -> None:
+    """Writes the worst mistakes of page.html, and the server's page with a gallery."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(Path("page.html").resolve().as_uri())
+        first, third = (page.locator("#mistakes ~ .grid article").nth(i) for i in (0, 2))
+        left, right = (each.bounding_box() or {} for each in (first, third))
+        wide = right["x"] + right["width"] - left["x"]
+        box = {"x": left["x"], "y": left["y"], "width": wide, "height": left["height"]}
+        page.screenshot(path="mistakes.png", full_page=True, clip=box)
+        page.goto("http://127.0.0.1:18080/")
+        page.set_input_files("#file", "query.jpg")
+        page.locator("#near img").first.wait_for()
+        page.get_by_label("Show where the model saw it").check()
+        page.get_by_alt_text("where the model saw it").wait_for()
+        page.locator("#answer").screenshot(path="gallery.png")
+        browser.close()
+    for name, out in (("mistakes", "report_mistakes"), ("gallery", "gallery")):
+        shown = Image.open(f"{name}.png").convert("RGB")
+        shown.save(OUT / f"{out}.jpg", quality=80, optimize=True)
+
+
 def main(words: list[str]) -> None:
     """Draws what the words ask for."""
     matplotlib.rcParams.update({"svg.hashsalt": "docs", "svg.fonttype": "none"})
@@ -297,6 +324,8 @@ def main(words: list[str]) -> None:
         first()
     if "screens" in words:
         screens()
+    if "gallery" in words:
+        gallery()
 
 
 if __name__ == "__main__":

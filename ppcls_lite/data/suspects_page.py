@@ -30,6 +30,7 @@ KINDS = (
 )
 MOST_SHOWN = 200  # findings of a kind on the page, some 5 kB each; the CSV has all
 THUMBNAIL = 160  # pixels
+FEW_CLASSES = 20  # whose counts are shown at once; more are folded
 
 
 class Entry(NamedTuple):
@@ -103,6 +104,7 @@ def write_report(
         alike=whole.alike,
         classes=classes,
         uneven=UNEVEN,
+        least=FEW_CLASSES,
         splits=list(dict.fromkeys(x.split for x in pictures)),
         charts=distributions(looks),
         apply=command("data check", "--data-path", data_path, "--apply", "decisions.csv",
