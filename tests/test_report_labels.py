@@ -135,6 +135,7 @@ def test_the_page_in_a_browser(page_file, scheme, width):
         for link in page.get_by_role("navigation").get_by_role("link").all():
             assert page.locator(link.get_attribute("href")).count() == 1
         assert page.locator("article").count() and page.locator("article .near img").count()
+        assert re.search(r"(found|missed) \([\d.]+\s%", page.locator("article").first.inner_text())
         for image in page.locator("img").all():
             assert image.evaluate("e => e.naturalWidth") > 0
         assert axe.run(page).response["violations"] == []

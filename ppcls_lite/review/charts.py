@@ -114,12 +114,15 @@ def _sensible(axes: Axes, key: str, values: np.ndarray) -> None:
         axes.set_ylim(min(0.0, least), 1.1 * most or 1.0)
 
 
-def reliability(bins: Mapping[str, np.ndarray], of: str = "the first class") -> Markup:
+def reliability(
+    bins: Mapping[str, np.ndarray], of: str = "the first class", counted: str = "images"
+) -> Markup:
     """Draws how often answers of each probability are right, and how many there are.
 
     Args:
         bins: `metric.confidence_bins` [3, B] by what they are called.
         of: whose probability it is.
+        counted: what there is one of for each probability.
     """
     errors = {name: calibration_error(found) for name, found in bins.items()}
     said = "; ".join(f"{name}: expected calibration error {e:.3f}" for name, e in errors.items())
@@ -133,7 +136,7 @@ def reliability(bins: Mapping[str, np.ndarray], of: str = "the first class") -> 
             axes.plot(confidence[seen] / count[seen], share, "o-", label=label, markersize=4)
             counts.stairs(count, np.linspace(0, 1, len(count) + 1))
         axes.set(ylabel="share that is right", ylim=(0, 1.02))
-        counts.set(xlabel=f"probability of {of}", ylabel="images", xlim=(0, 1))
+        counts.set(xlabel=f"probability of {of}", ylabel=counted, xlim=(0, 1))
         axes.legend(loc="upper left", fontsize=8)
     return drawn.svg
 

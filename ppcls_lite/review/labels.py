@@ -40,7 +40,7 @@ def label_values(look: Look, exported: Sequence[dict[str, Any]]) -> dict[str, An
         "curves": curves_of(network),
         "rows": rows,
         "weak": rows[:MOST_WEAK],
-        "reliability": charts.reliability({"as it is": bins}, "a class"),
+        "reliability": charts.reliability({"as it is": bins}, "a class", "labels"),
         "ece": calibration_error(bins),
         "precision_recall": precision_recall(accuracy, rows),
         "mistakes": mistakes(look, accuracy),
