@@ -12,7 +12,7 @@ import sys
 import types
 from pathlib import Path
 
-from ppcls_lite.program import CHECKOUT, NAMES, environment_hint
+from ppcls_lite.program import CHECKOUT, NAMES, environment_hint, help_command, os_remedy
 
 if sys.version_info < (3, 10):  # noqa: UP036  # an older one can read little more than this file
     print(
@@ -73,7 +73,11 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
         if received or isinstance(error, KeyboardInterrupt):
             status = 128 + (received[0] if received else signal.SIGINT)
         elif isinstance(error, MemoryError):
-            print(f"{prog}: not enough memory\n  next: free -m shows what is left", file=sys.stderr)
+            print(
+                f"{prog}: not enough memory\n  next: free -m  # shows how much is left; a smaller"
+                " --batch-size needs less",
+                file=sys.stderr,
+            )
             status = 2
         elif isinstance(error, UserError | OSError):
             print(f"{prog}: {explain(error)}", file=sys.stderr)
@@ -119,8 +123,9 @@ def dispatch(name: str, argv: list[str], prog: str) -> int:
             return 0
         known = verbs.actions(name) if name else verbs.verbs()
         raise UserError(
-            f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)}",
-            f"one of {', '.join(known)}",
+            f"unknown {'action' if name else 'verb'} {argv[0]}{nearest(argv[0], known)};"
+            f" allowed: {', '.join(known)}",
+            f"{help_command(prog)}  # says what each is for",
         )
     name, settings = verbs.settle(name, argv, prog)
     if isinstance(settings, PictureLimit) and settings.max_megapixels is not None:
@@ -141,14 +146,15 @@ def of_this_package(error: ModuleNotFoundError) -> bool:
 
 def explain(error: UserError | OSError) -> str:
     """Returns what went wrong, with the file's name where it is known."""
-    if isinstance(error, UserError) or not error.strerror:
+    if isinstance(error, UserError):
         return str(error)
     if error.filename:
         from ppcls_lite.files import told_of_room  # imports a package, which may be missing
 
         error = told_of_room(error, Path(os.fsdecode(error.filename)))
-    what = str(error.strerror)
-    return f"{error.filename}: {what}" if error.filename else what
+    what = str(error.strerror or error)
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{where}{what}\n  next: {os_remedy(error)}"
 
 
 def drop_unwritable_output() -> None:

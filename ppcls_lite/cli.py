@@ -196,7 +196,7 @@ def parse(
         flag = known[name]
         values[name] = tuple(text) if flag.rest else flag.check(text, flag.spellings[0])
         sources[name] = "command line"
-    settings = config(**values, sources=sources)
+    settings = config(**values, sources=sources, prog=prog)
     if print_config:
         print(to_yaml(settings), end="")
         sys.exit(0)
@@ -254,7 +254,8 @@ def narrowed(settings: Settings, config: type[C], prog: str, when: str) -> C:
     for path, names in beyond.items():
         _say_passed_over(f"{prog} {when}", path, names)
     sources = {name: origin for name, origin in settings.sources.items() if name in known}
-    return config(**{name: getattr(settings, name) for name in known}, sources=sources)
+    values = {name: getattr(settings, name) for name in known}
+    return config(**values, sources=sources, prog=settings.prog)
 
 
 def _dashed(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.program import help_command
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -37,13 +38,17 @@ class Settings:
     sources: Mapping[str, str] = field(
         default_factory=dict, kw_only=True, repr=False, compare=False
     )
+    # The program's name in messages; empty when no command line made these settings.
+    prog: str = field(default="", kw_only=True, repr=False, compare=False)
 
     # Flags that --help and --print-config show first, whatever group they are of.
     essentials: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if found := list(self.problems()):
-            raise UserError("\n".join(found), "--print-config shows all values")
+            raise UserError(
+                "\n".join(found), f"{help_command(self.prog, 'all')}  # explains the flags"
+            )
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be; each group adds its own to those of its bases."""
@@ -61,7 +66,10 @@ class Settings:
         """Raises UserError when a field that has no sensible default was left empty."""
         for name in names:
             if not getattr(self, name):
-                raise UserError(f"--{name.replace('_', '-')} is missing", "--help explains it")
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(
+                    f"{flag} is missing", f"{help_command(self.prog)}  # explains {flag}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,8 @@ class DygraphRuntime:
         if not caught or caught[-1].ndim != 4:
             gives = f"gives {list(caught[-1].shape)}" if caught else "is not run"
             raise UserError(
-                f"layer {layer!r} {gives}; allowed: one that gives [N, C, H, W], as {last!r} does"
+                f"layer {layer!r} {gives}; allowed: one that gives [N, C, H, W], as {last!r} does",
+                f"--explain-layer {last}",
             )
         ids = to_tensor(choose(logits.numpy()))
         score = self._paddle.take_along_axis(logits, ids.unsqueeze(1), axis=1).sum()
@@ -130,7 +131,9 @@ def _layer_named(network: "paddle.nn.Layer", name: str) -> "paddle.nn.Layer":
     layers = dict(network.named_sublayers())
     if name not in layers:
         raise UserError(
-            f"the model has no layer {name!r}{nearest(name, layers)}; allowed: {some(list(layers))}"
+            f"the model has no layer {name!r}{nearest(name, layers)}; allowed:"
+            f" {some(list(layers))}",
+            "leave the layer out: then it is the last convolution",
         )
     return layers[name]
 

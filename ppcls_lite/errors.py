@@ -9,16 +9,16 @@ class UserError(Exception):
 
     Args:
         message: what was received and what is allowed.
-        hint: what to run or change next; printed on a line of its own.
+        hint: what to run or change next, a command or one act; printed on a line of its own.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint)
         self.message = message
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
+        return f"{self.message}\n  next: {self.hint}"
 
 
 class RankLost(Exception):

@@ -43,7 +43,10 @@ class OpenVinoRuntime:
     ) -> None:
         openvino = import_engine("openvino", "openvino")
         if device == "gpu":
-            raise UserError("OpenVINO runs on the CPU here; allowed: --device cpu or auto")
+            raise UserError(
+                "--device gpu: OpenVINO runs on the CPU here; allowed: --device cpu or auto",
+                "--device cpu, or --engine onnxruntime",
+            )
         if precision == "bf16":
             check_bf16()
         self._options = {

@@ -1,5 +1,6 @@
 """How this program was started, so that the commands it suggests can be pasted as they are."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -78,10 +79,8 @@ def command(name: str, *args: object) -> str:
     name = command_of(name)
     if started.parent in (CHECKOUT, CHECKOUT / "tools", CHECKOUT / "tools/accelerator"):
         words = ["python", *_file_words(name)]
-    elif started.stem == "ppcls-lite":
-        words = ["ppcls-lite", *name.split()]
     else:
-        words = ["python", "-m", "ppcls_lite", *name.split()]
+        words = [*console_words(), *name.split()]
     return " ".join(quoted(word) for word in (*words, *map(str, args)))
 
 
@@ -115,18 +114,61 @@ def export_command(folder: object, *weights: str) -> str:
     return command("export", *named, "--save-inference-dir", folder)
 
 
-def help_command(prog: str) -> str:
-    """Returns the command line that explains a command, by its name in messages (`train.py`)."""
-    file, *action = prog.split()
-    if file not in NAMES:
-        return f"{prog} --help"
-    return " ".join(["python", quoted(os.path.relpath(CHECKOUT / file)), *action, "--help"])
+def help_command(prog: str, what: str = "") -> str:
+    """Returns the command line that explains a command.
+
+    Args:
+        prog: its name in messages, like `train.py`; empty for the console command.
+        what: `all` for all of its flags.
+    """
+    file, *action = prog.split() or ["ppcls-lite"]
+    if file in NAMES:
+        words = ["python", os.path.relpath(CHECKOUT / file)]
+    else:
+        words = console_words() if file == "ppcls-lite" else [file]
+    words += [word for word in (*action, "--help", what) if word]
+    return " ".join(map(quoted, words))
+
+
+def console_words() -> "list[str]":
+    """Returns the words that start the console command, installed or not."""
+    is_installed = Path(sys.argv[0]).stem == "ppcls-lite"
+    return ["ppcls-lite"] if is_installed else ["python", "-m", "ppcls_lite"]
 
 
 def list_command(path: Path) -> str:
     """Returns the command line that shows what lies where a file was looked for, or next to it."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return f"ls {quoted(os.path.relpath(folder))}"
+
+
+def os_remedy(error: OSError, path: "Path | None" = None) -> str:
+    """Returns what to do about a file that the operating system refused.
+
+    Args:
+        error: what it said.
+        path: of the file; None takes the error's own, if it has one.
+    """
+    if path is None and error.filename is not None:
+        path = Path(os.fsdecode(error.filename))
+    if path is None:  # the program's own output
+        return "df -h  # shows which disk is full, if one is"
+    folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
+    place = quoted(os.path.relpath(folder))
+    shown = quoted(os.path.relpath(path)) if os.path.lexists(path) else place
+    full = f"df -h {place}  # free some space, or name a folder on another disk"
+    return {
+        errno.ENOENT: f"ls {place}  # shows what is there; the rest of the path does not exist",
+        errno.ENOSPC: full,
+        errno.EDQUOT: full,
+        errno.ENOTDIR: "name another path: a file is where a folder should be",
+        errno.EEXIST: "name another path: a file is where a folder should be",
+        errno.EISDIR: "name a file: this is a folder",
+        errno.ENAMETOOLONG: "give a shorter name",
+        errno.EROFS: "name a folder on a disk that can be written",
+    }.get(
+        error.errno or 0, f"ls -ld {shown}  # shows who may read and write there; or name another"
+    )
 
 
 def git_commit() -> "str | None":

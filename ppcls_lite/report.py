@@ -209,9 +209,11 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise UserError(f"no {path}", "--run names the --output-dir of a training") from None
+        raise UserError(f"no {path}", "give --run the --output-dir of a training") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        raise UserError(
+            f"{path} is damaged: {error}", "copy this file from the run again, or train again"
+        ) from None
     events: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "eval": {}}
     for number, line in enumerate(lines, 1):
         try:
@@ -224,7 +226,10 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
                 f"{path}:{number}: not a record of a run: {line[:60]!r}", "remove this line"
             ) from None
     if not events["train"]:
-        raise UserError(f"{path} holds no training steps yet", "train a little longer")
+        raise UserError(
+            f"{path} holds no training steps yet",
+            "train until a line [Epoch ...] was printed, then run this again",
+        )
     return {name: [by_step[s] for s in sorted(by_step)] for name, by_step in events.items()}
 
 

@@ -45,7 +45,7 @@ class PlainLoader(yaml.SafeLoader):
             self._depth -= 1
 
 
-def read_text(path: Path, hint: str = "") -> str:
+def read_text(path: Path, hint: str) -> str:
     """Returns the text of a YAML file; `hint` says where another one is to be found.
 
     Raises:
@@ -55,25 +55,27 @@ def read_text(path: Path, hint: str = "") -> str:
         size = path.stat().st_size
         if size > LARGEST:
             raise UserError(
-                f"{path} has {size:,} bytes; allowed: {LARGEST:,}", "is it the right file?"
+                f"{path} has {size:,} bytes; allowed: {LARGEST:,}", "name a YAML file of settings"
             )
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: the file is not UTF-8", "save it as UTF-8") from None
+        raise UserError(
+            f"{path}:{line}: the file is not UTF-8", "save this file as UTF-8"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", hint) from None
 
 
-def load_yaml(path: Path) -> Any:
-    """Returns the content of a YAML file as dicts, lists, texts and numbers.
+def load_yaml(path: Path, hint: str) -> Any:
+    """Returns the content of a YAML file as dicts, lists, texts and numbers; `hint` as above.
 
     Raises:
         UserError: as `read_text`, or it is no YAML, or has aliases or too many levels.
     """
-    text = read_text(path)
+    text = read_text(path, hint)
     try:
         return yaml.load(text, Loader=PlainLoader)
     # ValueError: a number or a date that is none, such as 2024-99-99
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {shortened(error)}") from None
+        raise UserError(f"cannot read {path}: {shortened(error)}", hint) from None

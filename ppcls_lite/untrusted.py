@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def reading(path: Path, what: str, hint: str = "") -> Iterator[None]:
+def reading(path: Path, what: str, hint: str) -> Iterator[None]:
     """Makes one message of whatever a damaged file leads to while it is read and unpacked.
 
     Raises:
@@ -60,7 +60,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_lines(path: Path, what: str, hint: str = "") -> list[str]:
+def read_lines(path: Path, what: str, hint: str) -> list[str]:
     """Returns the lines of a text.
 
     Raises:
@@ -70,7 +70,7 @@ def read_lines(path: Path, what: str, hint: str = "") -> list[str]:
         return read_bounded(path, LARGEST_TEXT).decode("utf-8").splitlines()
 
 
-def read_json(path: Path, what: str, hint: str = "") -> dict[str, Any]:
+def read_json(path: Path, what: str, hint: str) -> dict[str, Any]:
     """Returns a JSON object.
 
     Raises:
@@ -102,7 +102,7 @@ def field(content: dict[str, Any], kind: type[Value], *keys: str) -> Value:
     return value
 
 
-def read_npz(path: Path, name: str, hint: str = "") -> np.ndarray:
+def read_npz(path: Path, name: str, hint: str) -> np.ndarray:
     """Returns an array of an .npz.
 
     The archive says how large the array is before it is unpacked; so does the array's own head.

@@ -49,7 +49,9 @@ def read_yaml(
     if root is None:
         return [], []
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{path}: expected lines of `key: value`", "--print-config shows the form")
+        raise UserError(
+            f"{path}: expected lines of `key: value`", "write a line for each flag: epochs: 5"
+        )
     seen: dict[str, int] = {}
     found, passed_over = [], []
     for key_node, value_node in root.value:
@@ -57,13 +59,16 @@ def read_yaml(
         name = str(key_node.value).replace("-", "_")
         where = f"{path}:{line}"
         if name in seen:
-            raise UserError(f"{where}: {name} is already set in line {seen[name]}", "delete one")
+            raise UserError(
+                f"{where}: {name} is already set in line {seen[name]}",
+                "delete one of the two lines",
+            )
         seen[name] = line
         if name not in known:
             if name not in others():
                 raise UserError(
                     f"{where}: unknown key {shortened(repr(key_node.value))}{nearest(name, known)}",
-                    "--print-config lists every key",
+                    "rename this key, or delete its line",
                 )
             passed_over.append(name)
             continue
@@ -73,7 +78,8 @@ def read_yaml(
         except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
             cause = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
             raise UserError(
-                f"{where}: {name}: no value can be made of it ({cause})", known[name].help
+                f"{where}: {name}: no value can be made of it ({cause})",
+                f"give such a value: {known[name].help}",
             ) from None
         found.append((name, known[name].check(value, f"{where}: {name}"), line))
     return found, passed_over

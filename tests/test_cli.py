@@ -333,6 +333,8 @@ def test_an_operating_system_error_is_one_message_and_status_2(tmp_path):
     assert done.returncode == 2
     assert done.stderr == (
         f"tools/plot_run.py: {tmp_path}/nowhere/x.png: No such file or directory\n"
+        f"  next: ls {os.path.relpath(tmp_path, ROOT)}"
+        "  # shows what is there; the rest of the path does not exist\n"
     )
 
 
@@ -344,7 +346,8 @@ def test_a_full_disk_behind_stdout_is_one_message(argv):
             [sys.executable, *argv], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
-    assert re.fullmatch(r"(train\.py|ppcls-lite): No space left on device\n", done.stderr)
+    message = r"(train\.py|ppcls-lite): No space left on device\n  next: df -h .*\n"
+    assert re.fullmatch(message, done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ RUN = {
         "quantize --pretrained @pact/best.pdparams --data-path @data --out @x", None),
     "packed": ("data pack --data-path @data --out @packed --workers 0", ""),
     "packed with a broken image": ("data pack --data-path @broken --out @x --workers 0", None),
+    "an image in both splits": ("data check --data-path @more --workers 0", None),
     "a broken image": ("train --data-path @broken --output-dir @x --epochs 1" + TINY, None),
     "no checkpoints": ("weights average @model_9*.pdparams --out @x.pdparams", ""),
     "no weights": ("predict --pretrained @none.pdparams --img-path @data/val", ""),
@@ -265,6 +266,7 @@ MADE_IN = {
     "arch/zoo.py:_check_override", "arch/zoo.py:model_spec",
     "commands/accelerator_build.py:_report_kept",  # parsed: see quantize.py's
     "commands/data_apply.py:apply", "data/suspects_page.py:write_report",
+    "commands/data_check.py:check",  # parsed: a page takes a minute
     "commands/report.py:run", "review/answers.py:_settings",
     "commands/report.py:write_compared",  # parsed: it needs a network of several labels
     "serving/gallery.py:check_gallery",  # parsed: it needs features of other weights

@@ -7,7 +7,8 @@ from conftest import ROOT, run_tool
 from reads import reachable, trees, unread
 
 from ppcls_lite.config import LossSettings
-from ppcls_lite.data.settings import MixSettings, ShowAugmentConfig
+from ppcls_lite.data.mix_settings import MixSettings
+from ppcls_lite.data.settings import ShowAugmentConfig
 from ppcls_lite.engine.settings import RunSettings, TrainConfig, ValidateConfig
 from ppcls_lite.flags import flags
 from ppcls_lite.verbs import COMMANDS, UNREAD

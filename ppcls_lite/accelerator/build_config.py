@@ -189,14 +189,23 @@ def calibration_preprocess(config: BuildConfig) -> CardPreprocess:
     steps = {op["type"]: op for op in config.ops}
     for name in ("Resize", "CenterCrop", "Normalize"):
         if name not in steps:
-            raise UserError(f"the calibration steps of {config.name} have no {name}")
+            raise UserError(
+                f"the calibration steps of {config.name} have no {name}",
+                f"add {name} to preprocess_ops, as a bundle's build/ has it",
+            )
     if "CustomFunc" in steps:
-        raise UserError("CustomFunc: code of your own is not run by the stand-in")
+        raise UserError(
+            "CustomFunc: code of your own is not run by the stand-in",
+            "take CustomFunc out of preprocess_ops, or build with the card's compiler",
+        )
     size, crop = steps["Resize"]["size"], steps["CenterCrop"]["crop_size"]
     sides = {*(size if isinstance(size, list) else [size])}
     crops = {*(crop if isinstance(crop, list) else [crop])}
     if len(sides) > 1 or len(crops) > 1:
-        raise UserError(f"Resize {size}, CenterCrop {crop}: only squares are simulated")
+        raise UserError(
+            f"Resize {size}, CenterCrop {crop}: only squares are simulated",
+            "give each one number, or the same number twice",
+        )
     factor = 255 if steps["Normalize"].get("div255") is False else 1
     mean, std = ([x / factor for x in steps["Normalize"][key]] for key in ("mean", "std"))
     try:
@@ -210,4 +219,7 @@ def calibration_preprocess(config: BuildConfig) -> CardPreprocess:
             bgr=steps.get("CvtColor", {}).get("code") == "COLOR_RGB2BGR",
         )
     except ValueError as error:
-        raise UserError(f"the calibration steps of {config.name}: {error}") from None
+        raise UserError(
+            f"the calibration steps of {config.name}: {error}",
+            "change this value in preprocess_ops; a bundle's build/ has one that works",
+        ) from None

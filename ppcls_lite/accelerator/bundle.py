@@ -183,7 +183,7 @@ def _check_card(info: ModelInfo, pretrained: str) -> None:
         raise UserError(
             f"{pretrained} gives several labels an image; the card's own postprocessing"
             " knows a softmax and one class",
-            "tools/export_model.py writes files that end in a sigmoid, for CPUs and GPUs",
+            "export it with tools/export_model.py, for a CPU or GPU: those files end in a sigmoid",
         )
     if info.preprocess.fit != "crop":
         raise UserError(

@@ -16,6 +16,7 @@ from ppcls_lite.untrusted import read_json, read_lines, reading
 
 # Of a bundle.
 WNID_FILE = Path("labels/wnid.json")
+IN_BUNDLE = "take the file of that name in a bundle's labels/"
 VAL_LABELS = Path("labels/val_label.txt")
 
 
@@ -29,14 +30,17 @@ def read_two_fields(file: Path) -> dict[str, int] | None:
         UserError: they are the ids of ImageNet's devkit.
     """
     ids = {}
-    for line in read_lines(file, "label list"):
+    for line in read_lines(file, "label list", IN_BUNDLE):
         name, _, number = line.strip().rpartition(" ")
         if not line.strip():
             continue
         if not name or not (number.isascii() and number.isdecimal()):
             return None
         if len(number) > 7:
-            raise UserError(f"{file}: class id {shortened(number)}; allowed: below {MAX_CLASSES}")
+            raise UserError(
+                f"{file}: class id {shortened(number)}; allowed: below {MAX_CLASSES}",
+                "mend this line: FILE ID",
+            )
         ids[name.strip().partition(".")[0]] = int(number)
     if names_of_ids(str(file), str(file.parent), list(ids), list(ids.values())) is not None:
         raise UserError(
@@ -52,7 +56,7 @@ def read_names(file: Path) -> list[str]:
     Raises:
         UserError: there is no such file.
     """
-    return read_lines(file, "label file", "a bundle has it as labels/label.txt")
+    return read_lines(file, "label file", IN_BUNDLE)
 
 
 def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
@@ -96,13 +100,13 @@ def known_folders(classes: str | None) -> dict[str, int]:
 
 def _read_ids(file: Path) -> dict[str, int]:
     what = "JSON object of folder names and ids"
-    ids = read_json(file, what)
-    with reading(file, what):
+    ids = read_json(file, what, IN_BUNDLE)
+    with reading(file, what, IN_BUNDLE):
         for name, number in ids.items():
             if type(number) is not int or not 0 <= number < MAX_CLASSES:
                 raise ValueError(f"{shortened(name, 80)}: {shortened(repr(number), 80)}")
     if not ids:
-        raise UserError(f"{file} names no class")
+        raise UserError(f"{file} names no class", IN_BUNDLE)
     return ids
 
 

@@ -49,7 +49,7 @@ def lint_yaml(path: Path, root: Path) -> list[Finding]:
         UserError: the file cannot be read as YAML.
     """
     document = read_document(path)
-    with reading(path, "build YAML", "compare it with a bundle's build/"):
+    with reading(path, "build YAML", "compare it with a YAML in a bundle's build/"):
         findings = [*_check_keys(document), *_check_values(document)]
         if any(finding.level == "error" for finding in findings):
             return findings

@@ -10,6 +10,7 @@ from ppcls_lite.data.lists import MAX_CLASSES
 from ppcls_lite.errors import UserError, shortened, some
 from ppcls_lite.untrusted import field, read_json, read_lines, reading
 
+AGAIN = "export the bundle again, with tools/export_accelerator.py"
 SIZES = ("resize_size", "crop_size")  # of bundle.json's preprocess
 
 
@@ -21,10 +22,13 @@ def lint_bundle(folder: Path) -> list[Finding]:
     """
     description = folder / "bundle.json"
     if not description.is_file():
-        raise UserError(f"{folder} has no bundle.json", "give a build YAML, or a bundle's folder")
-    what, hint = "description of a bundle", "export the bundle again"
-    bundle = read_json(description, what, hint)
-    with reading(description, what, hint):
+        raise UserError(
+            f"{folder} has no bundle.json",
+            "give a build YAML, or the folder that tools/export_accelerator.py wrote",
+        )
+    what = "description of a bundle"
+    bundle = read_json(description, what, AGAIN)
+    with reading(description, what, AGAIN):
         spec = {name: field(bundle, int, "preprocess", name) for name in SIZES}
         classes = field(bundle, int, "num_classes")
         if not 1 <= classes <= MAX_CLASSES:
@@ -65,7 +69,7 @@ def _line_of(path: Path, *words: str) -> int:
 
 def _check_labels(folder: Path, classes: int) -> Iterator[Finding]:
     names_file = folder / "labels/label.txt"
-    names = read_lines(names_file, "label file") if names_file.is_file() else []
+    names = read_lines(names_file, "label file", AGAIN) if names_file.is_file() else []
     if len(names) != classes:
         message = f"{len(names)} names, the model has {classes} classes"
         yield Finding("error", names_file, 0, message)
@@ -77,15 +81,15 @@ def _check_labels(folder: Path, classes: int) -> Iterator[Finding]:
     list_file = folder / "calibration_list.txt"
     if list_file.is_file():
         what = "list of calibration images"
-        lines = read_lines(list_file, what, "export the bundle again")
-        with reading(list_file, what, "export the bundle again"):
+        lines = read_lines(list_file, what, AGAIN)
+        with reading(list_file, what, AGAIN):
             present = {int(line.rpartition(" ")[2]) for line in lines if line.strip()}
         missing = [names[i] if i < len(names) else str(i) for i in {*range(classes)} - present]
         if missing:
             message = f"{len(missing)} classes have no calibration image: {some(missing)}"
             yield Finding("warning", list_file, 0, message)
         for number, line in enumerate(lines, 1):
-            with reading(list_file, "list of calibration images"):
+            with reading(list_file, what, AGAIN):
                 is_there = (folder / line.rpartition(" ")[0]).is_file()
             if not is_there:
                 yield Finding("error", list_file, number, "the image is not there")

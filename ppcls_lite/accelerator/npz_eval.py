@@ -15,6 +15,8 @@ from ppcls_lite.accelerator.profile import (
 from ppcls_lite.accelerator.results import TOPK, Scores
 from ppcls_lite.errors import UserError
 
+AGAIN = "run the model once more, into an empty folder"
+
 
 def score_npz(folder: Path, pictures: Sequence[Path], labels: Sequence[int]) -> Scores:
     """Counts hits.
@@ -37,14 +39,17 @@ def score_npz(folder: Path, pictures: Sequence[Path], labels: Sequence[int]) -> 
         raise UserError(
             f"{folder} does not fit the list of {len(pictures)} lines: {len(missing)} files are"
             f" missing{_first(missing)}, {len(extra)} are not of this run{_first(extra)}",
-            "run once more into an empty folder",
+            AGAIN,
         )
     top1 = top5 = 0
     for name, label in zip(wanted, labels, strict=True):
         scores = _scores(folder / name)
         best = np.argsort(-scores, kind="stable")[:TOPK]
         if label >= len(scores):
-            raise UserError(f"class id {label} of {name}, but it has {len(scores)} scores")
+            raise UserError(
+                f"{name} has {len(scores)} scores, and its image is of class id {label}",
+                "give the labels of the data that this model was trained on",
+            )
         top1 += bool(best[0] == label)
         top5 += bool(label in best)
     return Scores(len(pictures), top1, top5)
@@ -55,10 +60,10 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _scores(path: Path) -> np.ndarray:
-    array = read_array(path, OUTPUT)
+    array = read_array(path, OUTPUT, AGAIN)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         shape = f"{array.dtype} {list(array.shape)}"
-        raise UserError(f"{path}: {OUTPUT} is {shape}; expected numbers [1, K]")
+        raise UserError(f"{path}: {OUTPUT} is {shape}; allowed: numbers [1, K]", AGAIN)
     return array[0].astype(np.float32)
 
 
@@ -76,7 +81,9 @@ def picture_labels(pictures: Sequence[Path], label_file: Path, classes: str | No
         UserError: a picture has no label.
     """
     if not label_file.is_file():
-        raise UserError(f"no label file {label_file}", "a bundle has it as labels/val_label.txt")
+        raise UserError(
+            f"no label file {label_file}", "give --label a bundle's labels/val_label.txt"
+        )
     listed = listed_labels(pictures, label_file)
     if listed is not None:
         _check_folders(pictures, listed, label_file, classes)

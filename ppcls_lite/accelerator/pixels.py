@@ -120,7 +120,8 @@ class CardPreprocess:
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise UserError(
-                f"an array is {image.dtype} {list(image.shape)}; allowed: uint8 [3, H, W]"
+                f"an array is {image.dtype} {list(image.shape)}; allowed: uint8 [3, H, W]",
+                "write the array with tools/accelerator/image2npz.py",
             )
         round_ = half_rounded if self.half else float
         mean = np.array([round_(m) for m in self.mean], np.float32).reshape(3, 1, 1)

@@ -51,13 +51,15 @@ def read_datalist(file: Path) -> list[Path]:
     """
     if not file.is_file():
         raise UserError(f"no data list {file}", _write(file))
-    paths = [Path(line) for line in read_lines(file, "data list") if line.strip()]
+    paths = [Path(line) for line in read_lines(file, "data list", _write(file)) if line.strip()]
     if not paths:
         raise UserError(f"{file} is empty", _write(file))
-    with reading(file, "data list"):
+    with reading(file, "data list", _write(file)):
         missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise UserError(f"{file}: {len(missing)} files are not there, the first is {missing[0]}")
+        raise UserError(
+            f"{file}: {len(missing)} files are not there, the first is {missing[0]}", _write(file)
+        )
     return paths
 
 
@@ -70,7 +72,7 @@ def read_picture(path: Path) -> np.ndarray:
     return read_array(path, INPUT, _write("npz.txt"))
 
 
-def read_array(path: Path, name: str, hint: str = "") -> np.ndarray:
+def read_array(path: Path, name: str, hint: str) -> np.ndarray:
     """Returns an array of an npz.
 
     Raises:

@@ -15,6 +15,7 @@ from ppcls_lite.untrusted import read_lines
 
 TEXT_NAME = "vacl_cls_result.txt"  # what sample_cls.py writes into its --save_dir
 TOPK = 5
+AGAIN = "delete this file, then run sample_cls.py once, to its end"
 LINE = re.compile(
     r"(?P<path>.*): (?:Relay )?top-(?P<rank>\d+) id: (?P<id>\d+), prob: (?P<prob>[^,]+),"
     r" class name: (?P<name>.*)"
@@ -80,34 +81,36 @@ def read_results(file: Path) -> dict[str, list[int]]:
         match = LINE.fullmatch(line)
         where = f"{file}:{number}"
         if match is None:
-            raise UserError(f"{where}: no result line: {line[:120]!r}")
+            raise UserError(f"{where}: no result line: {line[:120]!r}", AGAIN)
         if len(match["rank"]) > 7 or len(match["id"]) > 7:
-            raise UserError(f"{where}: a number of more than 7 digits: {line[:120]!r}")
+            raise UserError(f"{where}: a number of more than 7 digits: {line[:120]!r}", AGAIN)
         rank = int(match["rank"])
         if rank == 0:
             path = match["path"]
             if path in found:
                 raise UserError(
                     f"{where}: {path} is there a second time",
-                    "a second run was appended to the file; delete it and run once",
+                    AGAIN,
                 )
             found[path] = []
         if match["path"] != path or rank != len(found.get(path, ())):
-            raise UserError(f"{where}: top-{rank} of {match['path']} does not follow its top-0")
+            raise UserError(
+                f"{where}: top-{rank} of {match['path']} does not follow its top-0", AGAIN
+            )
         found[path].append(int(match["id"]))
     lengths = {len(ids) for ids in found.values()}
     if len(lengths) > 1:
         raise UserError(
             f"{file}: images with {min(lengths)} and with {max(lengths)} lines",
-            "the run that wrote it was cut short; run it again",
+            AGAIN,
         )
     return found
 
 
 def _text_lines(file: Path) -> list[str]:
-    lines = [line for line in read_lines(file, "result text") if line.strip()]
+    lines = [line for line in read_lines(file, "result text", AGAIN) if line.strip()]
     if not lines:
-        raise UserError(f"{file} is empty")
+        raise UserError(f"{file} is empty", AGAIN)
     return lines
 
 
@@ -146,7 +149,7 @@ def score_by_name(file: Path) -> Scores:
                 raise UserError(
                     f"{file}:{offset}: the original cannot read this line: its folder is"
                     f" {folder!r}, which is no class of ImageNet, or it has no fifth field",
-                    "without --compat, classes are compared by id",
+                    "leave --compat out: then classes are compared by id",
                 )
             hits.append(fields[4].strip() == names[folder])
         top1 += hits[0]

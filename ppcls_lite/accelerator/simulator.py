@@ -88,7 +88,7 @@ def build(file: Path, float_layers: Sequence[str] = (), mode: str | None = None)
     findings = lint_yaml(file, Path())
     errors = [str(finding) for finding in findings if finding.level == "error"]
     if errors:
-        raise UserError("\n".join(errors), "mend these lines")
+        raise UserError("\n".join(errors), f"mend these lines of {file}")
     config = parse_build(document)
     if mode is not None:
         config = replace(config, mode=mode)

@@ -57,6 +57,6 @@ def write_onnx(
         raise UserError(
             f"the ONNX file of {weights.path} disagrees with the trained model (largest"
             f" difference allowed: {checks['limit']:.1e}); it was not written",
-            "another --opset-version",
+            "give another --opset-version, such as 11",
         )
     return sidecar

@@ -20,6 +20,7 @@ from ppcls_lite.untrusted import read_json, reading
 
 FORMS = ("sdk1.0", "vamp", "build_in")
 # Numbers of the flat form and their names in the others.
+FROM_BUNDLE = "take one of the three files in a bundle's vdsp_params/"
 RESIZE_CROP = 300  # vdsp_op_type
 RGB_PLANAR = 5000
 BILINEAR_CV = 1
@@ -107,9 +108,9 @@ def read_vdsp(path: Path) -> CardPreprocess:
     Raises:
         UserError: it is damaged, has an unknown key, or asks for what the stand-in cannot do.
     """
-    what, hint = "vision-processor parameter file", "a bundle has three of them in vdsp_params/"
-    content = read_json(path, what, hint)
-    with reading(path, what, hint):
+    what = "vision-processor parameter file"
+    content = read_json(path, what, FROM_BUNDLE)
+    with reading(path, what, FROM_BUNDLE):
         if "OpType" in content:
             return _from_config(path, content)
         return _from_flat(path, _flat_of_list(content) if "config" in content else content)
@@ -150,7 +151,7 @@ def _from_config(path: Path, content: dict[str, Any]) -> CardPreprocess:
     resize, crop = config["ResizeWidth"], config["OimageWidth"]
     squares = (config["ResizeHeight"] == resize, config["OimageHeight"] == crop)
     if not all(squares) or (config["CropX"], config["CropY"]) != ((resize - crop) // 2,) * 2:
-        raise UserError(f"{path}: only square sizes with a centre crop are simulated")
+        raise UserError(f"{path}: only square sizes with a centre crop are simulated", FROM_BUNDLE)
     return CardPreprocess(
         resize=resize,
         squash=True,
@@ -169,15 +170,19 @@ def _three(values: Any) -> tuple[float, float, float]:
 def _same_keys(path: Path, found: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in found:
         if key not in known:
-            raise UserError(f"{path}: unknown key {shortened(repr(key))}{nearest(key, known)}")
+            raise UserError(
+                f"{path}: unknown key {shortened(repr(key))}{nearest(key, known)}",
+                "rename this key, or delete it",
+            )
     for key in known:
         if key not in found:
-            raise UserError(f"{path}: {key} is missing")
+            raise UserError(f"{path}: {key} is missing", FROM_BUNDLE)
 
 
 def _supported(path: Path, values: dict[str, Any], key: str, allowed: tuple[Any, ...]) -> None:
     if values[key] not in allowed:
         raise UserError(
             f"{path}: {key} {shortened(repr(values[key]))} is not simulated; allowed: "
-            + ", ".join(map(repr, allowed))
+            + ", ".join(map(repr, allowed)),
+            FROM_BUNDLE,
         )

@@ -48,10 +48,11 @@ def read_document(path: Path) -> Document:
     Raises:
         UserError: it cannot be read, or is no mapping.
     """
-    content = load_yaml(path)
-    root = yaml.compose(read_text(path), Loader=PlainLoader)
+    hint = "name a build YAML; a bundle has two in build/"
+    content = load_yaml(path, hint)
+    root = yaml.compose(read_text(path, hint), Loader=PlainLoader)
     if not isinstance(content, dict):
-        raise UserError(f"{path}: no build YAML: expected `key: value` at the top")
+        raise UserError(f"{path}: no build YAML: allowed are lines of `key: value`", hint)
     return Document(path, content, dict(_lines(root, ())))
 
 

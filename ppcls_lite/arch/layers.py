@@ -116,7 +116,10 @@ class InvertedResidual(nn.Layer):
         channels = expanded if kept is None else kept
         if not 1 < channels <= expanded or (channels < expanded and not expands):
             allowed = f"2 to {expanded}" if expands else f"{expanded}, for it expands nothing"
-            raise UserError(f"expanded has {channels} for a block; allowed: {allowed}")
+            raise UserError(
+                f"--expanded has {channels} for a block; allowed: {allowed}",
+                "change this number, or leave --expanded out",
+            )
         if expands:
             stages.append(conv_norm_act(in_channels, channels, 1, flavour, act=act))
         stages.append(
@@ -181,7 +184,10 @@ def kept_channels(expanded: Sequence[int] | None, blocks: int) -> list[int | Non
     if expanded is None:
         return [None] * blocks
     if len(expanded) != blocks:
-        raise UserError(f"expanded has {len(expanded)} numbers, the model {blocks} blocks")
+        raise UserError(
+            f"--expanded has {len(expanded)} numbers, the model has {blocks} blocks",
+            f"give --expanded {blocks} numbers, or leave it out",
+        )
     return list(expanded)
 
 

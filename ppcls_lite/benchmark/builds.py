@@ -87,7 +87,10 @@ class Build:
         ))  # fmt: skip
         sidecar = folder / "inference.yml"
         if not sidecar.is_file():
-            raise UserError(f"{self.name} cannot export {weights.path}: {reason(done)}")
+            raise UserError(
+                f"{self.name} cannot export {weights.path}: {reason(done)}",
+                f"take another checkout than {self.root}, or other weights",
+            )
         content = yaml.safe_load(sidecar.read_text(encoding="utf-8"))
         return content["model"] | {key: content[key] for key in ("preprocess", "classes")}
 

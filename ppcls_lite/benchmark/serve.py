@@ -159,7 +159,7 @@ def int8_of(
     out = folder / "int8"
     problem = OURS.quantize(weights, "openvino", config.data_path, out)
     if problem:
-        raise UserError(f"no int8 model to serve: {problem}")
+        raise UserError(f"no int8 model to serve: {problem}", "leave --int8 out")
     return out
 
 
@@ -212,7 +212,8 @@ def running(server: Server, request: bytes, settle: float) -> Iterator[tuple[int
                     log.seek(0)
                     said = log.read().decode(errors="replace").strip().splitlines()[-2:]
                     raise UserError(
-                        f"{shlex.join(words)} does not answer {PATH}:\n" + "\n".join(said)
+                        f"{shlex.join(words)} does not answer {PATH}:\n" + "\n".join(said),
+                        "start this command by itself, and read what it prints",
                     )
                 time.sleep(0.2)
             time.sleep(settle)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppcls_lite.accelerator.lint_bundle import AGAIN
 from ppcls_lite.accelerator.settings import AcceleratorBuildConfig
 from ppcls_lite.accelerator.simulator import NOTE, build
 from ppcls_lite.program import command
@@ -44,8 +45,8 @@ def _report_kept(kept: list[bool]) -> None:
 def _quantize_flags() -> list[str]:
     """What the bundle in the current folder says of its weights and its data."""
     file, what = Path("bundle.json"), "description of a bundle"
-    bundle = read_json(file, what) if file.is_file() else {}
-    with reading(file, what, "export the bundle again"):
+    bundle = read_json(file, what, AGAIN) if file.is_file() else {}
+    with reading(file, what, AGAIN):
         if "quantize" in bundle:
             return [str(word) for word in field(bundle, list, "quantize")]
     return ["--target", "accelerator", "--pretrained", "WEIGHTS", "--data-path", "DATA"]

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from ppcls_lite.accelerator.labels import read_names
+from ppcls_lite.accelerator.lint_bundle import AGAIN
 from ppcls_lite.accelerator.results import TEXT_NAME, result_lines
 from ppcls_lite.accelerator.settings import SampleClsConfig
 from ppcls_lite.accelerator.simulator import NOTE, SimulatedModel, load_planar
@@ -62,7 +63,7 @@ def _only(flag: str, given: str | None, pattern: str) -> Path:
 
 
 def _prefix(info: Path) -> str:
-    hint = "a bundle has one in model_info/"
+    hint = "give the .json in the bundle's model_info/"
     content = read_json(info, "model_info json", hint)
     with reading(info, "model_info json", hint):
         return field(content, str, "model_lib_path")[: -len(".so")]
@@ -70,10 +71,11 @@ def _prefix(info: Path) -> str:
 
 def _bundle_val() -> str:
     bundle = Path("bundle.json")
-    val = read_json(bundle, "description of a bundle").get("val") if bundle.is_file() else None
+    what = "description of a bundle"
+    val = read_json(bundle, what, AGAIN).get("val") if bundle.is_file() else None
     if not isinstance(val, str):
         raise UserError(
             "--file_path is missing, and no bundle.json here names a val/ folder",
-            "--file_path FOLDER with class folders",
+            "add --file_path and an image, or a folder with class folders",
         )
     return val

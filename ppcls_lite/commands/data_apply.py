@@ -37,7 +37,9 @@ def apply(config: CheckDataConfig) -> str:
                 "apply it to the data before it was packed, or edit the lists",
             )
         if classes and data.classes != classes:
-            raise UserError("train and val have other classes", "give both the same class folders")
+            raise UserError(
+                "train and val have other classes", "give train/ and val/ the same class folders"
+            )
         classes, paths, labels = data.classes, [], []
         for i in range(len(data)):
             path = os.path.abspath(data.path(i))
@@ -69,9 +71,13 @@ def read_decisions(file: str) -> dict[str, str]:
     try:
         rows = list(csv.DictReader(read_text(file).splitlines()))
     except OSError as error:
-        raise UserError(f"--apply {file}: {error.strerror}", "index.html saves one") from error
+        raise UserError(
+            f"--apply {file}: {error.strerror}", "save the list on index.html, and give its path"
+        ) from error
     except csv.Error as error:
-        raise UserError(f"--apply {file}: {error}", "is it the right file?") from None
+        raise UserError(
+            f"--apply {file}: {error}", "give the list that was saved on index.html"
+        ) from None
     found: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         if not row.get("file"):

@@ -12,7 +12,7 @@ from ppcls_lite.commands.data_apply import apply
 from ppcls_lite.commands.data_report import write_findings
 from ppcls_lite.data.classes import NONE, match_classes, warnings
 from ppcls_lite.data.dataset import open_split, open_whole
-from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.decode import REMEDY, ImageError, load_image
 from ppcls_lite.data.each import each
 from ppcls_lite.data.folders import check_root
 from ppcls_lite.data.image_dataset import ImageDataset
@@ -20,6 +20,7 @@ from ppcls_lite.data.packed import Source, read_source
 from ppcls_lite.data.settings import CheckDataConfig
 from ppcls_lite.data.shares import Shares, split_pictures
 from ppcls_lite.errors import UserError, some
+from ppcls_lite.program import command
 
 
 class Inspection(NamedTuple):
@@ -52,13 +53,15 @@ def run(config: CheckDataConfig) -> int:
 
 
 def check(data_path: str, workers: int) -> dict[str, Any]:
-    """The report as plain values: per split the counts; all `problems` and `warnings` in words.
+    """The report as plain values: per split the counts; all `problems` and `warnings` in words, and
+    what to do `next`.
 
     Raises:
         UserError: there is no such folder.
     """
     check_root(data_path)
-    report: dict[str, Any] = {"data_path": data_path, "splits": {}, "problems": [], "warnings": []}
+    report: dict[str, Any] = {"data_path": data_path, "splits": {}}
+    report |= {"problems": [], "warnings": [], "next": []}
     problems: list[str] = report["problems"]
     datasets: dict[str, ImageDataset] = {}
     files: dict[str, dict[str, str]] = {}  # split -> digest -> path
@@ -67,7 +70,7 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         try:
             datasets[split] = open_split(data_path, split)
         except UserError as error:
-            problems.append(error.message)
+            _note(report, error)
     if whole:
         datasets["all"] = whole
         try:
@@ -75,16 +78,20 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
             notes = split_pictures(paths, whole.labels.tolist(), Shares()).notes
             report["warnings"] += [f"all: {note}" for note in notes]
         except UserError as error:
-            problems.append(error.message)
+            _note(report, error)
     if len(datasets) == 2:
-        datasets["val"], found = _matched(datasets["train"], datasets["val"])
-        problems += found
+        try:
+            datasets["val"], found = _matched(datasets["train"], datasets["val"])
+            problems += found
+        except UserError as error:
+            _note(report, error)
     for split, dataset in datasets.items():
         inspections = list(each(inspect, dataset.sources(), workers))
         summary = report["splits"][split] = _summary(dataset, inspections)
         summary["other_files"] = sorted(dataset.passed_over)
         summary["notes"] = list(dataset.notes)
         problems += [f"broken image {b['file']}: {b['cause']}" for b in summary["broken"]]
+        report["next"] += [REMEDY] * bool(summary["broken"])
         report["warnings"] += [*_few(split, dataset), *(f"{split}: {x}" for x in dataset.left_out)]
         files[split], twice, contradictions = _copies(split, dataset, inspections)
         report["warnings"] += twice
@@ -93,22 +100,32 @@ def check(data_path: str, workers: int) -> dict[str, Any]:
         for digest, path in files["val"].items():
             if digest in files["train"]:
                 problems.append(f"val image {path} is also in train: {files['train'][digest]}")
+    if (problems or report["warnings"]) and not report["next"]:
+        page = command("data check", "--data-path", data_path, "--report", "findings")
+        report["next"].append(f"{page}  # a page that shows the images and saves what you decide")
+    report["next"] = list(dict.fromkeys(report["next"]))
     return report
 
 
+def _note(report: dict[str, Any], error: UserError) -> None:
+    report["problems"].append(error.message)
+    report["next"].append(error.hint)
+
+
 def _matched(train: ImageDataset, val: ImageDataset) -> tuple[ImageDataset, list[str]]:
-    """Returns val with the class ids of train, if it can be had, and what is wrong with them."""
+    """Returns val with the class ids of train, and what is wrong with them.
+
+    Raises:
+        UserError: val has images of a class that train does not have.
+    """
     known = train.class_set("train")
-    try:
-        match = match_classes(known, val.class_set("val"))
-        problems = [
-            f"only in val, and without images: {name}"
-            for name, class_id in zip(val.classes, match.ids, strict=True)
-            if class_id == NONE and name not in match.unknown
-        ]
-        val = val.mapped(match.complete(""))
-    except UserError as error:
-        return val, [error.message]
+    match = match_classes(known, val.class_set("val"))
+    problems = [
+        f"only in val, and without images: {name}"
+        for name, class_id in zip(val.classes, match.ids, strict=True)
+        if class_id == NONE and name not in match.unknown
+    ]
+    val = val.mapped(match.complete("give train/ and val/ the same class folders"))
     counts = val.class_set("val").pictures
     alone = [n for i, n in enumerate(known.names) if counts[i] and not known.pictures[i]]
     if alone:
@@ -193,10 +210,12 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     }
     names = dict.fromkeys(name for split in counts.values() for name in split)
     width = max([len("class"), *(len(name) for name in names)])
-    yield f"{'class':{width}}" + "".join(f"{split:>9}" for split in splits)
+    if splits:
+        yield f"{'class':{width}}" + "".join(f"{split:>9}" for split in splits)
     for name in names:
         yield f"{name:{width}}" + "".join(f"{c.get(name, '-'):>9}" for c in counts.values())
-    yield f"{'total':{width}}" + "".join(f"{split['pictures']:>9}" for split in splits.values())
+    if splits:
+        yield f"{'total':{width}}" + "".join(f"{s['pictures']:>9}" for s in splits.values())
     for split, summary in splits.items():
         for name in ("smallest", "largest"):
             if name in summary:
@@ -207,5 +226,6 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         if found := report[kind]:
             yield f"{len(found)} {kind if len(found) > 1 else kind[:-1]}:"
             yield from (f"  {line}" for line in found)
+    yield from (f"  next: {act}" for act in report["next"])
     if not report["problems"] and not report["warnings"]:
         yield "OK"

@@ -219,7 +219,7 @@ def _is_complete(folder: Path, split: str, plan: dict[str, Any]) -> bool:
         if differs:
             raise UserError(
                 f"{file}: was packed with another {', '.join(differs)}",
-                f"--out another folder, or remove {folder}",
+                f"give --out another folder, or remove {folder}",
             )
         return file == description_file(folder, split)
     write_atomically(_plan_file(folder, split), json.dumps(plan).encode())

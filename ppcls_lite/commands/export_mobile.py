@@ -37,7 +37,10 @@ def run(config: ExportMobileConfig) -> int:
     export, folder = Path(config.exported), Path(config.out)
     sidecar = open_export(export, FORMATS[config.format or ""].sources)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
+        raise UserError(
+            f"--out {folder} exists and is not an empty folder",
+            "give --out the name of a new folder",
+        )
     pictures = (
         [load_image(path) for path in find_images(config.img_path)] if config.img_path else []
     )

@@ -14,7 +14,7 @@ from ppcls_lite.weights.find import find_weights
 def run(config: FinetuneConfig) -> int:
     """Completes the settings and trains; returns the exit status."""
     given = {name: getattr(config, name) for name in flags(TrainConfig)}
-    settings = TrainConfig(**given, sources=config.sources)
+    settings = TrainConfig(**given, sources=config.sources, prog=config.prog)
     return run_all(settings, run_one) if runs_all(settings) else run_one(settings)
 
 

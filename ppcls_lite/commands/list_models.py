@@ -33,7 +33,10 @@ def run(config: ListModelsConfig) -> int:
         return _explain(config.explain, config.json)
     names = list_models(config.pattern, config.source)
     if not names:
-        raise UserError(f"no model matches {config.pattern!r}", "--pattern '*'")
+        raise UserError(
+            f"no model matches {config.pattern!r}",
+            "leave --pattern and --source out: then all are listed",
+        )
     rows = [count(name) for name in names]
     if config.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))

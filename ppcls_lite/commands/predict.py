@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ppcls_lite.commands import predict_shards
+from ppcls_lite.data.decode import REMEDY
 from ppcls_lite.data.pictures import passed_over
 from ppcls_lite.data.preprocess import find_images_and_others
 from ppcls_lite.deploy.classify import Result, classify, open_predictor
@@ -53,7 +54,7 @@ def run(config: PredictConfig) -> int:
     if explained:
         print(f"predict: {len(explained)} heatmaps saved to {config.explain}", file=sys.stderr)
     if failed:
-        print(f"predict: {failed} of {len(files)} images failed", file=sys.stderr)
+        print(f"predict: {failed} of {len(files)} images failed\n  next: {REMEDY}", file=sys.stderr)
     return 1 if failed else 0
 
 

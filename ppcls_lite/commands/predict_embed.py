@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppcls_lite.data.dataset import open_split, open_whole
-from ppcls_lite.data.decode import ImageError, load_image
+from ppcls_lite.data.decode import REMEDY, ImageError, load_image
 from ppcls_lite.data.folders import check_root, look_for_split, pictures_root
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.packed import Source, read_source
@@ -43,7 +43,9 @@ def run(config: EmbedConfig) -> int:
     if config.plot is not None and count > 1:
         print(f"drawn by {plot_features(features, Path(config.plot))}: {config.plot}")
     if failed:
-        print(f"embed: {len(failed)} of {len(rows)} images failed", file=sys.stderr)
+        print(
+            f"embed: {len(failed)} of {len(rows)} images failed\n  next: {REMEDY}", file=sys.stderr
+        )
     return 1 if failed else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.commands.predict_embed import embed, rows_of
-from ppcls_lite.data.decode import ImageError
+from ppcls_lite.data.decode import REMEDY, ImageError
 from ppcls_lite.data.preprocess import find_images
 from ppcls_lite.data.suspects_page import Entry, figure, unseen
 from ppcls_lite.deploy.classify import open_predictor
@@ -35,7 +35,7 @@ def run(config: SearchConfig) -> int:
         try:
             (vector,) = predictor.embed(query)
         except ImageError as error:
-            failed.append(str(error))
+            failed.append(error.message)
             continue
         rows, cosines = known.nearest(vector, config.topk)
         print(readable(str(query)))
@@ -50,6 +50,8 @@ def run(config: SearchConfig) -> int:
         print(f"search: {config.html} shows them", file=sys.stderr)
     for cause in failed:
         print(f"search: {cause}", file=sys.stderr)
+    if failed:
+        print(f"search: {len(failed)} images failed\n  next: {REMEDY}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -66,7 +68,9 @@ def _open_gallery(config: SearchConfig, predictor: Predictor) -> tuple[Features,
                 + " --data-path DATA --out features.npz  # or name the weights they are of",
             )
     if not len(gallery.features):
-        raise UserError(f"{path}: no image in it can be read", "name another gallery")
+        raise UserError(
+            f"{path}: no image in it can be read", "give --gallery a folder with images"
+        )
     return gallery, failed
 
 

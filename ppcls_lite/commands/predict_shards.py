@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.data.decode import allow_megapixels
+from ppcls_lite.data.decode import REMEDY, allow_megapixels
 from ppcls_lite.deploy.choose import find_model
 from ppcls_lite.deploy.classify import classify, open_predictor
 from ppcls_lite.deploy.settings import PredictConfig
@@ -94,6 +94,8 @@ def run(config: PredictConfig, pictures: Sequence[Path]) -> int:
         done += answer["pictures"]
         failed += answer["failed"]
         print(f"predict: {done} images, {failed} of them failed", file=sys.stderr)
+    if failed:
+        print(f"  next: {REMEDY}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -35,7 +35,10 @@ def run(config: QuantizeConfig) -> int:
         config.require("out")
         check_utf8(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"--out {folder} exists and is not an empty folder", "name another")
+            raise UserError(
+                f"--out {folder} exists and is not an empty folder",
+                "give --out the name of a new folder",
+            )
     others = OTHERS if config.table else 0
     job = open_job(config, config.eval_images, others, config.train_images)
     for how in job.matched:

@@ -12,7 +12,7 @@ def run(config: PlotRunConfig) -> int:
     folder = Path(config.run)
     picture = Path(config.out) if config.out else folder / "curves.png"
     if picture.suffix != ".png":
-        raise UserError(f"--out {picture}: the image is a PNG", "--out curves.png")
+        raise UserError(f"--out {picture}: allowed: a name that ends in .png", "--out curves.png")
     events = read_metrics(folder / "metrics.jsonl")
     plot_curves(events, folder.resolve().name, picture)
     if events["eval"]:

@@ -20,7 +20,10 @@ def run(config: TipcConfig) -> int:
     """
     config.require("mode")
     if not Path("train.py").is_file():
-        raise UserError("there is no train.py here", "cd into the checkout")
+        raise UserError(
+            f"--mode {config.mode}: the folder {Path.cwd()} has no train.py",
+            "cd into the checkout, the folder that holds train.py",
+        )
     if config.mode == "configs":
         print(f"wrote {write_files()} files into {CONFIGS}")
         return 0

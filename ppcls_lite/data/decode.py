@@ -41,6 +41,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 LOCKS = tuple(threading.Lock() for _ in range(64))
 # http://..., s3://..., and https:/..., which pathlib makes of it; not C:/...
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+REMEDY = "save such an image again as JPEG or PNG, or leave it out"
 
 
 class ImageError(UserError, ValueError):
@@ -52,7 +53,7 @@ class ImageError(UserError, ValueError):
     """
 
     def __init__(self, source: str, cause: str) -> None:
-        super().__init__(f"{source}: {cause}")
+        super().__init__(f"{source}: {cause}", REMEDY)
         self.args = (source, cause)  # so that the error survives pickling
         self.source = source
         self.cause = cause

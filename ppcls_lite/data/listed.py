@@ -94,7 +94,7 @@ def read_names(data_path: str) -> tuple[list[str], int | None] | None:
     text = read_text(file)
     for number, line in enumerate(text.splitlines(), 1):
         if any(0xDC80 <= ord(letter) <= 0xDCFF for letter in line):
-            raise UserError(f"{file}:{number}: the file is not UTF-8", "save it as UTF-8")
+            raise UserError(f"{file}:{number}: the file is not UTF-8", "save this file as UTF-8")
     names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise UserError(f"{file} is empty", "write one line per class, in the order of the ids")

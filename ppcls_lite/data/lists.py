@@ -70,7 +70,10 @@ def read_text(file: str) -> str:
     with open(file, "rb") as opened:
         data = opened.read(LARGEST_TEXT + 1)
     if len(data) > LARGEST_TEXT:
-        raise UserError(f"{file} has more than {LARGEST_TEXT:,} bytes", "is it the right file?")
+        raise UserError(
+            f"{file} has more than {LARGEST_TEXT:,} bytes",
+            "name a list of images: lines 'path label'",
+        )
     for mark, encoding in ENCODINGS.items():
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
@@ -97,7 +100,7 @@ def read_list(file: str, hint: str) -> PictureList:
             paths.append(path)
             labels.append(label)
     except csv.Error as error:
-        raise UserError(f"{file}: {error}", "is it the right file?") from None
+        raise UserError(f"{file}: {error}", "name a list of images: lines 'path label'") from None
     comments = {i for i, path in enumerate(paths) if path.startswith("#")}
     if paths and not any(paths):
         raise UserError(
@@ -230,5 +233,5 @@ def locate(listed: PictureList, file: str, roots: Sequence[str]) -> tuple[list[s
                 return [paths[i] for i in kept], kept
     raise UserError(
         f"{file}: its images are not there, for example {shortened(sure[0])}",
-        "paths may be relative to " + " or to ".join(dict.fromkeys(roots)),
+        "write paths that start from " + " or from ".join(dict.fromkeys(roots)),
     )

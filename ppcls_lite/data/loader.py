@@ -25,7 +25,7 @@ from ppcls_lite.data.transforms import TrainTransform
 from ppcls_lite.data.watch import Watch
 from ppcls_lite.data.workers import Cause, How, Sample, decode_into
 from ppcls_lite.errors import UserError
-from ppcls_lite.program import command
+from ppcls_lite.program import command, quoted
 
 # Seconds before each further try of a picture that cannot be read: a file that is being replaced,
 # or a drive that is away for a moment, comes back.
@@ -200,7 +200,7 @@ class Loader:
         except MemoryError:
             raise UserError(
                 f"not enough memory to read these images: {task[0].name} and those after it",
-                "a smaller --batch-size, or a smaller --max-megapixels",
+                "give a smaller --batch-size, or a smaller --max-megapixels",
             ) from None
         return images[: len(task) - len(causes)], causes
 
@@ -263,7 +263,7 @@ class Loader:
         if cause.kind == "gone" and not os.path.isdir(os.path.dirname(file) or "."):
             raise UserError(
                 f"broken image {file}: {cause}; its folder is gone, too",
-                f"see whether the drive is there: df {os.path.dirname(file)}",
+                f"df {quoted(os.path.dirname(file))}  # shows whether the disk is there",
             )
         path = self.dataset.path(index)
         if self.on_error == "stop":

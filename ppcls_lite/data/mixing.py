@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from ppcls_lite.data.mix_settings import MixSettings
 from ppcls_lite.data.preprocess import Preprocess
-from ppcls_lite.data.settings import MixSettings
 
 
 @dataclasses.dataclass(frozen=True)

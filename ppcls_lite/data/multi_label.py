@@ -37,7 +37,7 @@ class MultiLabelDataset(ImageDataset):
         """Raises UserError: there is no such thing as the label of a picture."""
         raise UserError(
             f"{self.place} lists several labels an image, which this command does not know",
-            "allowed are class folders and lists with one label an image",
+            "give class folders, or lists with one label an image",
         )
 
     def class_set(self, who: str) -> ClassSet:

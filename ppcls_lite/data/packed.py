@@ -119,7 +119,7 @@ class PackedFiles:
 
     def __init__(self, folder: str, split: str) -> None:
         self.folder, self.split = folder, split
-        hint = "copy the whole folder, or pack it again"
+        hint = "copy the whole packed folder again, or pack the images again"
         file = description_file(folder, split)
         self.description = _description(file, hint)
         # Mapped, not read: 1.28 million entries cost no memory of this process.

@@ -22,6 +22,7 @@ from ppcls_lite.errors import UserError, nearest, shortened
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MEND_PREPROCESS = "change this value where it is given; inference.yml has it below preprocess"
 FITS = ("crop", "pad", "squash")
 LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would fill the memory
 
@@ -59,7 +60,7 @@ def find_images_and_others(path: str) -> tuple[list[Path], list[str]]:
         others = sorted(n for n in {*matches} - {*found} if os.path.isfile(n) or kind_of(n))
     if found:
         return [Path(name) for name in found], others
-    kinds = "known extensions: " + " ".join(IMAGE_EXTENSIONS)
+    kinds = f"name a folder with files that end in {' '.join(IMAGE_EXTENSIONS)}"
     if os.path.isdir(path):
         raise UserError(f"{path}: the folder holds no image", kinds)
     if matches:
@@ -105,18 +106,24 @@ class Preprocess:
         for name in ("resize_size", "crop_size"):
             if not (type(side := getattr(self, name)) is int and 1 <= side <= LARGEST_SIDE):
                 said = shortened(repr(side))
-                raise UserError(f"{name}: {said} is not a size; allowed: 1 to {LARGEST_SIDE}")
+                raise UserError(
+                    f"{name}: {said} is not a size; allowed: 1 to {LARGEST_SIDE}", MEND_PREPROCESS
+                )
         if (name := self.interpolation) not in list(INTERPOLATIONS):
             raise UserError(
                 f"interpolation: {shortened(repr(name))} is not one of {', '.join(INTERPOLATIONS)}"
-                + nearest(str(name), INTERPOLATIONS)
+                + nearest(str(name), INTERPOLATIONS),
+                MEND_PREPROCESS,
             )
         if self.fit not in FITS:
-            raise UserError(f"fit: {shortened(repr(self.fit))} is not one of {', '.join(FITS)}")
+            raise UserError(
+                f"fit: {shortened(repr(self.fit))} is not one of {', '.join(FITS)}", MEND_PREPROCESS
+            )
         if not (_three_numbers(self.mean) and _three_numbers(self.std) and min(self.std) > 0):
             raise UserError(
                 f"mean {shortened(self.mean)}, std {shortened(self.std)}: allowed are three finite"
-                " values each (R, G, B), those of std above 0"
+                " values each (R, G, B), those of std above 0",
+                MEND_PREPROCESS,
             )
 
     def scaled(self, crop_size: int) -> "Preprocess":
@@ -198,7 +205,8 @@ class Preprocess:
             if key not in known:
                 raise UserError(
                     f"preprocess: unknown key {shortened(repr(key))}; known: {', '.join(known)}"
-                    + nearest(str(key), known)
+                    + nearest(str(key), known),
+                    MEND_PREPROCESS,
                 )
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()

@@ -21,6 +21,7 @@ from ppcls_lite.config import (
     Positive,
     Settings,
 )
+from ppcls_lite.data.mix_settings import MixSettings
 from ppcls_lite.errors import UserError
 
 
@@ -201,20 +202,6 @@ class TrainBatches(TrainPictures, BatchSettings):
 
 
 @dataclass(frozen=True)
-class MixSettings(Settings):
-    """Mixing of batches."""
-
-    mixup: NotNegative = 0.0
-    """Alpha of Mixup, which blends images and their labels; 0 is off."""
-    cutmix: NotNegative = 0.0
-    """Alpha of CutMix, which pastes a box of another image; 0 is off. Both: either, evenly."""
-    mix_prob: Fraction = 1.0
-    """Probability that a batch is mixed at all."""
-    mix_off_epoch: CountOrZero = 0
-    """First epoch without --mixup and --cutmix; 0: all epochs have them."""
-
-
-@dataclass(frozen=True)
 class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
     """Draw training images as the model gets them: a sheet of the first batch of an epoch.
 
@@ -283,7 +270,10 @@ class PackDatasetConfig(DataRoot):
 
     def __post_init__(self) -> None:
         if self.quality != PackDatasetConfig.quality and self.short_side is None:
-            raise UserError("--quality is for shrunk images", "add --short-side, or leave it out")
+            raise UserError(
+                f"--quality {self.quality} has no effect without --short-side",
+                "add --short-side, or leave --quality out",
+            )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ SPLITS = ("train", "val")
 
 
 def verify(out: str) -> int:
-    """Reads every picture of a packed folder; prints what is wrong and returns 1, or 0."""
+    """Reads every picture of a packed folder; prints what is wrong and returns 1, or 0.
+
+    Raises:
+        UserError: neither split of it is packed.
+    """
+    hint = "give --out the folder that was packed"
     problems: list[str] = []
+    counted = 0
     for split in SPLITS:
         try:
             dataset = open_split(out, split)
@@ -22,12 +28,17 @@ def verify(out: str) -> int:
             problems.append(error.message)
             continue
         if not isinstance(dataset, PackedDataset):
-            raise UserError(f"{out} is not packed", "--out names a folder that was packed")
+            raise UserError(f"{out} is not packed", hint)
         found = list(_problems(dataset))
+        counted += 1
         print(f"{split}: {len(dataset)} images read, {len(found)} problems")
         problems += found
+    if len(problems) == len(SPLITS) and not counted:
+        raise UserError("\n".join(problems), hint)
     for problem in problems:
         print(f"  {problem}")
+    if problems:
+        print("  next: pack the images again, into a new folder")
     return 1 if problems else 0
 
 

@@ -44,5 +44,5 @@ def dead_worker(how: str = "ended unexpectedly (its message, if any, is above)")
     """What to say when a process that decodes pictures is gone for good."""
     return UserError(
         f"a worker process that decodes images {how}",
-        "if memory ran out (see dmesg), use fewer --workers; --workers 0 decodes without any",
+        "give a smaller --workers, if memory ran out; dmesg tells. --workers 0 starts none",
     )

@@ -52,7 +52,8 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
     """
     if engine not in ENGINES:
         raise UserError(
-            f"engine {engine!r} is not one of {', '.join(ENGINES)}{nearest(engine, ENGINES)}"
+            f"engine {engine!r} is not one of {', '.join(ENGINES)}{nearest(engine, ENGINES)}",
+            "leave the engine out: auto takes one that can run the file",
         )
     why = ""
     if path.is_dir():
@@ -60,13 +61,14 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
         if engine == "auto" and device != "gpu":
             engine, why = _fastest(measured) if measured else _written_for(path)
         path = _file_of_folder(path, engine, measured)
+    if not path.is_file():
+        raise UserError(f"no file or folder {path}", list_command(path))
     if path.suffix not in ENGINES_OF_SUFFIX:
         raise UserError(
             f"{path} is not a model; allowed: an export folder, or a file that ends in "
-            + ", ".join(ENGINES_OF_SUFFIX)
+            + ", ".join(ENGINES_OF_SUFFIX),
+            f"{list_command(path)}  # shows what else is there",
         )
-    if not path.is_file():
-        raise UserError(f"no file or folder {path}", list_command(path))
     fitting = ENGINES_OF_SUFFIX[path.suffix]
     if engine not in ("auto", *fitting):
         raise UserError(f"engine {engine} cannot run {path}", f"--engine {fitting[0]}")

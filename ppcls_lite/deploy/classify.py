@@ -65,7 +65,7 @@ def classify(
             try:
                 images[file] = load_image(file)
             except ImageError as error:
-                errors[file] = str(error)
+                errors[file] = error.message
         begin = time.perf_counter()
         given, reasons = list(images.values()), dict[Path, Explanation]()
         if explain:

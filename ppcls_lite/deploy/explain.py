@@ -158,7 +158,10 @@ def chosen(scores: np.ndarray, class_id: int | None) -> np.ndarray:
     if class_id is None:
         return scores.argmax(axis=1)
     if not 0 <= class_id < classes:
-        raise UserError(f"class_id is {class_id}; allowed: 0 to {classes - 1}")
+        raise UserError(
+            f"class_id is {class_id}; allowed: 0 to {classes - 1}",
+            "leave class_id out: then it is the class that the model predicts",
+        )
     return np.full(len(scores), class_id)
 
 

@@ -126,7 +126,10 @@ def _room_for(network: Any, formats: Sequence[str]) -> int:
 
 def _opset(asked: int | None, info: ModelInfo) -> int:
     if asked is not None and asked not in OPSETS:
-        raise UserError(f"opset {asked} is not in {OPSETS[0]}..{OPSETS[-1]}")
+        raise UserError(
+            f"--opset-version {asked}; allowed: {OPSETS[0]} to {OPSETS[-1]}",
+            "leave --opset-version out, or give one of these",
+        )
     if info.quant_skip is None:
         return asked or OPSET
     if asked is not None and asked < INT8_OPSET:
@@ -142,10 +145,13 @@ def _check_request(folder: Path, formats: Sequence[str]) -> None:
     for name in formats:
         if name not in FORMATS:
             raise UserError(
-                f"format {name!r} is not one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
+                f"format {name!r} is not one of {', '.join(FORMATS)}{nearest(name, FORMATS)}",
+                f"--format {','.join(FORMATS)}",
             )
     if not formats:
-        raise UserError(f"no format given; allowed: {', '.join(FORMATS)}")
+        raise UserError(
+            f"no format given; allowed: {', '.join(FORMATS)}", f"--format {','.join(FORMATS)}"
+        )
     if os.environ.get("FLAGS_enable_pir_api", "").lower() in ("0", "false"):  # noqa: SIM112
         raise UserError(
             "FLAGS_enable_pir_api=0 is set; with it Paddle cannot write inference.json",

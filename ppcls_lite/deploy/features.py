@@ -90,7 +90,7 @@ def read_features(path: Path) -> Features:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no file of features: {error}",
-            "write it with tools/embed.py --out NAME.npz",
+            "write it again with tools/embed.py --out NAME.npz",
         ) from error
     return found
 
@@ -209,7 +209,10 @@ def with_features(path: Path) -> bytes:
     graph = model.graph
     name = features_name(graph)
     if not name:
-        raise UserError(f"{path}: no linear layer leads to {graph.output[0].name}")
+        raise UserError(
+            f"{path}: no linear layer leads to {graph.output[0].name}, and features are its input",
+            "give the checkpoint that this file was exported from",
+        )
     del graph.output[1:]
     kind = onnx.TensorProto.FLOAT
     graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.program import list_command
 
 # An upright RGB image -> uint8 [H, W, 3], the crop, which is then normalised with the network's
 # mean and std; or float32 [3, H, W], what the network reads.
@@ -32,16 +33,23 @@ def load_hooks(name: str) -> Any:
     """
     place, _, attribute = name.rpartition(":")
     if not place or not attribute.isidentifier():
-        raise UserError(f"hooks {name!r}; allowed: MODULE:OBJECT or FILE.py:OBJECT")
+        raise UserError(
+            f"--hooks {name!r}; allowed: MODULE:OBJECT or FILE.py:OBJECT",
+            "add a colon and the name of the object",
+        )
     module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
     if not hasattr(module, attribute):
-        raise UserError(f"hooks {name}: {place} has no {attribute}")
+        raise UserError(
+            f"--hooks {name}: {place} has no {attribute}",
+            "give after the colon a class or an object that is defined there",
+        )
     found = getattr(module, attribute)
     hooks = found() if isinstance(found, type) else found
     if not (hasattr(hooks, "preprocess") or hasattr(hooks, "postprocess")):
         raise UserError(
-            f"hooks {name}: {attribute} has neither preprocess(image, info) nor"
-            " postprocess(probs, info)"
+            f"--hooks {name}: {attribute} has neither preprocess(image, info) nor"
+            " postprocess(probs, info)",
+            "give it one of these methods, or both",
         )
     return hooks
 
@@ -50,14 +58,15 @@ def _import(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        hint = "give its file instead: FILE.py:OBJECT" if error.name == name else ""
-        raise UserError(f"hooks: {error}", hint) from error
+        by_file = "give its file instead: FILE.py:OBJECT"
+        hint = by_file if error.name == name else f"install the package that has {error.name}"
+        raise UserError(f"--hooks {name}: {error}", hint) from error
 
 
 def _load_file(file: Path) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if not file.is_file() or spec is None or spec.loader is None:
-        raise UserError(f"hooks: no file {file}")
+        raise UserError(f"--hooks: no file {file}", list_command(file))
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(file.stem, module)  # dataclasses and pickle look there
     spec.loader.exec_module(module)

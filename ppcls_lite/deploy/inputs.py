@@ -17,8 +17,8 @@ ALLOWED = (
     " them"
 )
 FLOATS = (
-    "values from 0 to 1: (255 * array).round().astype('uint8'); already normalised, [N, 3, H, W]:"
-    " predictor.probabilities(array)"
+    "give (255 * array).round().astype('uint8') for values from 0 to 1; what is normalised already,"
+    " [N, 3, H, W], goes to predictor.probabilities(array)"
 )
 
 
@@ -31,7 +31,10 @@ def pictures(images: Any, channel_order: str) -> Iterator[Image.Image]:
         UserError: what was given is no picture; it says which.
     """
     if channel_order not in ("RGB", "BGR"):
-        raise UserError(f"channel_order is {channel_order!r}; allowed: 'RGB', 'BGR'")
+        raise UserError(
+            f"channel_order is {channel_order!r}; allowed: 'RGB', 'BGR'",
+            "give channel_order='BGR' for images that OpenCV has read, else leave it out",
+        )
     for number, given in enumerate(_each(images), start=1):
         yield as_image(given, channel_order, f"image {number}")
 
@@ -42,7 +45,10 @@ def _each(images: Any) -> Iterable[Any]:
         # [N, ...] of pictures, or [N] paths
         return images if images.ndim == 4 or images.dtype.kind in "OU" else [images]
     if isinstance(images, Mapping):
-        raise UserError("the images are in a mapping; hand over its values: list(images.values())")
+        raise UserError(
+            f"the images are in a {type(images).__name__}; {ALLOWED}",
+            "give its values: list(images.values())",
+        )
     single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         return [images]
@@ -78,7 +84,10 @@ def as_image(picture: Any, channel_order: str, name: str) -> Image.Image:
         raise ImageError(name, error.cause) from error
     array = _as_array(picture)
     if not isinstance(array, np.ndarray):
-        raise UserError(f"{name} is {type(picture).__name__} {picture!r:.40}; {ALLOWED}")
+        raise UserError(
+            f"{name} is {type(picture).__name__} {picture!r:.40}; {ALLOWED}",
+            "give the path of its file, or numpy.asarray of its pixels",
+        )
     return _image_of(array, channel_order, name)
 
 
@@ -90,8 +99,8 @@ def _as_array(given: Any) -> Any:
         # Paddle hands its bits out as uint16, which are no pixels; torch hands none out
         raise UserError(
             f"an image is a {type(given).__name__} of bfloat16 {list(given.shape)}; {ALLOWED}",
-            "16-bit pixels: the array itself (paddle.to_tensor makes bfloat16 of uint16);"
-            f" {FLOATS}",
+            "give the array itself, if it has 16-bit pixels: paddle.to_tensor makes bfloat16 of"
+            f" uint16; {FLOATS}",
         )
     for step in ("detach", "cpu"):  # torch's and Paddle's, from a graph and from a GPU
         given = getattr(given, step)() if hasattr(given, step) else given
@@ -101,7 +110,11 @@ def _as_array(given: Any) -> Any:
 def _image_of(array: np.ndarray, channel_order: str, name: str) -> Image.Image:
     received = f"{name} is an array of {array.dtype} {list(array.shape)}"
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        hint = FLOATS if array.dtype.kind == "f" else "values from 0 to 255: array.astype('uint8')"
+        hint = (
+            FLOATS
+            if array.dtype.kind == "f"
+            else "give array.astype('uint8') for values from 0 to 255"
+        )
         raise UserError(f"{received}; {ALLOWED}", hint)
     channels = (1, 3, 4)
     if array.ndim == 3 and array.shape[2] not in channels and array.shape[0] in channels:
@@ -109,7 +122,7 @@ def _image_of(array: np.ndarray, channel_order: str, name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]  # [H, W]
     if array.size == 0 or (array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in channels)):
-        raise UserError(f"{received}; {ALLOWED}")
+        raise UserError(f"{received}; {ALLOWED}", "give one image as [H, W, 3], several as a list")
     if array.ndim == 3:
         array = array[..., :3] if channel_order == "RGB" else array[..., 2::-1]  # without alpha
     if array.dtype.itemsize == 2:

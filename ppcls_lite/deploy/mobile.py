@@ -226,7 +226,10 @@ def answers_tflite(folder: Path, export: Path, images: np.ndarray) -> np.ndarray
     sidecar = read_sidecar(export)
     limit = KERNELS if sidecar is None or sidecar.int8_target is None else INT8_KERNELS
     if np.abs(found - plain).max() > limit * max(1.0, float(np.abs(plain).max())):
-        raise UserError(f"LiteRT's two kinds of kernels differ by {np.abs(found - plain).max()}")
+        raise UserError(
+            f"LiteRT's two kinds of kernels differ by {np.abs(found - plain).max()}",
+            "--format mnn writes another file of the same model",
+        )
     return found
 
 

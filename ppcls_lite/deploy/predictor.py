@@ -189,7 +189,7 @@ class Predictor:
             UserError: what was given is no image, such as an address or an array of floats.
         """
         if topk < 1:
-            raise UserError(f"topk is {topk}; allowed: 1 or more")
+            raise UserError(f"topk is {topk}; allowed: 1 or more", "give topk=1 for the best")
         results, crops = [], (self.see(image) for image in pictures(images, channel_order))
         while made := list(itertools.islice(crops, self.batch_size)):
             probs = self.probabilities(network_input(made, self.info))  # [N, K]

@@ -56,9 +56,14 @@ class EmbedConfig(NetworkSettings):
 
     def __post_init__(self) -> None:
         if self.plot is not None and not self.plot.endswith(".png"):
-            raise UserError(f"--plot {self.plot}; allowed: a name that ends in .png")
+            raise UserError(
+                f"--plot {self.plot}; allowed: a name that ends in .png", "--plot features.png"
+            )
         if not self.out.endswith((".npz", ".parquet")):
-            raise UserError(f"--out {self.out}; allowed: a name that ends in .npz or .parquet")
+            raise UserError(
+                f"--out {self.out}; allowed: a name that ends in .npz or .parquet",
+                "--out features.npz",
+            )
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,8 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     path = folder / SIDECAR
     if not path.is_file():
         return None
-    content = load_yaml(path)
     again = export_command(folder)
+    content = load_yaml(path, again)
     try:
         if content["version"] not in (VERSION, MULTI_LABEL):
             raise UserError(

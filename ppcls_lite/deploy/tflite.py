@@ -126,7 +126,7 @@ def _unary(kind: str) -> Callable[[Conversion, onnx.NodeProto], None]:
 
 def _clip(c: Conversion, node: onnx.NodeProto) -> None:
     if c.limits(node) != (0.0, 6.0):
-        raise UserError(f"{node.name}: Clip to {c.limits(node)}, only 0 to 6 is known")
+        raise UserError(f"{node.name}: Clip to {c.limits(node)}; allowed: 0 to 6", "--format mnn")
     c.writer.op("RELU6", [c.given(node.input[0])], c.made(node, c.shape(node.input[0])))
 
 
@@ -159,7 +159,9 @@ def _flatten(c: Conversion, node: onnx.NodeProto) -> None:
     """Squeeze, Flatten and Reshape end in [1, C] here, behind a pooling."""
     shape = c.shape(node.input[0])
     if any(length != 1 for length in shape[1:-1]):
-        raise UserError(f"{node.name}: {node.op_type} of {shape}, only behind a pooling")
+        raise UserError(
+            f"{node.name}: {node.op_type} of {shape}; allowed: behind a pooling", "--format mnn"
+        )
     wanted = c.writer.constant(np.asarray([1, shape[-1]], np.int32))
     made = c.made(node, [1, shape[-1]], c.steps.get(node.input[0]))
     c.writer.op("RESHAPE", [c.known[node.input[0]], wanted], made)

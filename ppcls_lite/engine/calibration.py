@@ -35,6 +35,7 @@ WHEN = {
     "after": "after calibration",
     "held_out": "each half of the images by the other's temperature",
 }
+OTHER_WEIGHTS = "give other weights: these are damaged, or their training diverged"
 PRIOR = math.log(2)  # standard deviation of log T, before any picture is seen
 
 
@@ -82,7 +83,7 @@ def answers(
     logits, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     logits, labels = logits[labels >= 0], labels[labels >= 0]
     if not np.isfinite(logits).all():
-        raise UserError("the model answers with numbers that are not finite", "other weights")
+        raise UserError("the model answers with numbers that are not finite", OTHER_WEIGHTS)
     return logits, labels
 
 

@@ -80,7 +80,9 @@ def pick_device(device: str, use_gpu: bool | None) -> str:
     if use_gpu is not None:
         wanted = "gpu" if use_gpu else "cpu"
         if device not in ("auto", wanted):
-            raise UserError(f"--device {device} and --use-gpu {use_gpu} disagree", "give one")
+            raise UserError(
+                f"--device {device} and --use-gpu {use_gpu} disagree", "leave one of them out"
+            )
         device = wanted
     if device == "gpu" and not has_gpu:
         raise UserError(

@@ -6,7 +6,7 @@ from paddle import nn
 
 from ppcls_lite.arch.layers import InvertedResidual
 from ppcls_lite.arch.mobilenet_v3 import MobileNetV3
-from ppcls_lite.engine.settings import StepSettings
+from ppcls_lite.engine.network_settings import StepSettings
 from ppcls_lite.errors import UserError
 
 NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)

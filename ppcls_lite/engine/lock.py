@@ -37,7 +37,7 @@ def locked(folder: Path, world: World) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"{folder}: {_holder(folder)} is training into this folder",
-            "another --output-dir; or end that process, then --resume auto goes on",
+            "give another --output-dir; or end that process, then go on with --resume auto",
         ) from None
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": sys.argv}

@@ -201,7 +201,8 @@ def mode_name(word: str) -> str:
     if name not in MODES:
         known = [*MODES, *ALIASES]
         raise UserError(
-            f"calibration mode {word!r} is not one of {', '.join(known)}{nearest(word, known)}"
+            f"calibration mode {word!r} is not one of {', '.join(known)}{nearest(word, known)}",
+            "give one of these; percentile is the documents'",
         )
     return name
 
@@ -247,7 +248,9 @@ def measure(
 ) -> dict[str, Spread]:
     """Runs the pictures once, for histograms twice: their range must be known first."""
     if not len(activations):
-        raise UserError("there is no calibration image", "give a folder with images")
+        raise UserError(
+            "there is no calibration image", "give --data-path a folder that holds images"
+        )
     spreads: dict[str, Spread] = {}
     for values in activations:
         for name, value in values.items():

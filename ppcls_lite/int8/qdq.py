@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from ppcls_lite.errors import UserError, nearest, shortened
+from ppcls_lite.errors import UserError, nearest, shortened, some
 from ppcls_lite.files import temporary_folder
 from ppcls_lite.int8.biases import least_scales, step_of
 from ppcls_lite.int8.calibrate import INT8_STEPS, Threshold
@@ -88,11 +88,11 @@ def float_graph(path: Path) -> onnx.ModelProto:
             )
             folded = onnx.load(options.optimized_model_filepath)
     except FileNotFoundError:
-        raise UserError(f"no file {path}", "the bundle has it in onnx/") from None
+        raise UserError(f"no file {path}", "name the file in the bundle's onnx/") from None
     # Protobuf's, ONNX's and ONNX Runtime's errors share no class but this.
     except Exception as error:
-        cause = f"{type(error).__name__}: {shortened(error)}"
-        raise UserError(f"{path} cannot be read as ONNX ({cause})") from error
+        cause = f"{path} cannot be read as ONNX ({type(error).__name__}: {shortened(error)})"
+        raise UserError(cause, "copy the file again, or export it again") from error
     keep = [entry for entry in folded.opset_import if entry.domain in ("", "ai.onnx")]
     del folded.opset_import[:]
     folded.opset_import.extend(keep)
@@ -123,19 +123,18 @@ def resolve_layers(model: onnx.ModelProto, wanted: Collection[str | int]) -> set
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
     names = layer_names(model)
     known = {name.partition("/")[0]: name for name in names} | {name: name for name in names}
-    found = set()
+    found, hint = set(), "name layers as the ONNX file does, such as Conv.0"
     for layer in wanted:
         if isinstance(layer, int):
             if not 0 <= layer < len(convolutions):
-                raise UserError(
-                    f"layer {layer}: the graph has convolutions 0..{len(convolutions) - 1}",
-                    "name layers as the ONNX file does, such as Conv.0",
-                )
+                allowed = f"the graph has convolutions 0..{len(convolutions) - 1}"
+                raise UserError(f"layer {layer}: {allowed}", hint)
             found.add(convolutions[layer])
         elif layer in known:
             found.add(known[layer])
         else:
-            raise UserError(f"no layer {layer!r} in the graph{nearest(layer, known)}")
+            allowed = f"{nearest(layer, known)}; allowed: {some(list(known))}"
+            raise UserError(f"no layer {layer!r} in the graph{allowed}", hint)
     return found
 
 

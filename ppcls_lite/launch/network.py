@@ -35,7 +35,7 @@ def own_address(master: str) -> str:
     except OSError as error:
         raise UserError(
             f"--master {master}: no way there ({error.strerror or error})",
-            "its address as `ip -4 addr` prints it there, or --host with this machine's own",
+            "give --master the address that `ip -4 addr` prints there, or --host your own",
         ) from None
 
 
@@ -50,7 +50,9 @@ def interface_of(address: str) -> str:
         if own == address:
             return name
     listed = ", ".join(f"{own} ({name})" for name, own in known.items())
-    raise UserError(f"--host {address} is not an address of this machine", f"one of {listed}")
+    raise UserError(
+        f"--host {address} is not an address of this machine", f"give --host one of {listed}"
+    )
 
 
 def free_port(address: str) -> int:

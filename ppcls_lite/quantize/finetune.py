@@ -58,7 +58,9 @@ def fine_tune(
             picture.
     """
     if not len(pictures):
-        raise UserError("there is no image to train with", "give a folder with images")
+        raise UserError(
+            "there is no image to train with", "give --data-path a folder whose train/ holds images"
+        )
     trained = Trained(model, weight_steps)
     name = reference.graph.output[0].name
     teacher = Activations(reference, [name], pictures, EXACT)

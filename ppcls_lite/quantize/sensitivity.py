@@ -111,7 +111,7 @@ def with_worst(model: onnx.ModelProto, images: Sequence[np.ndarray], recipe: Rec
         return recipe
     kind, _, text = words[-1].partition(":")
     if not text.isdecimal():
-        raise UserError(f"float layers {words[-1]!r}: no number", f"such as {kind}:6")
+        raise UserError(f"float layers {words[-1]!r}: no number", f"--float-layers {kind}:6")
     others = tuple(word for word in recipe.float_layers if word not in words)
     graph, taken, _ = prepare(model, images, replace(recipe, float_layers=others))
     rows = sensitivity(graph, images[:RANKED_WITH], recipe, taken, images)

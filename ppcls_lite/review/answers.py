@@ -183,7 +183,10 @@ class Network:
             raise UserError("none of the images can be read", command("data check"))
         indices, labels, logits, features = (np.concatenate(x) for x in zip(*found, strict=True))
         if not np.isfinite(logits).all():
-            raise UserError(f"{self.name} answers with numbers that are not finite")
+            raise UserError(
+                f"{self.name} answers with numbers that are not finite",
+                "give other weights: these are damaged, or their training diverged",
+            )
         kept = features if features.shape[1] else None
         return Answers(data, indices, labels, logits, kept, loader.broken)
 

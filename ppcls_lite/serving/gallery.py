@@ -39,7 +39,10 @@ class ServedGallery:
         self._features = read_features(Path(file))
         paths = [str(path) for path in self._features.paths]
         if not paths:
-            raise UserError(f"--gallery {file} holds no image", "name another file")
+            raise UserError(
+                f"--gallery {file} holds no image",
+                "write it again with tools/embed.py, from a folder with images",
+            )
         self._known = Gallery(self._features.features)
         # Where the images lie on this machine is nobody's business.
         self._root = os.path.commonpath([os.path.dirname(path) for path in paths])

@@ -18,7 +18,7 @@ from ppcls_lite.serving.middleware import Middleware
 from ppcls_lite.serving.settings import ServeConfig
 
 # Ray Serve's business: http_options and deployments of the YAML file say it.
-NOT_OURS = {"host", "port", "grpc_port", "workers", "sources"}
+NOT_OURS = {"host", "port", "grpc_port", "workers", "sources", "prog"}
 
 
 @serve.ingress()
@@ -52,10 +52,16 @@ def application(args: dict[str, Any]) -> serve.Application:
     """
     known = {field.name for field in dataclasses.fields(ServeConfig)} - NOT_OURS
     for name in args.keys() - known:
-        raise UserError(f"args: {name} is no setting of a replica{nearest(name, known)}")
+        raise UserError(
+            f"args: {name} is no setting of a replica{nearest(name, known)}; allowed:"
+            f" {', '.join(sorted(known))}",
+            f"rename {name} below args in the YAML file, or delete it",
+        )
     try:
         config = msgspec.convert(args, ServeConfig)
     except msgspec.ValidationError as error:
-        raise UserError(f"args: {error}") from error
+        raise UserError(
+            f"args: {error}", "change this value below args in the YAML file"
+        ) from error
     config.require("exported")
     return serve.deployment(Classifier).bind(config)

@@ -62,7 +62,7 @@ def chain(mode: str, path: Path, output: Path, only_prepare: bool = False) -> Ch
     key = (config.form[0], mode)
     if key not in CHAINS:
         modes = [m for head, m in CHAINS if head == key[0]]
-        raise UserError(f"{path}: no mode {mode}", f"its modes: {', '.join(modes)}")
+        raise UserError(f"{path}: no mode {mode}", f"give --mode one of {', '.join(modes)}")
     name, build, results = CHAINS[key]
     variant = re.search(r"train_(\w+?)_infer", path.stem)
     if variant and config.form is TRAIN:  # files of one model and mode must not share a result

@@ -128,7 +128,9 @@ def parse(path: Path) -> TextFile:
     form = next((each for each in FORMS if _starts(first, each[0])), None)
     if form is None:
         heads = ", ".join(each[0].strip("= ") for each in FORMS)
-        raise UserError(f"{path}:1: {first!r} begins no file of TIPC", f"allowed: {heads}")
+        raise UserError(
+            f"{path}:1: {first!r} begins no file of TIPC", f"begin the file with one of {heads}"
+        )
     lines = {}
     for number, name in enumerate(form, 1):
         row = rows[number - 1] if number <= len(rows) else ""
@@ -139,10 +141,15 @@ def parse(path: Path) -> TextFile:
                 command("tipc", "configs") + "  # writes them afresh; lines count by number",
             )
         if ":" in value:
-            raise UserError(f"{path}:{number}: a second colon", "shell scripts end a value there")
+            raise UserError(
+                f"{path}:{number}: a second colon",
+                "delete the colon, for shell scripts end a value there",
+            )
         lines[name] = Line(key, value.strip())
     if any(row.strip() for row in rows[len(form) :]):
-        raise UserError(f"{path}:{len(form) + 1}: a line too many", "see docs/tipc.md")
+        raise UserError(
+            f"{path}:{len(form) + 1}: a line too many", "delete the line; docs/tipc.md has the form"
+        )
     return TextFile(path, form, lines)
 
 

@@ -45,7 +45,10 @@ def train_inference(config: TextFile, mode: str, logs: Path) -> list[Step]:
     if mode == "whole_infer":
         return whole_infer(config, logs)
     if not config["epochs"].of_mode(mode):
-        raise UserError(f"{config.path}:6: no epochs for {mode}", config["epochs"].value)
+        raise UserError(
+            f"{config.path}:6: no epochs for {mode}; it has {config['epochs'].value}",
+            f"add {mode}=1 to line 6, after a |",
+        )
     return [
         step
         for gpus in config["gpu_list"].value.split("|")

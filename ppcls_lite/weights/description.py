@@ -35,7 +35,10 @@ def read_description(file: FileContent) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         if path.suffix != ".pdparams":
             return None  # other frameworks put other JSON files beside theirs
-        raise UserError(f"{twin} is damaged or is not the description of a checkpoint") from None
+        raise UserError(
+            f"{twin} is damaged or is not the description of a checkpoint",
+            "copy both files of the checkpoint again",
+        ) from None
     if path.is_file() and file.digest() != expected:
         raise UserError(
             f"{path} and {twin.name} do not belong together (SHA-256 differs)",

@@ -14,7 +14,7 @@ import safetensors
 
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import FileContent
-from ppcls_lite.program import list_command, quoted
+from ppcls_lite.program import list_command, os_remedy, quoted
 from ppcls_lite.weights.mindspore_files import read_mindspore
 from ppcls_lite.weights.pickles import array_of, load_pickle
 from ppcls_lite.weights.raw import Damaged, Refused, Unread, decode, shaped
@@ -98,7 +98,10 @@ def open_weights(source: str | Path | FileContent) -> WeightsFile:
         arrays = {key: np.array(array, order="C") for key, array in content.arrays.items()}
         return WeightsFile(arrays, name, "", (), content.network, content.changes)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a table of named arrays")
+        raise UserError(
+            f"{path} holds a {type(content).__name__}, not a table of named arrays",
+            "save the model's state_dict() alone in a file, and give that",
+        )
     tables = {"": content} | _tables(content)
     found = {key: arrays for key, table in tables.items() if (arrays := _arrays(table))}
     if not content.keys() - {NAME_TABLE}:
@@ -107,7 +110,10 @@ def open_weights(source: str | Path | FileContent) -> WeightsFile:
     arrays = found[container]
     # Many names for the same bytes are a few bytes that pretend to be gigabytes.
     if sum(array.nbytes for array in arrays.values()) > _largest(len(file.data)):
-        raise UserError(f"{path} is damaged: its arrays share their values")
+        raise UserError(
+            f"{path} is damaged: its arrays share their values",
+            "get the file again from a source that you trust",
+        )
     arrays = {key: np.array(array, order="C") for key, array in _unwrapped(arrays).items()}
     others = tuple(key for key in found if key not in (container, ""))
     return WeightsFile(arrays, name, container, others)
@@ -165,7 +171,9 @@ def _read(file: FileContent) -> tuple[str, Any]:
     try:
         data = file.data
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", os_remedy(error, path)
+        ) from None
     try:
         found = _parse(data)
     except Refused as error:

@@ -90,7 +90,10 @@ def load_weights(
         )
     for name, array in ours.items():
         if array.dtype.kind != "f":
-            raise UserError(f"{label}: {name} holds {array.dtype}, not floating-point numbers")
+            raise UserError(
+                f"{label}: {name} holds {array.dtype}, not floating-point numbers",
+                "give the float weights that this file was made from",
+            )
     fresh = tuple(
         name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
     )
