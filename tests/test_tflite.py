@@ -559,7 +559,7 @@ def test_imagenet_s_files_as_float_networks_and_in_their_own_runtime(photographs
 @pytest.mark.slow  # 200 photographs through the network, twice
 @needs_files
 def test_imagenet_s_network_in_training_mode(photographs):
-    """The table of docs/measurements/weights.md: batches of every fourth photograph, of many classes."""
+    """Of docs/measurements/weights.md: batches of every fourth photograph, so of many classes."""
     pixels, labels = photographs
     images = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3).normalize(pixels)
 
