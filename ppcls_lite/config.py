@@ -77,7 +77,8 @@ class PictureLimit(Settings):
     """Images."""
 
     max_megapixels: Annotated[float, Meta(gt=0)] | None = None
-    """Largest image that is decoded, million pixels; null is Pillow's limit, 179."""
+    """Largest image that is decoded, in million pixels. Without it: 179, Pillow's limit. Give more
+    for scans and satellite images."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ class BareWeights(Settings):
     """Weights that do not say of which model they are."""
 
     model: str | None = None
-    """Their model; null takes that of the .json or of the published name."""
+    """Model of these weights, where their file does not say it. Checkpoints and tags know
+    theirs."""
     num_classes: Count | None = None
-    """Their classes; null takes the length of their last bias."""
+    """Number of classes of these weights. Without it: as many as their last layer has."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,19 @@ class LossSettings(Settings):
     """Loss."""
 
     loss: Literal["ce", "bce"] = "ce"
-    """Cross entropy, or binary cross entropy of each class."""
+    """Loss: ce is cross entropy, for one label an image; bce is binary cross entropy of each
+    class."""
     label_smoothing: Fraction = 0.0
-    """Share of the target that is spread evenly over all classes."""
+    """Share of the target that is spread evenly over all classes; 0.1 is common."""
     distill_loss: Literal["soft", "js", "dml"] = "soft"
-    """Cross entropy, PaddleClas' JS divergence (SSLD), or that with both learning (DML)."""
+    """What the student learns from --teacher: soft is cross entropy with its probabilities, js is
+    PaddleClas' JS divergence (SSLD), dml is js with both models learning."""
     distill_weight: Fraction = 1.0
-    """Share of the teacher in the loss; the rest is the labels'. 1 is PaddleClas' recipe."""
+    """Weight of the teacher in the loss, 0 to 1; the labels have the rest. 1 is PaddleClas'
+    recipe."""
     distill_temperature: Annotated[float, Meta(gt=0)] = 1.0
-    """Divides both models' logits in the soft loss. Above 1, small probabilities count for more."""
+    """Number that divides the logits of both models in --distill-loss soft. Above 1, small
+    probabilities count for more."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -122,7 +128,8 @@ class TestedEngine(Settings):
     """Evaluation."""
 
     engine: Engine = "auto"
-    """With --test-only and an export folder: what runs the model; auto: the fastest at export."""
+    """With --test-only and an export folder: what runs the model; auto takes the one that was
+    fastest at export."""
     tta: Tta = "none"
     """With --test-only: flip runs each image and its mirror image and takes the mean of their
-    logits."""
+    logits, in twice the time."""

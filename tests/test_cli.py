@@ -257,6 +257,26 @@ def test_every_flag_of_every_command_has_help(verb):
         assert len(flag.help) > 10 and flag.help.endswith("."), flag.name
 
 
+@pytest.mark.parametrize("verb", list(COMMANDS))
+def test_help_has_one_word_for_one_thing(verb):
+    """An image is no picture or photo; who types a flag knows no null, which is YAML's."""
+    for flag in flags(COMMANDS[verb].settings).values():
+        words = re.sub(r"--[\w-]+|'[^']*'", "", flag.help)
+        assert not re.search(r"\b(null|none takes|pictures?|photos?|photographs?)\b", words), flag
+
+
+def test_a_flag_of_the_same_kind_is_explained_in_the_same_words():
+    """The first sentence, which commands may go on after."""
+    said = {}
+    for name, known in COMMANDS.items():
+        for flag in flags(known.settings).values():
+            said.setdefault(flag.name, {}).setdefault(flag.help, name)
+    for name in ("device", "use_gpu", "img_size", "dataset"):
+        assert len(said.get(name, ())) <= 1, said[name]
+    decoders = [text for text in said["workers"] if "decode" in text and "row" not in text]
+    assert len({text.partition(".")[0] for text in decoders}) == 1, decoders
+
+
 def test_groups_of_settings_do_not_hide_each_others_fields():
     known = {field.name for field in fields(TrainConfig)}
     groups = [vars(group).get("__annotations__", {}) for group in TrainConfig.__mro__]

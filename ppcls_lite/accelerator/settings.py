@@ -31,18 +31,20 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
     data_path: str | None = None
-    """Data with train/ and val/: calibration images and labels; null leaves them out."""
+    """Folder with train/ and val/, each with a folder per class: calibration images and labels.
+    Without it: the bundle has none."""
     calibration_split: Literal["train", "val"] = "train"
     """Where calibration images come from; the documents test on the val they take them from."""
     calibration_images: Count = 1000
     """Calibration images, as many of each class as possible."""
     calibration_mode: CalibrationMode | None = None
-    """How the compiler finds where int8 clips; null is that of quantize's folder, else percentile,
-    as the documents have it."""
+    """How the compiler finds the range of int8. Without it: as in quantize's folder, else
+    percentile, as the documents have it."""
     opset_version: Annotated[int, Meta(ge=10, le=11)] = 11
     """ONNX operator set: the documents have 10 (PaddleClas, ShowLo) and 11 (timm, torchvision)."""
     img_size: Pixels | None = None
-    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    """Side of the model's input, pixels. Without it: that of the checkpoint. The resize before it
+    changes in proportion."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class AcceleratorBuildConfig(Settings):
     file: Annotated[str, Meta(extra={"positional": True})] = ""
     """Build YAML of either era; paths in it are relative to the current folder."""
     float_layers: str = ""
-    """Layers to keep in float: node names of the ONNX file, separated by commas."""
+    """Layers to keep in float: node names of the ONNX file, with commas between them."""
     calibration_mode: CalibrationMode | None = None
     """Instead of the file's mode."""
 
@@ -101,11 +103,11 @@ class SampleClsConfig(PictureLimit):
     task: Literal["run", "topk"] = "topk"
     """topk writes the result text to --save_dir; run prints one line an image."""
     file_path: str | None = None
-    """An image, or a folder with class folders; null is the val/ that bundle.json names."""
+    """An image, or a folder with class folders. Without it: the val/ that bundle.json names."""
     model_info: str | None = None
-    """model_info json; null is the bundle's, in the current folder."""
+    """model_info json. Without it: the bundle's, in the current folder."""
     vdsp_params_info: str | None = None
-    """Parameters of the vision processor; null is the bundle's vdsp_params/sdk1.0/."""
+    """Parameters of the vision processor. Without it: the bundle's vdsp_params/sdk1.0/."""
     label_txt: str = "labels/label.txt"
     """Class names, one a line."""
     topk: Count = 5
@@ -143,7 +145,7 @@ class AcceleratorProfileConfig(Settings):
     iterations: Count = 1024
     """Made-up images without --datalist."""
     datalist: str | None = None
-    """List of npz files; null measures with made-up images."""
+    """List of npz files. Without it: made-up images are measured."""
     path_output: str | None = None
     """Folder for output_000000.npz and so on; needs --datalist."""
 
@@ -180,7 +182,8 @@ class EvalTopkConfig(Settings):
     result: Annotated[str, Meta(extra={"positional": True})] = ""
     """The text, or the folder that sample_cls.py made of its name."""
     classes: str | None = None
-    """JSON {folder: id}; null knows ImageNet's folders, and labels/wnid.json of a bundle here."""
+    """JSON {folder: id}. Without it: ImageNet's folders, or the bundle's labels/wnid.json in the
+    current folder."""
     compat: bool = False
     """Count as the original does: by class name, in blocks of five lines, ImageNet only."""
 
@@ -200,7 +203,7 @@ class EvalImagenetConfig(Settings):
     label: str = ""
     """Lines `FILE ID`; or class names, one a line: then the folders tell the class."""
     classes: str | None = None
-    """JSON {folder: id} for those folders; null as in eval_topk."""
+    """JSON {folder: id} for those folders. Without it: as in eval_topk."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class BenchmarkConfig(Settings):
     model: str = DEFAULT_MODEL
     """Model; weights with a .json know their own."""
     pretrained: str | None = None
-    """eval, infer, serve: a checkpoint, or weights of any framework; null takes fresh ones."""
+    """eval, infer, serve: a checkpoint, a tag, or weights of any framework. Without it: random
+    weights."""
     data_path: str | None = None
     """Folder with train/ and val/; infer and serve take its val images, else patterns; infer
     calibrates int8 with train."""
@@ -74,7 +75,8 @@ class BenchmarkConfig(Settings):
     torch.compile; epoch: bf16, paddle, torch; loader: torch. All but eval: build:PATH[,PYTHON],
     another checkout of this project, run by this interpreter or by its own."""
     versus_python: str | None = None
-    """Interpreter that has torch and torchvision (and timm, for its names); null is this one."""
+    """Interpreter that has torch and torchvision (and timm, for its names). Without it: this
+    one."""
     imagenet_sized: bool = False
     """loader: read 512 copies of the images at ImageNet's usual 500 x 375 pixels."""
     decode: tuple[Literal["exact", "fast"], ...] = ("exact",)
@@ -83,9 +85,10 @@ class BenchmarkConfig(Settings):
     """train: print where the time of our steps goes, by the kernels' stages and by the network's
     parts, with the arithmetic and memory rates that each reached."""
     rounds: Count = 5
-    """Turns that each one gets."""
+    """How often each one is measured, in turns."""
     steps: Count | None = None
-    """Timed steps of one turn; null is 3 in train, 20 in infer, and one pass over the data else."""
+    """Timed steps of one turn. Without it: 3 in train, 20 in infer, and one pass over the data
+    else."""
     clients: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 8, 32)
     """serve: connections that send at the same time; one row for each."""
     seconds: Annotated[float, Meta(gt=0)] = 5.0

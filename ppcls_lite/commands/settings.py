@@ -11,9 +11,9 @@ class PlotRunConfig(Settings):
     """Draw loss, accuracy and learning rate of a run as one PNG."""
 
     run: str = "output"
-    """Run folder, the --output-dir of the training."""
+    """Run folder, the --output-dir of a training."""
     out: str | None = None
-    """Image to write; null is curves.png in the run folder."""
+    """PNG to write. Without it: curves.png in the run folder."""
 
 
 @dataclass(frozen=True)

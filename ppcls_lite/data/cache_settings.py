@@ -12,7 +12,8 @@ class CacheSettings(TrainBatches):
     """Decoded images."""
 
     cache: Literal["off", "ram", "disk"] = "off"
-    """Keep decoded images for the next epochs, in memory or in a file that ends with the run."""
+    """Keep decoded images for the next epochs: in memory (ram), or in a file that is deleted at the
+    end (disk). For when decoding is slower than the model."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

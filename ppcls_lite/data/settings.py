@@ -30,8 +30,8 @@ class DataRoot(PictureLimit):
     """Data."""
 
     data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = "./data"
-    """Folder with train/ and val/ class folders, or train_list.txt and val_list.txt; or one of
-    class folders alone."""
+    """Folder with train/ and val/, each with a folder per class; or with train_list.txt and
+    val_list.txt; or with the class folders alone."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,22 @@ class DatasetSettings(DataRoot):
         Literal["folder", "cifar10", "cifar100", "fashion_mnist"],
         Meta(extra={"also": {"imagenet": "folder"}}),
     ] = "folder"
-    """What --data-path holds: class folders or lists (imagenet is the same), or this data set."""
+    """What --data-path holds: folder is class folders or lists (imagenet is the same); the others
+    are data sets in their own files."""
     dataset_download: bool = False
-    """Fetch a named data set into --data-path when it is not there."""
+    """Download the data set of --dataset into --data-path, when it is not there."""
     labels: Literal["auto", "one", "several"] = "auto"
-    """Labels of an image in lists; auto takes 0,1,0 behind a path, a CSV with a column of 0 and 1
-    for each class, or names between | for several."""
+    """Labels of an image in the lists: one or several. auto looks at the list: several are 0,1,0
+    behind a path, a CSV with a column for each class, or names between |."""
     val_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    """Share of each class that is kept for validation where --data-path is class folders alone."""
+    """Share of each class kept for validation, where --data-path is class folders alone."""
     folds: Annotated[int, Meta(ge=2)] | None = None
-    """Split the class folders into this many parts instead; without --fold all are trained."""
+    """Split the class folders into this many equal parts, for cross-validation. Without --fold, one
+    training after another, for each part."""
     fold: CountOrZero | None = None
-    """Which of --folds is for validation, counted from 0."""
+    """Which part of --folds is for validation; the first is 0."""
     split_seed: CountOrZero = 0
-    """Seed of this split. The same folder and seed give the same split, whatever --seed is."""
+    """Seed of this split: the same folder and seed give the same split, whatever --seed is."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -71,9 +73,9 @@ class TrainData(DatasetSettings):
     """Data."""
 
     train_list: str | None = None
-    """File of `path label` lines instead of the train/ class folders."""
+    """File with lines `path label` of the training images, instead of the folders in train/."""
     unlabelled_path: str | None = None
-    """Folder of more training images, of no known class: only the teacher says what they are."""
+    """Folder of more training images, without classes; the loss takes them from --teacher."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ class ValData(DatasetSettings):
     """Data."""
 
     val_split: str = "val"
-    """Folder, or NAME_list.txt, of the validation images in --data-path."""
+    """Name of the validation folder in --data-path, or of its list, NAME_list.txt."""
     val_list: str | None = None
-    """File of `path label` lines instead of the val/ class folders."""
+    """File with lines `path label` of the validation images, instead of the folders in val/."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ class BatchSettings(Settings):
     """Data."""
 
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 256
-    """Images per device and step."""
+    """Images per step on each device. Halve it when memory runs out."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode images; 0 decodes in the main one. Never changes the pixels."""
+    """Processes that decode images; 0 decodes in the main process. Never changes the pixels."""
     on_error: Literal["stop", "skip"] = "stop"
-    """At a broken image: stop and name it, or skip, count and list it."""
+    """At a broken image: stop and name it; or skip it, count it and list it at the end."""
     picture_timeout: NotNegative = 300.0
-    """Seconds after which an image in a worker counts as broken (tried twice); 0 waits on."""
+    """Seconds after which an image that hangs counts as broken, tried twice; 0 waits for ever."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,14 @@ class ValPictures(ResizeSettings):
     """Images of evaluation."""
 
     fit: Fit = "crop"
-    """Evaluate the centre (crop), or whole images: with black beside them (pad), or made square
-    (squash); --val-resize-size is then --val-crop-size, if not given."""
+    """What the model sees in evaluation: crop is the centre of the image; pad is all of it, with
+    black beside it; squash is all of it, made square. With pad and squash, --val-resize-size is
+    --val-crop-size unless it is given."""
     val_resize_size: Pixels = 256
-    """Short side that evaluation resizes to, pixels; of --fit pad the long one, of squash both."""
+    """Size that evaluation resizes to, pixels: the short side; with --fit pad the long side, with
+    squash both."""
     val_crop_size: Pixels = 224
-    """Side of the centre crop of evaluation, pixels."""
+    """Side of the square that the model sees in evaluation, pixels."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -135,9 +139,10 @@ class TrainPictures(ResizeSettings):
     """Images of training."""
 
     sampler: Literal["shuffle", "balanced"] = "shuffle"
-    """Each image once an epoch, or as many images of each class, rare ones several times."""
+    """shuffle shows each image once an epoch; balanced shows as many images of each class, rare
+    ones several times."""
     ra_reps: Count = 1
-    """Repeated augmentation: show each image this many times in a row, distorted anew each time."""
+    """Repeated augmentation: show each image this many times in a row, changed anew each time."""
     train_crop_size: Pixels = 224
     """Side of the training crop, pixels."""
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -147,11 +152,12 @@ class TrainPictures(ResizeSettings):
     crop_padding: CountOrZero = 0
     """Above 0: pad by this many pixels and cut the old size out, as for CIFAR; no --crop-scale."""
     hflip: Fraction = 0.5
-    """Probability of mirroring a training image."""
+    """Probability of mirroring a training image; 0 where left and right differ, as in text."""
     auto_augment: (
         Literal["imagenet", "cifar10", "svhn", "ra", "ta_wide", "augmix", "ra_timm"] | None
     ) = None
-    """Distorts: AutoAugment's three, RandAugment, TrivialAugment, AugMix, timm's RandAugment."""
+    """Random changes of training images: imagenet, cifar10 and svhn are AutoAugment's, ra is
+    RandAugment, ra_timm timm's RandAugment, ta_wide TrivialAugment, augmix AugMix."""
     augment_interpolation: Interpolation = "nearest"
     """Filter of the distortions that move pixels."""
     ra_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
@@ -169,11 +175,11 @@ class TrainPictures(ResizeSettings):
     random_erase_mode: Literal["const", "pixel"] = "const"
     """Erase with the mean colour (torchvision) or with noise (timm)."""
     mean: tuple[Fraction, Fraction, Fraction] | None = None
-    """Subtracted from R, G, B in 0 to 1; null is that of --pretrained, or ImageNet's."""
+    """Subtracted from R, G, B in 0 to 1. Without it: that of --pretrained, or ImageNet's."""
     std: tuple[Positive, Positive, Positive] | None = None
-    """Divides R, G, B after that; null likewise."""
+    """Divides R, G, B after that. Without it: likewise."""
     decode: Literal["exact", "fast"] = "exact"
-    """JPEGs in training: exact has Pillow's pixels; fast decodes large ones smaller."""
+    """How JPEGs are read in training: exact as Pillow; fast decodes large ones smaller."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -211,15 +217,15 @@ class ShowAugmentConfig(MixSettings, TrainBatches, TrainData):
     out: str = "augmented.png"
     """Image to write."""
     pictures: Count = 32
-    """Most images to draw."""
+    """Largest number of images to draw."""
     pretrained: Annotated[str | None, TRAIN_FROM] = None
     """Take mean, std and interpolation of these weights, as training from them does."""
     model: str = DEFAULT_MODEL
     """Model of --pretrained, where the weights do not say it themselves."""
     start_epoch: CountOrZero = 0
-    """Epoch whose first batch is drawn."""
+    """Epoch whose first batch is drawn; the first is 0."""
     seed: CountOrZero | None = None
-    """Of the draws; null draws one and prints it."""
+    """Seed of the random changes. Without it: one is drawn and printed."""
 
 
 @dataclass(frozen=True)
@@ -227,15 +233,17 @@ class CheckDataConfig(DataRoot):
     """Look through a data folder: counts, broken images, doubles between train and val."""
 
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode images; 0 decodes in the main one."""
+    """Processes that decode images; 0 decodes in the main process."""
     json: bool = False
     """Print one JSON object instead of the tables."""
     report: str | None = None
     """Folder for index.html and findings.csv: near copies, likely wrong labels, odd images."""
     apply: str | None = None
-    """A list saved on index.html: what is ticked is left out, or of another class, in --out."""
+    """A list that was saved on index.html: ticked images are left out, or get another class, in the
+    lists that --out gets."""
     out: str | None = None
-    """Folder for the train_list.txt, val_list.txt and labels.txt of --apply, a new --data-path."""
+    """Folder for the train_list.txt, val_list.txt and labels.txt of --apply; give it to a training
+    as --data-path."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -254,15 +262,15 @@ class PackDatasetConfig(DataRoot):
     """
 
     out: str = ""
-    """Folder to write to, or to verify; a run that was stopped goes on where it was."""
+    """Folder to write, or, with --verify, to read. A run that was stopped goes on where it was."""
     short_side: Pixels | None = None
-    """Shrink images to this short side, pixels, as JPEG; null keeps every file as it is."""
+    """Shrink images to this short side, pixels, as JPEG. Without it: every file stays as it is."""
     quality: Annotated[int, Meta(ge=1, le=95)] = 95
-    """JPEG quality of shrunk images."""
+    """JPEG quality of the images that --short-side shrinks, 1 to 100."""
     shard_size: Count = 10_000
     """Images per tar file."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that shrink images; 0 shrinks in the main one."""
+    """Processes that shrink images; 0 shrinks in the main process."""
     follow_links: bool = False
     """Pack images outside of --data-path as well, when links or lists lead to them."""
     verify: bool = False

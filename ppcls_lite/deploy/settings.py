@@ -26,16 +26,18 @@ class NetworkSettings(PictureLimit, BareWeights):
     """Model."""
 
     pretrained: Annotated[str, BARE] = ""
-    """A checkpoint, weights of any framework (with --model), a tag, an export folder, or a file in
-    one; alone, the published weights of --model."""
+    """A checkpoint; weights of any framework (with --model); a tag, the name of published weights;
+    an export folder, or a file in one. The flag alone takes the published weights of --model."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
-    """What runs the model; auto follows the file; in a folder, the fastest at export."""
+    """What runs the model. auto takes one that reads the file; in an export folder, the one that
+    was fastest at export."""
     tta: Tta = "none"
-    """flip: each image and its mirror image, the mean of their logits, at twice the time."""
+    """flip runs each image and its mirror image and takes the mean of their logits, in twice the
+    time."""
     batch_size: Count = 1
-    """Images per run of the model; more is faster for many images, above all on a GPU."""
+    """Images that the model gets at once. More is faster for many images, above all on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ class EmbedConfig(NetworkSettings):
     """
 
     data_path: Annotated[str, Meta(extra={"flags": ["--data-dir"]})] = ""
-    """Folder with splits, of class folders, or of images that have no class."""
+    """Folder with train/ and val/, or with class folders, or with images that have no class."""
     out: str = "features.npz"
-    """.npz to write: features [N, D], paths, labels, splits, classes; or .parquet, by pyarrow."""
+    """File to write: .npz with features [N, D], paths, labels, splits and classes; or .parquet,
+    which needs pyarrow."""
     plot: str | None = None
     """PNG to draw: the images on a plane, coloured by class, by UMAP where umap-learn is installed,
     else by their first two principal components."""
@@ -77,14 +80,14 @@ class SearchConfig(NetworkSettings):
     gallery: Annotated[str, Meta(extra={"positional": True})] = ""
     """Folder of images, or the .npz that tools/embed.py wrote of them with the same weights."""
     img_path: Annotated[str, Meta(extra={"positional": True})] = ""
-    """The images to look for: one, a folder (searched recursively), or a quoted pattern."""
+    """The images to look for: one, a folder (with its subfolders), or a pattern in quotes."""
     topk: Count = 5
-    """Images to list for each."""
+    """Number of images to print for each."""
     index: str = ""
-    """FAISS index, by its name in faiss.index_factory, such as HNSW32; default: every image is
-    compared. Needs faiss-cpu."""
+    """FAISS index, by its name in faiss.index_factory, like HNSW32, for galleries of millions.
+    Without it: each image is compared. Needs faiss-cpu."""
     html: str | None = None
-    """Page to write, with the images; it needs no Internet."""
+    """Page to write with the images that were found; it needs no Internet."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,22 @@ class PredictConfig(NetworkSettings):
     """
 
     img_path: str = ""
-    """An image, a folder (searched recursively), or a quoted pattern."""
+    """An image, a folder (with its subfolders), or a pattern in quotes, like 'photos/*.jpg'."""
     topk: Count = 5
-    """Classes to list per image."""
+    """Number of classes to print for each image."""
     json: bool = False
-    """One JSON object per image and line on stdout, and nothing else there."""
+    """Print one JSON object per image on a line of its own, and nothing else, to standard
+    output."""
     save_vis: str | None = None
-    """Folder for copies of the images with the five best classes drawn beneath."""
+    """Folder for copies of the images, with the five most probable classes written below."""
     explain: str | None = None
-    """Folder for heatmaps, a PNG an image: where the model sees the class. A checkpoint is
-    explained by Grad-CAM; an exported file runs 50 times an image, with parts covered."""
+    """Folder for heatmaps: one PNG an image, which shows the part of it that speaks for the class.
+    Of a checkpoint by Grad-CAM; an exported file runs 50 times an image, with parts covered."""
     explain_layer: str | None = None
-    """The checkpoint's layer for --explain, like features.8; null takes the last convolution."""
+    """Layer of the checkpoint for --explain, like features.8. Without it: the last convolution."""
     shards: str | None = None
-    """Folder for files of 1000 JSON lines, instead of stdout: for millions of images. Ray Data
-    spreads them over the cores, or over the cluster RAY_ADDRESS; a stopped run goes on."""
+    """Folder for files of 1000 JSON lines, for millions of images. Ray Data spreads them over the
+    cores, or over the cluster in RAY_ADDRESS. A run that was stopped goes on."""
 
     def __post_init__(self) -> None:
         if self.explain_layer is not None and self.explain is None:
@@ -133,20 +137,24 @@ class ExportConfig(BareWeights):
     """
 
     pretrained: Annotated[str, BARE] = ""
-    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
+    """A checkpoint; weights of any framework (with --model); or a tag, the name of published
+    weights. The flag alone takes the published weights of --model."""
     save_inference_dir: str = ""
-    """Folder to write to; one folder holds one model."""
+    """Folder to write; one folder holds one model."""
     format: str = "pdmodel,json,onnx"
-    """What to write: pdmodel (Paddle 2 and 3), json (Paddle 3), onnx; separated by commas."""
+    """Formats to write, with commas between them: pdmodel (Paddle 2 and 3), json (Paddle 3),
+    onnx."""
     opset_version: Annotated[int, Meta(ge=OPSETS[0], le=OPSETS[-1])] | None = None
-    """ONNX operator set; null is 14, or 13 for a quantized model."""
+    """ONNX operator set. Without it: 14, or 13 for a quantized model. Give a lower one for old
+    readers."""
     img_size: Pixels | None = None
-    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    """Side of the model's input, pixels. Without it: that of the checkpoint. The resize before it
+    changes in proportion."""
     batch: Count | None = None
-    """The only number of images a run that the files take, for boards that need it fixed; null is
-    any."""
+    """Number of images that the files take at once, for boards that need a fixed one. Without it:
+    any number."""
     softmax: bool = True
-    """Append a softmax, so that the outputs are probabilities."""
+    """Append a softmax, so that the files answer with probabilities."""
     logits: bool = False
     """The same as --no-softmax."""
     triton_repository: str | None = None
@@ -196,13 +204,14 @@ class ExportMobileConfig(PictureLimit):
     """
 
     exported: str = ""
-    """Export folder, with inference.onnx and inference.yml; for paddle_lite also the .pdmodel."""
+    """Export folder with inference.onnx and inference.yml; paddle_lite also needs the .pdmodel."""
     format: Literal["mnn", "ncnn", "paddle_lite", "tflite"] | None = None
-    """Whose; each needs its own packages, see requirements-mobile.txt."""
+    """Format to write; each needs packages of its own, see requirements-mobile.txt."""
     out: str = ""
     """Folder to write; it must not exist, or be empty."""
     img_path: str | None = None
-    """Images of the check: a file, folder or pattern; null takes colour fields."""
+    """Images that both files are compared on: one, a folder (with its subfolders), or a pattern in
+    quotes. Without it: images of plain colours."""
 
 
 @dataclass(frozen=True)
@@ -214,8 +223,9 @@ class CompareConfig(PictureLimit, BareWeights):
     """
 
     pretrained: Annotated[str, BARE] = ""
-    """A checkpoint, weights of any framework (with --model), or a tag; alone: published ones."""
+    """A checkpoint; weights of any framework (with --model); or a tag, the name of published
+    weights. The flag alone takes the published weights of --model."""
     exported: str = ""
-    """Its export folder."""
+    """Export folder that was made from these weights."""
     img_path: str = ""
-    """An image, a folder (searched recursively), or a quoted pattern."""
+    """An image, a folder (with its subfolders), or a pattern in quotes, like 'photos/*.jpg'."""

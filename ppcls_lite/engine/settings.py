@@ -37,9 +37,10 @@ class DeviceSettings(Settings):
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     use_gpu: bool | None = None
-    """Old spelling of --device used by test chains: true is gpu, false is cpu."""
+    """Old spelling of --device, for the test chains: true is gpu, false is cpu."""
     rank_timeout: Count = 600
-    """With several processes: seconds to wait for one that is behind; then all stop."""
+    """Seconds to wait for a process that is behind, when several train together; then all of them
+    stop."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class NetworkChoice(Settings):
     """Model."""
 
     model: str = DEFAULT_MODEL
-    """Model; python tools/list_models.py names them all."""
+    """Name of the model; python tools/list_models.py prints all names."""
     num_classes: Count | None = None
-    """Classes; null takes the number found in the data."""
+    """Number of classes. Without it: as many as the data has."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     """Evaluation."""
 
     print_freq: Count = 10
-    """Steps between two log lines of training; evaluation prints a tenth as many."""
+    """Steps between two lines of training; evaluation prints a tenth as many lines."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
-    """Evaluation on a CPU; auto: in training its kernels, else exported from 100 images up."""
+    """What evaluates on a CPU: exported runs an export of the model, dygraph the model itself.
+    auto: while training, the kernels of the training; else exported from 100 images up."""
     confusion_matrix: bool = False
-    """Write confusion_matrix.png/.csv, per_class.csv and reliability.png, in training of the best
-    epoch."""
+    """Write confusion_matrix.png and .csv, per_class.csv and reliability.png; a training writes
+    those of its best epoch."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ class TeacherSettings(LossSettings):
     """Teacher."""
 
     teacher: str | None = None
-    """Model to learn from; takes --teacher-pretrained."""
+    """Model to learn from (distillation); needs --teacher-pretrained."""
     teacher_pretrained: str | None = None
-    """The teacher's weights: a file of any framework or a published tag; they stay as they are."""
+    """Weights of the teacher: a file of any framework, or a tag, the name of published weights."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -91,48 +93,59 @@ class RunSettings(Settings):
     """Run."""
 
     pretrained: Annotated[str | None, TRAIN_FROM] = None
-    """Start from these weights: file of any framework, tag, or alone: the model's published ones;
-    a head of another class count starts fresh."""
+    """Start from these weights: a file of any framework, or a tag, the name of published weights;
+    the flag alone takes the published weights of --model. For other classes, the last layer starts
+    fresh."""
     output_dir: str = "output"
-    """Run folder: checkpoints, config, metrics; an earlier run in it is moved to previous-N/."""
+    """Run folder, for checkpoints, settings and metrics. An earlier run in it is moved to
+    previous-N/."""
     resume: str | None = None
-    """Go on with a run: a .pdparams file, or auto: the newest checkpoint of --output-dir."""
+    """Go on with a run that was stopped: a .pdparams file of it, or auto, the newest one in
+    --output-dir."""
     test_only: bool = False
-    """Evaluate --pretrained (or --resume) on the validation images and stop."""
+    """Train nothing: evaluate --pretrained (or --resume) on the validation images."""
     start_epoch: CountOrZero = 0
-    """Number of the first epoch when starting from --pretrained; --resume knows its own."""
+    """Number of the first epoch, when a training goes on from --pretrained; --resume knows its
+    own."""
     seed: CountOrZero | None = None
-    """Makes a run repeatable; null draws one and prints it."""
+    """Seed of all random draws, for a training that can be repeated. Without it: one is drawn and
+    printed."""
     save_every: Annotated[str, Meta(pattern="^[1-9][0-9]*m?$")] | Count | None = None
-    """Save latest inside of an epoch, too: 500 is every 500 steps, 10m every 10 minutes."""
+    """Save a checkpoint within epochs, too: 500 is every 500 steps, 10m every 10 minutes. For long
+    epochs."""
     fit_head: CountOrZero = 0
     """Fit the last layer before the first step, to the features of N views of each training
     image: as evaluated, mirrored, then as training distorts it; 0 does not."""
     best_metric: Literal["top1", "balanced_accuracy", "macro_f1", "loss"] = "top1"
-    """What makes an epoch best, of the validation images; of equal epochs the later one is."""
+    """Which metric of the validation images says which epoch is best; the later one, if two are
+    equal."""
     calibrate: bool = False
-    """At the end divide the last layer of best by a temperature fitted to validation images."""
+    """At the end, divide the last layer of best.pdparams by a temperature fitted to the validation
+    images, so that probabilities are as high as predictions are right."""
     unknown: bool = False
-    """At the end give best limits that keep 0.95 of validation known; others are unknown."""
+    """At the end, give best.pdparams limits below which a prediction says unknown; 0.95 of the
+    validation images stay known."""
     report: bool = False
-    """At the end look at every image once more and write report.html, a page on the run."""
+    """At the end, write report.html: a page about the run, with curves, classes and mistakes."""
     early_stop: CountOrZero = 0
-    """Stop after this many epochs without a better --best-metric; 0 does not."""
+    """Stop after this many epochs without a better --best-metric; 0: train all --epochs."""
     max_minutes: NotNegative = 0.0
-    """Train as many of --epochs as fit, so that all of the command takes this many minutes, by the
-    time of the first one, and draw the schedule of the rate together; 0 trains all."""
+    """Train only as many of --epochs as fit into this many minutes, by the time of the first one;
+    the learning rate falls sooner. 0: train all."""
     keep_checkpoints: CountOrZero = 3
-    """Checkpoints of past epochs to keep beside latest and best; 0 keeps all."""
+    """How many checkpoints of past epochs to keep, beside latest and best; 0 keeps all."""
     cpu_kernels: Literal["auto", "on", "off", "bf16"] = "auto"
-    """Fused kernels on a CPU; auto: where they run; on: or stop; bf16: half the bits between."""
+    """Fused kernels for training on a CPU: auto uses them where they run, on stops where they do
+    not, off never uses them, bf16 stores with half the bits."""
     to_static: bool = False
     """Train a static graph, traced at the first step; it consists of Paddle's own layers."""
     visualdl: bool = True
     """Write VisualDL records to the run folder."""
     track: Literal["tensorboard", "mlflow", "wandb"] | None = None
-    """Write the numbers of metrics.jsonl there, too, by its own package."""
+    """Also write the metrics to this tracker; it needs its own package."""
     dry_run: bool = False
-    """Build everything, take one real step, print plan, time and memory, and stop."""
+    """Build everything, take one real step, print the plan, the time of an epoch and the memory,
+    and stop."""
 
 
 @dataclass(frozen=True)
@@ -228,10 +241,10 @@ class ValidateConfig(TestedEngine, EvaluationSettings, NetworkChoice, ValPicture
     """
 
     pretrained: Annotated[str | None, TRAIN_FROM] = None
-    """The weights: file of any framework, tag, or alone: the model's published ones; or an export
-    folder, or a file in one."""
+    """Weights to test: a file of any framework; a tag, the name of published weights; an export
+    folder, or a file in one. The flag alone takes the published weights of --model."""
     resume: str | None = None
-    """Instead: a run's checkpoint, or auto: the latest one of --output-dir."""
+    """Instead of --pretrained: a checkpoint of a run, or auto, the newest one in --output-dir."""
     output_dir: str = "output"
     """Run folder of --resume auto; if given, also where --confusion-matrix goes, which otherwise
     lies beside the weights."""

@@ -22,17 +22,17 @@ class LaunchConfig(Settings):
     nodes: Annotated[int, Meta(ge=1, extra={"flags": ["--nnodes"]})] = 1
     """Machines; the same command is started on each of them."""
     min_nodes: Count | None = None
-    """Go on with this many machines when no more come back in time; null waits for all."""
+    """Go on with this many machines when no more come back in time. Without it: wait for all."""
     restarts: CountOrZero = 3
     """How often all processes start again, from the newest checkpoint, when one dies."""
     nproc_per_node: Count | None = None
-    """Processes on this machine; null: one for each GPU, or one."""
+    """Processes on this machine. Without it: one for each GPU, or one."""
     devices: Annotated[str | None, Meta(extra={"flags": ["--gpus"]})] = None
-    """GPUs of this machine, such as 0,1; null takes all."""
+    """GPUs of this machine, such as 0,1. Without it: all."""
     master: str | None = None
     """ADDRESS:PORT of the first machine, the same on all of them; it writes the checkpoints."""
     host: str | None = None
-    """This machine's address; null takes the one that the way to --master starts from."""
+    """This machine's address. Without it: the one that the way to --master starts from."""
     node_timeout: Count = 300
     """Seconds to wait for machines, at the start and when one is gone."""
     log_dir: str = "log"

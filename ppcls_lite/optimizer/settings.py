@@ -17,7 +17,7 @@ class OptimizerSettings(Settings):
         Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
         Meta(extra={"also": {"momentum": "sgd"}}),
     ] = "sgd"
-    """Optimizer; sgd has momentum, rmsprop is torch's rule, rmsprop_tf TensorFlow's."""
+    """Optimizer. sgd has momentum; rmsprop follows torch's rule, rmsprop_tf TensorFlow's."""
     momentum: Fraction = 0.9
     """Momentum of sgd, nesterov and both rmsprops."""
     opt_alpha: Fraction = 0.9
@@ -25,24 +25,24 @@ class OptimizerSettings(Settings):
     opt_betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Shares of the mean gradient and mean square that adam, adamw and lamb keep at each step."""
     opt_eps: Annotated[float, Meta(gt=0)] | None = None
-    """Epsilon; null: rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
+    """Epsilon. Without it: rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
     weight_decay: Annotated[float, Meta(ge=0, extra={"flags": ["--wd"]})] = 1e-4
     """Weight decay: decoupled for adamw, inside the trust ratio for lamb, L2 for the others."""
     norm_weight_decay: NotNegative | None = None
-    """Weight decay of normalisation layers; null is --weight-decay."""
+    """Weight decay of normalisation layers. Without it: --weight-decay."""
     bias_weight_decay: NotNegative | None = None
-    """Weight decay of biases; null is --weight-decay."""
+    """Weight decay of biases. Without it: --weight-decay."""
     pact_lr_factor: NotNegative = 1.0
     """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
     pact_weight_decay: NotNegative = 2e-5
     """Weight decay of the clipping thresholds of --pact-quant."""
     head_lr_factor: NotNegative = 1.0
-    """Learning rate of the last linear layer, as a factor of the others'; for fine-tuning."""
+    """Learning rate of the last layer, as a factor of the others'; above 1 for fine-tuning."""
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Learning rate of each block as a factor of that of the block above it, from the last layer
     down. The classifier's hidden layers count as one block, the stem as the last."""
     bias_lr_factor: NotNegative = 1.0
-    """Learning rate of biases, as a factor of the others'; 2 in ShowLo's recipes."""
+    """Learning rate of biases, as a factor of --lr; 2 in ShowLo's recipes."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,21 @@ class ScheduleSettings(Settings):
     """Learning rate."""
 
     epochs: CountOrZero = 120
-    """Epochs to train; 0 only fits the last layer, see --fit-head."""
+    """Number of times that the training sees all images; 0 only fits the last layer, with
+    --fit-head."""
     lr: NotNegative = 0.1
-    """Learning rate at its highest, for the whole effective batch. It is scaled only with
-    --lr-scale-batch."""
+    """Highest learning rate, for all images of a step. It is scaled only with --lr-scale-batch."""
     lr_scheduler: Literal[
         "step", "multistep", "cosine", "exponential", "polynomial", "constant"
     ] = "step"
-    """How the learning rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up; cosine needs no other flag."""
     lr_step_size: Annotated[float, Meta(gt=0)] = 30.0
-    """Epochs in which the step and exponential schedules fall by --lr-gamma; may be a fraction."""
+    """Epochs after which the step and exponential schedules multiply the rate by --lr-gamma; may be
+    a fraction."""
     lr_milestones: tuple[NotNegative, ...] = ()
-    """Epochs after which the multistep schedule drops, separated by commas."""
+    """Epochs after which the multistep schedule drops, with commas between them."""
     lr_gamma: NotNegative = 0.1
-    """Factor of one drop of the step, multistep and exponential schedules."""
+    """Factor of the learning rate at each step of the step, multistep and exponential schedules."""
     lr_power: NotNegative = 1.0
     """Exponent of the polynomial schedule; 1 is a straight line."""
     lr_min: NotNegative = 0.0
@@ -71,10 +72,10 @@ class ScheduleSettings(Settings):
     lr_per_epoch: bool = False
     """Change the rate once an epoch, as torchvision and timm do, not at every step."""
     lr_scale_batch: Count | None = None
-    """Images per step that --lr is meant for: the rate is multiplied by the effective batch / this.
-    null: --lr is used as it is."""
+    """Images per step that --lr is meant for: the rate is multiplied by the images per step,
+    divided by this. Without it: --lr is used as it is."""
     lr_warmup_epochs: NotNegative = 0.0
-    """Epochs of warm-up at the start; part of --epochs."""
+    """Epochs of warm-up at the start, with a lower learning rate; they are part of --epochs."""
     lr_warmup_method: Literal["linear", "constant"] = "linear"
     """Warm-up that rises to the full rate, or stays low and then jumps."""
     lr_warmup_decay: Fraction = 0.01

@@ -22,13 +22,15 @@ class Int8Settings(PictureLimit, BareWeights):
     """What int8 is made from and measured with."""
 
     pretrained: str = ""
-    """A checkpoint, a tag, or weights of any framework (with --model)."""
+    """A checkpoint; weights of any framework (with --model); or a tag, the name of published
+    weights."""
     data_path: str = ""
-    """Data with train/ (calibration) and val/ (measurement)."""
+    """Folder with train/ (to calibrate) and val/ (to measure), each with a folder per class."""
     calibration_images: Count = 100
     """Calibration images from train, as many of each class as possible."""
     img_size: Pixels | None = None
-    """Side of the input, pixels; null is the checkpoint's. The resize before it is scaled too."""
+    """Side of the model's input, pixels. Without it: that of the checkpoint. The resize before it
+    changes in proportion."""
     outliers: Annotated[float, Meta(ge=1)] = 1.0
     """Above 1: quantize a twin of the model. Its float predictions are the same, but a tenth of its
     bottleneck channels is up to this many times as large, as in models trained for long."""
@@ -44,12 +46,12 @@ class QuantizeConfig(Int8Settings):
     """
 
     target: Literal["accelerator", "onnxruntime", "openvino", "tflite"] = "accelerator"
-    """Whose arithmetic: the card's, simulated; ONNX Runtime's; OpenVINO's; TFLite's, for
-    tools/export_mobile.py."""
+    """What shall run the int8 model: accelerator (the card, simulated), onnxruntime, openvino, or
+    tflite (for tools/export_mobile.py)."""
     out: str = ""
     """Export folder to write, read by predict and serve; it must not exist, or be empty."""
     calibration_mode: CalibrationMode | None = None
-    """How it is found where int8 clips; null is the target's best."""
+    """How the range of int8 is found. Without it: the best for --target."""
     remedies: (
         tuple[
             Literal[
@@ -67,18 +69,19 @@ class QuantizeConfig(Int8Settings):
         ]
         | None
     ) = None
-    """Techniques, changes of the float graph that int8 profits from; null is the target's best; see
-    docs/int8.md."""
+    """Techniques, changes of the float graph that int8 profits from. Without it: the target's best;
+    see docs/int8.md."""
     train_images: Count = 1000
     """Images of train that the technique train learns from, as many of each class as possible."""
     float_layers: tuple[str, ...] | None = None
     """Layers to keep in float: names, se, hswish, pool, first, last, elementwise (all that has no
     weights), worst:N, the N that tools/sensitivity.py ranks first, or budget:P, the best for P
-    percent of the model's products; null is the target's best."""
+    percent of the model's products. Without it: the target's best."""
     eval_images: CountOrZero = 0
     """Images of val to measure on, as many of each class as possible; 0 takes all."""
     min_agreement: Fraction = 0.95
-    """Share of images that must keep the float model's class; below, the exit status is 1."""
+    """Share of images whose class must stay that of the float model; below it, the exit status is
+    1."""
     table: bool = False
     """Write nothing; print fp32, fp16, every calibration mode and every technique instead, on val
     and on images of train that are not calibrated with."""
@@ -118,7 +121,7 @@ class SensitivityConfig(Int8Settings):
     out: str = ""
     """Folder for sensitivity.json and sensitivity.png."""
     calibration_mode: CalibrationMode = "percentile"
-    """How it is found where int8 clips."""
+    """How the range of int8 is found."""
     remedies: tuple[Literal["gates", "split", "equalise"], ...] = ()
     """Techniques, changes of the float graph beforehand, as in quantize."""
     rows: Count = 20

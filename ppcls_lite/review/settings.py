@@ -19,24 +19,26 @@ class ReportConfig(PictureLimit):
     """
 
     run: str | None = None
-    """Run folder, the --output-dir of a training, whose best.pdparams is looked at; null is output,
-    unless --pretrained is given."""
+    """Run folder, the --output-dir of a training; its best.pdparams is looked at. Without it:
+    output, unless --pretrained is given."""
     pretrained: str | None = None
-    """Instead: a checkpoint, a tag, an export folder, or a file in one."""
+    """Instead of --run: a checkpoint, a tag, an export folder, or a file in one."""
     data_path: Annotated[str | None, Meta(extra={"flags": ["--data-dir"]})] = None
-    """Images to look at, as of a training; null takes those that the run was trained on."""
+    """Images to look at, as of a training. Without it: those that the run was trained on."""
     exported: tuple[str, ...] = ()
-    """Export folders whose sizes and times are listed; none takes those inside of the run's."""
+    """Export folders whose sizes and times are listed. Without it: those inside of the run
+    folder."""
     compare: tuple[str, ...] = ()
     """Other runs, checkpoints, tags or exports: writes a page that sets all side by side."""
     others: str | None = None
     """Images that show none of the classes: how many pass at which limit of "unknown"."""
     out: str | None = None
-    """Page to write; null is report.html, or with --compare compare.html, in the run's folder."""
+    """Page to write. Without it: report.html, or with --compare compare.html, in the run's
+    folder."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     workers: Annotated[int, Meta(ge=0, extra={"flags": ["-j"]})] = 2
-    """Processes that decode images; 0 decodes in the main one."""
+    """Processes that decode images; 0 decodes in the main process."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""

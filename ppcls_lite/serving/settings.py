@@ -13,27 +13,30 @@ class ServeLimits(Settings):
     """Limits."""
 
     max_batch: Count = 4
-    """Images per run of the model, of the requests that wait at that moment."""
+    """Most images that the model gets at once, from requests that wait at the same time."""
     batch_delay_ms: NotNegative = 0.0
-    """Longest wait for more requests to share a run with, milliseconds; on a CPU 0 is fastest."""
+    """Milliseconds to wait for more requests, so that they run together; on a CPU 0 is fastest."""
     max_images: Count = 32
-    """Images that one request may hold."""
+    """Most images in one request."""
     max_body_mb: Annotated[float, Meta(gt=0, le=1024)] = 16.0
-    """Size of a request's body, megabytes."""
+    """Largest request, megabytes."""
     max_megapixels: Annotated[float, Meta(gt=0, le=170)] = 40.0
-    """Largest image that is accepted, million pixels; looked up before anything is decoded."""
+    """Largest image that is accepted, in million pixels; it is looked up before anything is
+    decoded."""
     max_concurrency: Count = 64
-    """Complete requests a worker holds at a time; more are refused with 429 and Retry-After."""
+    """Most requests that a process holds at a time; more get the answer 429 with Retry-After."""
     request_memory_mb: Annotated[float, Meta(gt=0)] | None = None
-    """Megabytes a worker holds for requests, three for each of a body; null: 10 largest bodies."""
+    """Megabytes that a process holds for requests, three for each of a body. Without it: enough for
+    10 of the largest."""
     min_upload_kb: Annotated[float, Meta(gt=0)] = 10.0
     """Kilobytes a second that an upload must bring after its first five seconds."""
     timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds that a request may take, its upload included."""
     drain_timeout: Annotated[float, Meta(gt=0)] = 30.0
-    """Seconds that requests under way get after SIGTERM."""
+    """Seconds that the server lets requests finish in, after it was told to stop."""
     api_key_file: str | None = None
-    """File with the key that requests must carry: `Authorization: Bearer KEY`; null lets all in."""
+    """File with the key that each request must carry, as `Authorization: Bearer KEY`. Without it:
+    everybody may ask."""
 
     @property
     def request_memory(self) -> int:
@@ -53,23 +56,25 @@ class ServeConfig(ServeLimits):
     """
 
     exported: Annotated[str, Meta(extra={"positional": True})] = ""
-    """An export folder, or a folder of them: NAME/ or NAME/VERSION/, the version a number."""
+    """An export folder; or a folder that holds several, as NAME/ or NAME/VERSION/, the version a
+    number."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 18080
-    """Port of HTTP; the default is the documents', 0 takes a free one."""
+    """Port of HTTP; 0 takes a free one."""
     grpc_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
-    """Port of gRPC; null does without."""
+    """Port of gRPC. Without it: no gRPC."""
     workers: Annotated[Count | None, Meta(extra={"flags": ["-j"]})] = None
-    """Processes; null takes one per core. They share the cores among them."""
+    """Number of server processes. Without it: one per core. They share the cores."""
     engine: Literal[Engine, "all"] = "auto"
-    """What runs the models; all loads every one that can, and requests may choose."""
+    """What runs the models. auto takes the fastest at export; all loads every one that can, and a
+    request may choose."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     hooks: str | None = None
-    """MODULE:OBJECT or FILE.py:OBJECT with your own preprocess and postprocess; docs/serving.md."""
+    """Your own preprocess and postprocess: MODULE:OBJECT or FILE.py:OBJECT; see docs/serving.md."""
     gallery: str | None = None
-    """Features of images, NAME.npz of tools/embed.py: /predict?nearest=N and the page show the N
-    most like the one that was sent."""
+    """Features of images, a .npz of tools/embed.py. /predict?nearest=N and the page then show the N
+    images most like the one that was sent."""
     reload_seconds: NotNegative = 2.0
-    """Seconds between two looks for replaced export folders; 0 never looks."""
+    """Seconds between two looks for export folders that were replaced; 0 never looks."""

@@ -19,11 +19,13 @@ class ConvertConfig(Settings):
     """
 
     weights: Annotated[str, Meta(extra={"positional": True})] = ""
-    """A .pdparams, .pth, .safetensors, MindSpore .ckpt or .npz file, or published weights' tag."""
+    """Weights to read: a .pdparams, .pth, .safetensors, MindSpore .ckpt, .npz or .tflite file, or a
+    tag, the name of published weights."""
     out: str = ""
     """File to write; its suffix is the format: .pdparams, .safetensors or .npz."""
     model: str | None = None
-    """Model the weights are of; checkpoints and published weights know their own."""
+    """Model of these weights, where their file does not say it. Checkpoints and tags know
+    theirs."""
     to: Literal["ours", "torchvision", "timm", "ppcls", "paddle_vision"] = "ours"
     """Names and shapes to write."""
     logit_adjustment: NotNegative = 0.0
@@ -58,7 +60,8 @@ class AverageConfig(BareWeights):
     """
 
     checkpoints: Annotated[tuple[str, ...], Meta(extra={"positional": True})] = ()
-    """Checkpoints, separated by commas; a quoted shell pattern stands for several."""
+    """Checkpoints of one run, with commas between them; or a pattern in quotes, like
+    'output/model_*.pdparams'."""
     out: str = ""
     """.pdparams file to write, with a .json beside it."""
 
@@ -68,10 +71,10 @@ class ListModelsConfig(Settings):
     """List the models with their sizes and published accuracy."""
 
     pattern: str = "*"
-    """Shell pattern of the names, like 'mnas*'."""
+    """Only models whose name fits this pattern, like 'mnas*'."""
     source: str | None = None
     """Only models of this source: torchvision, ppcls, timm, mindcv or showlo."""
     explain: str | None = None
-    """Draw the block table of this model, as the papers print it."""
+    """Print the block table of this model, as the papers print it."""
     json: bool = False
     """Print one JSON list instead of the table."""
