@@ -16,9 +16,18 @@ TRAINING = (
     " --device=cpu --workers=1 --no-visualdl --eval-engine=dygraph"
 )
 SMALL = {"train.py": TRAINING.split(), "tools/show_augment.py": ["--workers=0"]}
-# A resumed run, one that is evaluated and one that reads my.yaml keep their sizes.
+# A resumed run, one that is evaluated and one that reads a recipe keep their sizes; help has none.
 ALSO = ("explain.md", "trust.md", "unequal_classes.md")
-AS_IT_STANDS = ("--resume", "--test-only", "-c")
+# Of other pages, behind those.
+MORE = (
+    "python train.py --help all",
+    "python tools/serve.py --help",
+    "python train.py -c configs/ppcls_MobileNetV3_small_x1_0.yaml --data-path ILSVRC2012"
+    " --print-config",
+    "python tools/predict.py --pretrained tf_mobilenetv3_small_100.imagenet"
+    " --img-path test_images/chelsea.jpg",
+)
+AS_IT_STANDS = ("--resume", "--test-only", "-c", "--help")
 
 
 def commands():
@@ -26,12 +35,12 @@ def commands():
     page, *others = [(ROOT / "docs" / name).read_text() for name in ("howto.md", *ALSO)]
     lines = spans(page) + [line for text in others for line in blocks(text)]
     lines = [line for line in lines if line.startswith("python ") and not row_of(line)]
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys([*lines, *MORE]))
 
 
 @pytest.fixture(scope="module")
 def place(pictures, tmp_path_factory):
-    """A checkout, by links, with the images that the page speaks of."""
+    """A checkout, by links, with the images that the pages speak of."""
     folder = tmp_path_factory.mktemp("howto")
     for name in ("tools", "ppcls_lite", "configs", "test_images", "train.py"):
         (folder / name).symlink_to(ROOT / name)
