@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.autograd import PyLayer, PyLayerContext
 
 from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.loader import Batch, Loader
@@ -128,6 +129,25 @@ def views(data: ImageDataset, preprocess: Preprocess, config: TrainConfig) -> It
             loader.close()
 
 
+class Product(PyLayer):
+    """Inputs [N, in], float32 of numpy, times weight [in, K]: logits [N, K].
+
+    By numpy, since Paddle 3.3.1 takes 3 to 11 times as long for a narrow weight on some CPUs
+    (docs/measurements/few_pictures.md).
+    """
+
+    @staticmethod
+    def forward(ctx: PyLayerContext, weight: Tensor, inputs: np.ndarray) -> Tensor:
+        """Returns the logits."""
+        ctx.inputs = inputs
+        return paddle.to_tensor(inputs @ weight.numpy())
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, gradient: Tensor) -> Tensor:
+        """Returns the weight's gradient."""
+        return paddle.to_tensor(ctx.inputs.T @ gradient.numpy())
+
+
 def logistic_regression(
     x: np.ndarray,
     y: np.ndarray,
@@ -149,7 +169,7 @@ def logistic_regression(
     if y.ndim == 1:
         weights = np.ones(classes, np.float32) if balanced.weights is None else balanced.weights
         shares = paddle.to_tensor(weights[y] / weights[y].sum())  # [N]
-    inputs, labels = paddle.to_tensor((x - mean) / deviation), paddle.to_tensor(y)
+    inputs, labels = (x - mean) / deviation, paddle.to_tensor(y)
     weight = paddle.zeros([x.shape[1], classes])
     bias = paddle.zeros([classes])
     weight.stop_gradient = bias.stop_gradient = False
@@ -159,7 +179,7 @@ def logistic_regression(
 
     def loss() -> Tensor:
         optimizer.clear_grad()
-        logits = balanced.logits(inputs @ weight + bias)
+        logits = balanced.logits(Product.apply(weight, inputs) + bias)
         if y.ndim == 2:
             targets = labels.astype("float32")
             value = classes * multi_label_loss(logits, targets, 0.0, balanced.positives)

@@ -77,8 +77,11 @@ def estimate_norms(model: nn.Layer, images: np.ndarray) -> None:
         scale = paddle.ones_like(layer.weight)
         if last and last[0][1] is inputs[0]:
             scale = _rescale(last[0][0])
-        values = inputs[0].astype("float32")
-        mean, variance = values.mean([0, 2, 3]), values.var([0, 2, 3], unbiased=False)
+        # By numpy: of 13 million values, Paddle 3.3.1 takes 12 times as long for the mean and 90
+        # times for the variance on a CPU.
+        values = inputs[0].astype("float32").numpy()
+        mean = paddle.to_tensor(values.mean(axis=(0, 2, 3)))
+        variance = paddle.to_tensor(values.var(axis=(0, 2, 3)))
         gain = layer.weight / (layer._variance + layer._epsilon).sqrt()
         bias = layer.bias + gain * (mean - layer._mean)
         variance = variance * scale**2
