@@ -31,13 +31,20 @@ WIDTH, HEIGHT = 4.6, 3.0  # of a chart, inches: beside each other on a screen, o
 
 @functools.cache
 def _templates() -> Environment:
-    return Environment(
+    templates = Environment(
         loader=PackageLoader("ppcls_lite"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["breaks"] = breaks
+    return templates
+
+
+def breaks(text: object) -> Markup:
+    """Returns a path, or what may hold one, escaped, with the places where a line of it may end."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_])|(?=\.[A-Za-z])", str(text)))
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:

@@ -18,6 +18,7 @@ from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
+from ppcls_lite.page import breaks
 from ppcls_lite.program import NAMES
 from ppcls_lite.review.charts import curves
 from ppcls_lite.review.classes import GROUP, class_rows, cluster, matrix_picture
@@ -119,6 +120,11 @@ def records(rates, **shares):
     ends = [{"event": "eval", "step": s, "epoch": s - 1, "loss": 1 / s, "top1": 0.5, **shares}
             for s in range(1, len(rates) + 1)]  # fmt: skip
     return {"train": train, "eval": ends}
+
+
+def test_a_path_may_break_between_its_parts_and_is_escaped():
+    assert breaks("../a/<b>_c.jpg") == "../<wbr>a/<wbr>&lt;b&gt;_<wbr>c<wbr>.jpg"
+    assert breaks(0.0005) == "0.0005"
 
 
 def test_curves_have_sensible_axes():

@@ -103,6 +103,8 @@ def histogram(values: np.ndarray, label: str, unit: str) -> "Markup":
         values: above 0, [N].
         label, unit: what they are.
     """
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     low, high = float(values.min()), float(values.max())
     middle = float(np.median(values))
     words = f"{label}: {low:.4g} to {high:.4g} {unit}, median {middle:.4g}."
@@ -112,7 +114,8 @@ def histogram(values: np.ndarray, label: str, unit: str) -> "Markup":
         axes = drawn.figure.subplots()
         axes.hist(values, bins=np.geomspace(low, high, 31).tolist(), color=SERIES[0])
         axes.set_xscale("log")
-        ticks = np.unique(np.geomspace(low, high, 5).round(0 if high > 20 else 2))
+        locator = LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6)
+        ticks = [x for x in locator.tick_values(low, high) if low <= x <= high]
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.minorticks_off()
         axes.set(xlabel=f"{label.lower()}, {unit}", ylabel="images")
