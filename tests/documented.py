@@ -198,6 +198,8 @@ REASONS = (
       "python train.py --data-path my_pictures --pretrained output/best.pdparams --pact-quant …",
       "python tools/export_model.py --pretrained output/best.pdparams --save-inference-dir small")),
     # Measurements
+    ("1,000 ImageNet photographs, for minutes; the test has small ones", ("test_test_only_export",),
+     ("python validate.py --data-path DATA --pretrained WEIGHTS …",)),
     ("another build beside this one, for minutes; the test has a small one",
      ("test_benchmark_builds",),
      ("git worktree add ../before …", "tools/benchmark.py train --versus build:PATH",

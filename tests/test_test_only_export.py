@@ -8,8 +8,10 @@ from conftest import run_tool
 
 from ppcls_lite.commands import validate
 from ppcls_lite.deploy.export import export_model
+from ppcls_lite.engine import evaluate
 from ppcls_lite.engine.settings import ValidateConfig
 from ppcls_lite.errors import UserError
+from ppcls_lite.native import Unavailable
 
 FIRST = "model_0.pdparams"  # of later epochs this network's logits are in the millions
 
@@ -50,6 +52,33 @@ def test_every_engine_counts_as_the_trained_network_does(
     assert f"{folder / name} in {engine}: mobilenet_v3_small, 3 classes; 21 images" in printed
     assert found["top1"] == expected["top1"]
     # Four digits are printed, and the engines sum in different orders.
+    assert found == pytest.approx(expected, abs=1.1e-4)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_many_images_go_through_the_kernels_where_they_run(
+    straight, pictures, capsys, monkeypatch, kernels
+):
+    """Either engine counts as the network's own layers do."""
+    weights, used = str(straight[0] / FIRST), []
+    _, expected = evaluated(pictures, capsys, pretrained=weights, eval_engine="dygraph")
+
+    def noted(name):
+        real = getattr(evaluate, name)
+        monkeypatch.setattr(evaluate, name, lambda *given: used.append(name) or real(*given))
+
+    def unavailable(*given):
+        raise Unavailable("no compiler")
+
+    for module in (validate, evaluate):
+        monkeypatch.setattr(module, "FEWEST", 21)
+    for name in ("kernel_forward", "exported_forward"):
+        noted(name)
+    if not kernels:
+        monkeypatch.setattr(validate, "accelerate", unavailable)
+    printed, found = evaluated(pictures, capsys, pretrained=weights)
+    assert used == ["kernel_forward" if kernels else "exported_forward"]
+    assert "evaluating with dygraph" not in printed
     assert found == pytest.approx(expected, abs=1.1e-4)
 
 

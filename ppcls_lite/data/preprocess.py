@@ -3,12 +3,14 @@
 Needs numpy and Pillow only, so a server can use it without Paddle.
 """
 
+import ctypes
 import dataclasses
+import functools
 import glob
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from ppcls_lite.data.decode import how_to_fetch
 from ppcls_lite.data.jpeg import INTERPOLATIONS, Picture, resized
 from ppcls_lite.data.pictures import IMAGE_EXTENSIONS, kind_of, passed_over, scan_folder
 from ppcls_lite.errors import UserError, nearest, shortened
+from ppcls_lite.native import Unavailable, load_library
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MEND_PREPROCESS = "change this value where it is given; inference.yml has it below preprocess"
 FITS = ("crop", "pad", "squash")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off")  # of normalize.cc
 LARGEST_SIDE = 8192  # pixels of a crop; more is a mistake, or a file that would fill the memory
 
 
@@ -155,12 +159,18 @@ class Preprocess:
         """
         n, h, w, _ = images.shape
         out = np.empty((n, 3, h, w), np.float32)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        if images.dtype == np.uint8 and (compiled := _compiled()):
+            pixels = np.ascontiguousarray(images)
+            factors = mean.ctypes.data, std.ctypes.data
+            compiled(pixels.ctypes.data, n, h * w, *factors, out.ctypes.data)
+            return out
         # One channel plane at a time: 0.14 ms for 224 x 224 where [N, H, W, 3] - mean takes 0.6.
         for channel in range(3):
             plane = out[:, channel]  # [N, H, W]
             np.divide(images[..., channel], np.float32(255), out=plane)
-            plane -= np.float32(self.mean[channel])
-            plane /= np.float32(self.std[channel])
+            plane -= mean[channel]
+            plane /= std[channel]
         return out
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -212,6 +222,19 @@ class Preprocess:
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         return cls(**fields)
+
+
+@functools.cache
+def _compiled() -> Callable[..., None] | None:
+    """The function of normalize.cc; None where it cannot be compiled."""
+    try:
+        library = load_library(Path(__file__).with_name("normalize.cc"), FLAGS)
+    except Unavailable:
+        return None
+    address, count = ctypes.c_void_p, ctypes.c_size_t
+    library.normalize.argtypes = (address, count, count, address, address, address)
+    library.normalize.restype = None
+    return library.normalize
 
 
 def _three_numbers(values: Any) -> bool:

@@ -260,8 +260,8 @@ def build_evaluation(
     A layer is run by the engine that the settings ask for; a function runs itself.
 
     Args:
-        trained: what trains the network. Where that is our kernels, `auto` takes them: unlike an
-            exported graph they cost nothing to begin with, and no memory (`create_predictor` of
+        trained: what trains or would train it. Where that is our kernels, `auto` takes them: unlike
+            an exported graph they cost nothing to begin with, and no memory (`create_predictor` of
             Paddle 3.3.1 keeps 0.25 MB a call). Not with bfloat16, which changes answers.
     """
     is_layer = isinstance(network, paddle.nn.Layer)

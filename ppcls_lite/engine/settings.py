@@ -61,7 +61,7 @@ class EvaluationSettings(BatchSettings, DeviceSettings):
     """Steps between two lines of training; evaluation prints a tenth as many lines."""
     eval_engine: Literal["auto", "exported", "dygraph"] = "auto"
     """What evaluates on a CPU: exported runs an export of the model, dygraph the model itself.
-    auto: while training, the kernels of the training; else exported from 100 images up."""
+    auto: the kernels while training and from 100 images up; where they do not run, exported."""
     confusion_matrix: bool = False
     """Write confusion_matrix.png and .csv, per_class.csv and reliability.png; a training writes
     those of its best epoch."""
