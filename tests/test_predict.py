@@ -189,6 +189,31 @@ def test_an_engine_gets_the_file_that_it_ran_fastest(folder, tmp_path, monkeypat
     assert find_model(export, "openvino").file.name == "inference.onnx"
 
 
+def test_runs_of_eight_and_more_get_the_engine_and_file_that_were_fastest_in_these(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choose, "is_installed", lambda engine: True)
+    export = measured(folder, tmp_path / "a", onnxruntime=2.0, openvino=3.0)
+    content = yaml.safe_load((export / "inference.yml").read_text())
+    rows = content["verification"]["engines"]
+    rows.append(rows[1] | {"file": "inference.pdmodel", "ms": 4.0})
+    for row, ms in zip(rows, (1.6, 1.5, 1.25), strict=True):
+        row["ms_in_eight"] = ms
+    (export / "inference.yml").write_text(yaml.safe_dump(content))
+    assert [find_model(export, batch_size=n).engine for n in (1, 7)] == ["onnxruntime"] * 2
+    assert find_model(export, "openvino").file.name == "inference.onnx"
+    best = find_model(export, batch_size=8)
+    assert (best.engine, best.file.name) == ("openvino", "inference.pdmodel")
+    assert best.why == (
+        "openvino took 1.25 ms an image in runs of eight when this was exported; onnxruntime 1.60"
+    )
+    assert find_model(export, "openvino", batch_size=32).file.name == "inference.pdmodel"
+    del rows[1]["ms_in_eight"]  # as in folders that were written before
+    (export / "inference.yml").write_text(yaml.safe_dump(content))
+    best = find_model(export, batch_size=8)
+    assert best.engine == "onnxruntime" and "in runs of eight" not in best.why
+
+
 def test_a_folder_without_measurements_takes_onnx_where_its_package_is_installed(
     folder, tmp_path, monkeypatch
 ):

@@ -15,6 +15,7 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.int8 import calibrate as rules
 from ppcls_lite.int8 import half, qdq
 from ppcls_lite.int8.qdq import EXACT
+from ppcls_lite.int8.softmax import append_softmax, ends_in_softmax
 
 RANDOM = np.random.RandomState(0)
 WEIGHTS = RANDOM.randn(4, 3, 3, 3).astype("float32") * [[[[0.1]]], [[[1]]], [[[5]]], [[[0]]]]
@@ -295,9 +296,9 @@ def test_softmax_is_seen_and_appended_once(network):
     graph = qdq.float_graph(network)
     (image,) = images(1)
     logits = answer(graph, image)
-    assert not qdq.ends_in_softmax(graph)
-    qdq.append_softmax(graph)
-    assert qdq.ends_in_softmax(graph)
+    assert not ends_in_softmax(graph)
+    append_softmax(graph)
+    assert ends_in_softmax(graph)
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(answer(graph, image), expected, rtol=1e-5)
     assert graph.graph.output[0].name == "out"

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -27,9 +28,10 @@ from ppcls_lite.int8.qdq import (
     resolve_layers,
 )
 from ppcls_lite.int8.stretch import is_stretched, stretch_weights, unstretched
-from ppcls_lite.quantize.channels import with_one_zero
+from ppcls_lite.quantize.channels import is_depthwise, with_one_zero
 from ppcls_lite.quantize.folding import fold_channel_steps, spell_out
 from ppcls_lite.quantize.gates import join_hard_swish
+from ppcls_lite.quantize.integers import float_where_unrounded, integer_hard_swish
 from ppcls_lite.quantize.recipe import Recipe, logits, prepare, quantize, score
 from ppcls_lite.quantize.roles import multiplications
 from ppcls_lite.quantize.scaling import plant_outliers
@@ -289,10 +291,20 @@ def test_steps_of_channels_move_into_the_layers_beside_them(shipped, target):
     assert snr(final, images, exact) > snr(made, images, wanted) + 3
 
 
-def test_onnx_runtime_gets_integer_kernels_and_vectors(shipped, tmp_path):
-    """What it runs, read from the graph that it optimised itself."""
+def fused(graph, folder):
+    """How many nodes of each kind ONNX Runtime makes of a graph."""
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "fused.onnx")
+    onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return Counter(node.op_type for node in onnx.load(folder / "fused.onnx").graph.node)
+
+
+def test_onnx_runtime_gets_integer_kernels_and_vectors(shipped, tmp_path):
+    """What it runs, read from the graph that it optimised itself."""
     made, images = with_channels(shipped, "onnxruntime")
     folded = onnx.ModelProto()
     folded.CopyFrom(made)
@@ -301,17 +313,68 @@ def test_onnx_runtime_gets_integer_kernels_and_vectors(shipped, tmp_path):
     plain = logits(folded, images)
     assert spell_out(folded) > 20
     np.testing.assert_array_equal(logits(folded, images), plain)
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
-    onnxruntime.InferenceSession(
-        TARGETS["onnxruntime"].final(made).SerializeToString(),
-        options,
-        providers=["CPUExecutionProvider"],
-    )
-    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node)
+    kinds = fused(TARGETS["onnxruntime"].final(made), tmp_path)
     # 18 of 52 are the gates', in float; so is what only they read, behind the first block's ReLU.
     assert kinds["QLinearConv"] == 33 and kinds["QGemm"] == 2
     assert kinds["DequantizeLinear"] < 10  # of small maps: pooled ones, and the last answers
+
+
+def test_the_fast_file_for_onnx_runtime_is_integers_but_for_gates(shipped, tmp_path):
+    graph, images = shipped
+    target = TARGETS["onnxruntime"]
+    made = quantize(graph, images, replace(target.fast, float_layers=()))
+    kinds = fused(target.final(made.int8), tmp_path)
+    # 19 hard-swish are a sum and a product each; 6 residual sums, 9 blocks with a gate.
+    assert (kinds["QLinearConv"], kinds["QGemm"], kinds["Conv"]) == (52, 2, 0)
+    assert (kinds["QLinearAdd"], kinds["QLinearMul"]) == (19 + 6, 19 + 9)
+    assert (kinds["QLinearGlobalAveragePool"], kinds["HardSigmoid"]) == (10, 9)
+    wanted = logits(graph, images)
+    assert snr(target.final(made.int8), images, wanted) > snr(made.int8, images, wanted) - 1
+
+
+def test_hard_swish_of_integers_is_wrong_by_half_a_255th_of_what_it_reads():
+    node = onnx.helper.make_node
+    x = np.linspace(-4, 8, 256, dtype=np.float32).reshape(1, 256)
+    scales = {"s": np.float32(12 / 255), "z": np.uint8(85), "t": np.float32(1e-3)}
+    graph = onnx.helper.make_graph(
+        [
+            node("QuantizeLinear", ["input", "s", "z"], ["q"]),
+            node("DequantizeLinear", ["q", "s", "z"], ["x"]),
+            node("HardSwish", ["x"], ["h"], "swish"),
+            node("QuantizeLinear", ["h", "t", "wide"], ["o"]),
+            node("DequantizeLinear", ["o", "t", "wide"], ["out"]),
+        ],
+        "swish",
+        [onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 256])],
+        [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1, 256])],
+        [
+            onnx.numpy_helper.from_array(np.asarray(value), name)
+            for name, value in (scales | {"wide": np.int16(0)}).items()
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
+    before = logits(model, [x])
+    assert integer_hard_swish(model) == 1
+    off = np.abs(logits(model, [x]) - before)[0]
+    assert 0.004 < off.max() <= 3 / 510 + 2e-3 and off[x[0] > 3.1].max() == 0
+
+
+def test_a_convolution_before_a_float_layer_gets_float_weights_and_the_same_answers(
+    shipped, tmp_path
+):
+    graph, images = shipped
+    depthwise = tuple(node.name for node in graph.graph.node if is_depthwise(node))
+    recipe = Recipe("percentile", (), depthwise, "onnxruntime")
+    made = quantize(graph, images[:4], recipe).int8
+    join_hard_swish(made)
+    before = logits(made, images)
+    plain = fused(made, tmp_path)
+    assert float_where_unrounded(made) == 2  # before a ReLU; hard-swish has them rounded
+    np.testing.assert_allclose(logits(made, images), before, atol=1e-4)
+    after = fused(made, tmp_path)
+    assert after["QLinearConv"] == plain["QLinearConv"]
+    # Of the weights and of what was rounded for nobody.
+    assert after["DequantizeLinear"] + 4 == plain["DequantizeLinear"]
 
 
 def test_a_channel_far_from_the_others_keeps_its_steps():

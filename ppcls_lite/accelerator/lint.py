@@ -21,7 +21,7 @@ from ppcls_lite.data.pictures import image_files
 from ppcls_lite.deploy.first_load import check_form
 from ppcls_lite.errors import UserError, nearest, shortened
 from ppcls_lite.int8.calibrate import ALIASES, MODES
-from ppcls_lite.int8.qdq import ends_in_softmax
+from ppcls_lite.int8.softmax import ends_in_softmax
 from ppcls_lite.untrusted import reading
 
 # What must be there: key paths of both eras.

@@ -29,13 +29,12 @@ from ppcls_lite.int8.half import insert_half
 from ppcls_lite.int8.pictures import Pictures
 from ppcls_lite.int8.qdq import (
     EXACT,
-    append_softmax,
-    ends_in_softmax,
     float_graph,
     insert_qdq,
     resolve_layers,
     rounded_tensors,
 )
+from ppcls_lite.int8.softmax import append_softmax, ends_in_softmax
 from ppcls_lite.int8.stretch import unstretched
 from ppcls_lite.program import command
 from ppcls_lite.runtimes import OnnxRuntime

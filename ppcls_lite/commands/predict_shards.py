@@ -105,7 +105,8 @@ def claim(folder: Path, config: PredictConfig, names: Sequence[str]) -> None:
     Raises:
         UserError: they are of other pictures or another network.
     """
-    model = find_model(find_weights(config.pretrained, config.model).path, config.engine).file
+    path = find_weights(config.pretrained, config.model).path
+    model = find_model(path, config.engine, config.device, config.batch_size).file
     about = {
         "pictures": len(names),
         "list": hashlib.sha256("\n".join(names).encode()).hexdigest(),

@@ -144,7 +144,7 @@ def open_export(config: ValidateConfig, weights: Weights, world: World, log: Run
             f"--eval-engine {config.eval_engine} is of weights; {weights.path} is an export",
             "name what is to run it with --engine",
         )
-    predictor = Predictor(weights, config.engine, world.device)
+    predictor = Predictor(weights, config.engine, world.device, config.batch_size)
     size = predictor.info.preprocess.crop_size
     if config.given("val_crop_size") and config.val_crop_size != size:
         raise UserError(

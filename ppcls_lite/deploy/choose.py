@@ -22,6 +22,8 @@ ENGINES_OF_SUFFIX = {
     ".onnx": ("onnxruntime", "openvino"),
 }
 
+EIGHT = 8  # images: the larger of the two batch sizes that an export is timed with
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -37,13 +39,16 @@ def is_export(path: Path) -> bool:
     return path.is_dir() or path.suffix in (".pdmodel", ".json", ".onnx")
 
 
-def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice:
+def find_model(
+    path: Path, engine: str = "auto", device: str = "auto", batch_size: int = 1
+) -> Choice:
     """Picks the engine and the model file that a path means.
 
     In an export folder, auto is the engine that was fastest when the folder was written, of those
-    that agreed with the trained network then and are installed now. Nothing is measured here, so
-    the same folder gives the same engine and file at every start; an engine that
-    reads several files gets the one it ran fastest. An int8 folder gets the engine that quantize
+    that agreed with the trained network then and are installed now: for one image, or, if
+    `batch_size` is eight or more, in runs of eight. Nothing is measured here, so the same folder
+    gives the same engine and file at every start; an engine that reads several files gets the one
+    it ran fastest. An int8 folder gets the engine that quantize
     wrote it for. Folders without such measurements, and a GPU (they are of a CPU), get
     inference.onnx where ONNX Runtime is installed, else Paddle's file.
 
@@ -57,9 +62,9 @@ def find_model(path: Path, engine: str = "auto", device: str = "auto") -> Choice
         )
     why = ""
     if path.is_dir():
-        measured = _measured(path)
+        measured, said = _measured(path, batch_size)
         if engine == "auto" and device != "gpu":
-            engine, why = _fastest(measured) if measured else _written_for(path)
+            engine, why = _fastest(measured, said) if measured else _written_for(path)
         path = _file_of_folder(path, engine, measured)
     if not path.is_file():
         raise UserError(f"no file or folder {path}", list_command(path))
@@ -105,18 +110,25 @@ def _file_of_folder(folder: Path, engine: str, measured: Mapping[tuple[str, Path
     )
 
 
-def _measured(folder: Path) -> dict[tuple[str, Path], float]:
-    """Returns ms a picture by engine and file, of those that agreed when they were exported."""
+def _measured(folder: Path, batch_size: int) -> tuple[dict[tuple[str, Path], float], str]:
+    """Returns ms a picture by engine and file, of those that agreed when they were exported.
+
+    Beside them the words that say of which runs: of eight, where so many are asked for and were
+    timed (older folders have times of one), else none.
+    """
     sidecar = read_sidecar(folder)
     rows = sidecar.verification.get("engines", []) if sidecar is not None else []
     if (folder / "inference.pdmodel").is_file():  # threads take turns with the other one
         rows = [row for row in rows if row["file"] != "inference.json"]
     found = {(row["engine"], folder / row["file"]): row for row in rows}
-    return {
-        key: row["ms"]
-        for key, row in found.items()
-        if row["passed"] and "ms" in row and key[1].is_file() and is_installed(key[0])
+    usable = {
+        each: row
+        for each, row in found.items()
+        if row["passed"] and "ms" in row and each[1].is_file() and is_installed(each[0])
     }
+    if batch_size >= EIGHT and all("ms_in_eight" in row for row in usable.values()):
+        return {each: row["ms_in_eight"] for each, row in usable.items()}, " in runs of eight"
+    return {each: row["ms"] for each, row in usable.items()}, ""
 
 
 def _written_for(folder: Path) -> tuple[str, str]:
@@ -128,12 +140,12 @@ def _written_for(folder: Path) -> tuple[str, str]:
     return "auto", ""
 
 
-def _fastest(measured: Mapping[tuple[str, Path], float]) -> tuple[str, str]:
+def _fastest(measured: Mapping[tuple[str, Path], float], said: str) -> tuple[str, str]:
     """Returns the engine that the sidecar's measurements favour, and why."""
     usable: dict[str, float] = {}
     for (engine, _), milliseconds in measured.items():
         usable[engine] = min(milliseconds, usable.get(engine, milliseconds))
     first, *others = sorted(usable, key=lambda engine: usable[engine])
     times = ", ".join(f"{engine} {usable[engine]:.2f}" for engine in others)
-    why = f"{first} took {usable[first]:.2f} ms an image when this was exported"
+    why = f"{first} took {usable[first]:.2f} ms an image{said} when this was exported"
     return first, why + (f"; {times}" if times else "; no other that agreed is installed")

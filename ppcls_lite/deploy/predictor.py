@@ -50,7 +50,7 @@ class Predictor:
             at first use), an export folder, or a file in it (.pdmodel, .json, .onnx); or weights
             that were found already.
         engine: auto, dygraph, paddle_inference, onnxruntime or openvino. auto follows the file; in
-            a folder it takes the fastest that agreed when it was exported (`choose.find_model`).
+            a folder the fastest for this batch size of those that agreed (`choose.find_model`).
         device: auto, cpu or gpu.
         batch_size: images per run of the model.
         model: that of weights which do not name theirs (Step6's files have no JSON).
@@ -87,7 +87,7 @@ class Predictor:
         tta: Tta = "none",
     ) -> None:
         weights = find_weights(path, model, num_classes)
-        found = find_model(weights.path, engine, device)
+        found = find_model(weights.path, engine, device, batch_size)
         self.engine, file, self.choice = found.engine, found.file, found.why
         self._weights, self.file, self._device = weights, file, device
         self.batch_size = batch_size

@@ -32,7 +32,7 @@ class NetworkSettings(PictureLimit, BareWeights):
     """Where to compute; auto takes a GPU when there is one."""
     engine: Engine = "auto"
     """What runs the model. auto takes one that reads the file; in an export folder, the one that
-    was fastest at export."""
+    was fastest at export for so many images at once (`--batch-size`)."""
     tta: Tta = "none"
     """flip runs each image and its mirror image and takes the mean of their logits, in twice the
     time."""

@@ -142,6 +142,7 @@ class _EngineRow(msgspec.Struct):
     engine: str
     passed: bool
     ms: float | None = None
+    ms_in_eight: float | None = None
 
 
 class _Verification(msgspec.Struct):

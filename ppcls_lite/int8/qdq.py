@@ -51,11 +51,19 @@ class Arithmetic:
 
 TFLITE_OPS = (*WEIGHTED_OPS, "Add", "Mul", "GlobalAveragePool", "HardSwish")  # none for a gate
 # By target. ONNX Runtime has int8 convolutions from int8 to int8 only; those of OpenVINO also end
-# in float. Signed activations take four times as long in ONNX Runtime. The files of these two hold
+# in float. Signed activations take four times as long in ONNX Runtime. Its second arithmetic rounds
+# what stands between convolutions, too: less exact and faster. The files of these two hold
 # whole weights, of which the largest may be 127; the card's compiler divides by 128, as TVM's.
 ARITHMETIC = {
     "accelerator": Arithmetic(),
     "onnxruntime": Arithmetic(WEIGHTED_OPS, outputs=True, unsigned=True, weight_steps=127),
+    "onnxruntime_fast": Arithmetic(
+        (*WEIGHTED_OPS, "Mul", "GlobalAveragePool"),
+        outputs=True,
+        unsigned=True,
+        weight_steps=127,
+        joined=True,
+    ),
     "openvino": Arithmetic(WEIGHTED_OPS, unsigned=True, weight_steps=127),
     "tflite": Arithmetic(TFLITE_OPS, outputs=True, unsigned=True, weight_steps=127, joined=True),
 }
@@ -270,26 +278,6 @@ def _int8_weights(
     return helper.make_node(
         "DequantizeLinear", names, [node.input[1]], f"{node.name}/DequantizeWeights", axis=axis
     )
-
-
-def append_softmax(model: onnx.ModelProto) -> None:
-    """Ends a graph of logits [N, K] with a softmax, under the name its output had."""
-    name = model.graph.output[0].name
-    for node in model.graph.node:
-        if name in node.output:
-            node.output[list(node.output).index(name)] = f"{name}/logits"
-        for position in [i for i, source in enumerate(node.input) if source == name]:
-            node.input[position] = f"{name}/logits"
-    model.graph.node.append(helper.make_node("Softmax", [f"{name}/logits"], [name], axis=-1))
-
-
-def ends_in_softmax(model: onnx.ModelProto) -> bool:
-    """Tells whether the graph's output comes from a softmax, possibly through a reshape."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze"):
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type == "Softmax"
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -127,14 +127,15 @@ def within_budget(rows: Sequence[Damage], products: Mapping[str, int], share: fl
 
     Args:
         rows: of `sensitivity`.
-        products: of `multiplications`; what is not in it costs nothing.
+        products: of `multiplications`; what is not in it has no weights, and is not chosen.
         share: of all products that may be computed in float, 0 to 1.
     """
     left = share * sum(products.values())
     least = NEGLIGIBLE * sum(row.noise for row in rows)
     chosen = []
-    for row in sorted(rows, key=lambda row: -row.noise / max(products.get(row.layer, 0), 1)):
-        cost = products.get(row.layer, 0)
+    weighted = [row for row in rows if products.get(row.layer)]
+    for row in sorted(weighted, key=lambda row: -row.noise / products[row.layer]):
+        cost = products[row.layer]
         if cost <= left and row.noise >= least:
             left -= cost
             chosen.append(row.layer)

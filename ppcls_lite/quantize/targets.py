@@ -11,6 +11,7 @@ from ppcls_lite.files import temporary_folder
 from ppcls_lite.int8.qdq import COMPILER_OPSET, FOR_COMPILER
 from ppcls_lite.quantize.folding import fold_channel_steps, integer_biases, spell_out
 from ppcls_lite.quantize.gates import join_hard_swish
+from ppcls_lite.quantize.integers import float_where_unrounded, integer_hard_swish
 from ppcls_lite.quantize.recipe import Quantized, Recipe, logits, quantize, score
 from ppcls_lite.quantize.sensitivity import with_worst
 from ppcls_lite.runtimes import FILE_RUNTIMES
@@ -68,7 +69,7 @@ class Target:
         recipe = with_worst(graph, images, self.fast)
         made = quantize(graph, images, recipe)
         wanted = logits(graph, images)
-        left = score(logits(made.int8, images), wanted, wanted.argmax(1))["snr"]
+        left = score(logits(self.final(made.int8), images), wanted, wanted.argmax(1))["snr"]
         judged = "enough" if left >= ENOUGH else "too little"
         log(f"the fast recipe: {left:.1f} dB on calibration images, {judged} ({ENOUGH:.0f})")
         return (recipe, made) if left >= ENOUGH else None
@@ -82,6 +83,8 @@ class Target:
             fold_channel_steps(result)
         if self.engine == "onnxruntime":
             spell_out(result)
+            float_where_unrounded(result)
+            integer_hard_swish(result)
             integer_biases(result)
         return result
 
@@ -110,7 +113,7 @@ TARGETS = {
     "onnxruntime": Target(
         Recipe("percentile", ("channels",), ("se", "worst:16"), "onnxruntime"),
         "onnxruntime",
-        Recipe("percentile", (), ("budget:20",), "onnxruntime"),
+        Recipe("percentile", (), ("budget:20",), "onnxruntime_fast"),
     ),
     "openvino": Target(
         Recipe("percentile", ("channels",), ("se", "worst:12"), "openvino"),

@@ -160,21 +160,18 @@ class Store:
         LOG.info("reload: %s version %s was read from %s", *key, folder)
 
     def _read(self, key: Key, folder: Path) -> Entry:
-        config = self._config
+        config, most = self._config, self._config.max_batch
         signature = signature_of(folder)  # before reading: a later change must show
-        engines = engines_of(folder) if config.engine == "all" else [config.engine]
+        engines = engines_of(folder, most) if config.engine == "all" else [config.engine]
         served: dict[str, Served] = {}
         for engine in engines:
-            predictor = Predictor(
-                folder, engine, config.device, batch_size=config.max_batch, **self._hooks
-            )
+            predictor = Predictor(folder, engine, config.device, batch_size=most, **self._hooks)
             if predictor.note:
                 LOG.warning("%s", predictor.note)
-            batcher = Batcher(
-                predictor, key[0], self._thread, config.max_batch, config.batch_delay_ms / 1000
-            )
+            delay = config.batch_delay_ms / 1000
+            batcher = Batcher(predictor, key[0], self._thread, most, delay)
             served[predictor.engine] = Served(*key, predictor, batcher)
-            _warm_up(predictor, config.max_batch)
+            _warm_up(predictor, most)
         return Entry(signature, served)
 
     def find(self, name: str | None, version: str | None, engine: str | None = None) -> Served:
@@ -266,13 +263,13 @@ def signature_of(folder: Path) -> Signature:
     return tuple(rows)
 
 
-def engines_of(folder: Path) -> list[str]:
+def engines_of(folder: Path, batch_size: int) -> list[str]:
     """Returns the installed engines that can run a folder's files, the one of `auto` first.
 
     Raises:
         UserError: there is none.
     """
-    engines = [find_model(folder).engine]
+    engines = [find_model(folder, batch_size=batch_size).engine]
     for engine in ENGINES[1:]:  # without auto
         if importlib.util.find_spec(MODULES.get(engine, engine)) is None:
             continue
