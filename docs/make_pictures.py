@@ -6,7 +6,8 @@ PYTHONPATH=. python docs/make_pictures.py screens  # the tutorial's, by Chromium
                                                    # where it was followed and its server runs
 PYTHONPATH=. python docs/make_pictures.py gallery  # by Chromium, of page.html, a report, and of
                                                    # the server with a gallery, shown query.jpg
-int8_layers.png is what tools/sensitivity.py wrote in tutorial_int8.md.
+int8_layers.png is what tools/sensitivity.py wrote in tutorial_int8.md, int8_flips.svg what
+tests/int8_flips.py wrote in measurements/int8.md.
 """
 
 import json
