@@ -231,7 +231,7 @@ def test_unreadable_pictures_are_named_with_their_cause(
 
 def test_an_image_error_crosses_process_borders() -> None:
     error = pickle.loads(pickle.dumps(ImageError("a.jpg", "is empty")))
-    assert (error.source, error.cause, str(error)) == ("a.jpg", "is empty", "a.jpg: is empty")
+    assert (error.source, error.cause, error.message) == ("a.jpg", "is empty", "a.jpg: is empty")
 
 
 def test_find_images(tmp_path: Path) -> None:
