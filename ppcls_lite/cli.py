@@ -8,6 +8,7 @@ program with exit code 2 and one message that names the file and line, or the fl
 import argparse
 import functools
 import os
+import re
 import sys
 import textwrap
 import types
@@ -30,6 +31,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises UserError in the place of argparse's own end of the program."""
+        if found := re.fullmatch(r"argument (\S+?)(/\S+)?: expected one argument", message):
+            flag = found[1] if found[1].startswith("--") else (found[2] or found[1]).lstrip("/")
+            message = f"{flag} needs a value; one that begins with - is given as {flag}=VALUE"
         raise UserError(message, help_command(self.prog))
 
 
