@@ -9,16 +9,17 @@ class UserError(Exception):
 
     Args:
         message: what was received and what is allowed.
-        hint: what to run or change next, a command or one act; printed on a line of its own.
+        hint: what to run or change next, a command or one act; printed on a line of its own. Every
+            message of this package has one; a hook of a user's own may go without.
     """
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  next: {self.hint}"
+        return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
 
 
 class RankLost(Exception):

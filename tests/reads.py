@@ -185,4 +185,4 @@ def unread(settings: type[Settings], module: str) -> set[str]:
     read = {
         field for piece in reachable(module) for kind, field in reads(*piece) if kind in classes
     }
-    return {field.name for field in fields(settings)} - {"sources"} - read
+    return {field.name for field in fields(settings)} - {"sources", "prog"} - read

@@ -330,7 +330,7 @@ def test_bare_weights_of_1000_classes_name_imagenets(tmp_path):
 @pytest.mark.parametrize(
     ("path", "engine", "message", "hint"),
     [
-        ("absent", "auto", "absent is not a model", ""),
+        ("absent", "auto", "no file or folder", "ls "),
         ("absent.onnx", "auto", "no file or folder", "ls "),
         ("best.json", "auto", "no weights best.pdiparams", "--pretrained .*best.pdparams"),
         ("pictures", "auto", "holds no model", "export --pretrained WEIGHTS --save-.*pictures"),
