@@ -443,4 +443,6 @@ def test_a_folder_that_cannot_be_made_is_one_message(folder, tmp_path):
         f"--save-vis={tmp_path}/afile", "--engine=onnxruntime",
     )  # fmt: skip
     assert process.returncode == 2
-    assert process.stderr == f"tools/predict.py: {tmp_path}/afile: File exists\n"
+    message, act = process.stderr.splitlines()
+    assert message == f"tools/predict.py: {tmp_path}/afile: File exists"
+    assert act == "  next: name another path: a file is where a folder should be"
