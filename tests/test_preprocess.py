@@ -17,6 +17,7 @@ import pytest
 from golden.data_images import StreamDraws, make_image
 from PIL import Image, ImageOps
 
+from ppcls_lite.data import preprocess
 from ppcls_lite.data.decode import ImageError, load_image
 from ppcls_lite.data.preprocess import Preprocess, find_images
 from ppcls_lite.data.transforms import TrainTransform, random_crop_box, sample_rng
@@ -56,13 +57,31 @@ def test_photographs_give_torchvisions_pixels() -> None:
         check_pixels(Preprocess(*case["spec"]).pixels(load_image(PHOTOS / case["file"])), case)
 
 
-def test_normalized_values_equal_torchs_to_the_last_bit() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_normalized_values_equal_torchs_to_the_last_bit(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(preprocess, "_compiled", lambda: None)
+    elif preprocess._compiled() is None:
+        pytest.skip("no C++ compiler here")
     values = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), 3, axis=3)
     out = Preprocess().normalize(values)
     assert out.shape == (1, 3, 16, 16) and out.dtype == np.float32
     (case,) = GOLDEN["normalize"]
     assert out[0, :, 0, 1].tolist() == case["first"]
     assert hashlib.sha256(out.tobytes()).hexdigest() == case["sha256"]
+
+
+def test_compiled_normalisation_gives_numpys_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that differ, several images, memory with gaps, and no image."""
+    spec = Preprocess(mean=(0.5, 0.1, 0.9), std=(0.2, 0.7, 1.0))
+    noise = np.random.default_rng(0).integers(0, 256, (3, 5, 14, 3), np.uint8)
+    batches = [noise, noise[:, ::2, ::-1], noise[:0]]
+    found = [spec.normalize(batch) for batch in batches]
+    monkeypatch.setattr(preprocess, "_compiled", lambda: None)
+    for batch, values in zip(batches, found, strict=True):
+        np.testing.assert_array_equal(values, spec.normalize(batch), strict=True)
 
 
 def test_crop_boxes_equal_torchvisions_for_the_same_draws() -> None:
