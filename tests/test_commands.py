@@ -130,7 +130,7 @@ def test_plot_run_names_a_line_that_is_no_record(tmp_path, line):
 @pytest.mark.parametrize("name", ["x.txt", "curves", "."])
 def test_plot_run_writes_png_only(tmp_path, name):
     (tmp_path / "metrics.jsonl").write_text(RECORD + "\n")
-    with pytest.raises(UserError, match="is a PNG"):
+    with pytest.raises(UserError, match=r"ends in \.png"):
         report_plot.run(PlotRunConfig(run=str(tmp_path), out=name))
 
 

@@ -222,7 +222,7 @@ def test_any_iterable_is_read_in_its_order_and_not_ahead(predictor, tmp_path):
         ("data:image/png;base64,AAAA", "No such file"),
         ("no_such_file.jpg", "no_such_file.jpg: No such file"),
         (Image.new("F", (4, 4)), "image 1: cannot be decoded: floating-point"),
-        ({"a": RGB}, "mapping"),
+        ({"a": RGB}, "in a dict"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -338,7 +338,8 @@ def test_pillows_limit_can_be_moved(tmp_path):
         [sys.executable, "-c", code, tmp_path / "large.png"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
-    refused, size = done.stdout.splitlines()
+    refused, act, size = done.stdout.splitlines()
+    assert act.startswith("  next: ")
     assert "too many pixels" in refused and "--max-megapixels" in refused and size == "(3000, 2000)"
 
 

@@ -95,7 +95,7 @@ def test_a_worker_without_memory_does_not_call_pictures_broken(tmp_path, monkeyp
         monkeypatch.setattr(crew, "REPLACED", 0)
         with pytest.raises(UserError, match="ran out of memory; 0 were replaced") as error:
             list(loader.epoch(0))
-        assert "fewer --workers" in error.value.hint
+        assert "smaller --workers" in error.value.hint
     else:
         got += [batch.indices.tolist() for batch in loader.epoch(0)]
         assert got == [[0], [1], [2], [3], [4], [5]]
