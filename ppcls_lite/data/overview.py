@@ -114,7 +114,9 @@ def histogram(values: np.ndarray, label: str, unit: str) -> "Markup":
         axes = drawn.figure.subplots()
         axes.hist(values, bins=np.geomspace(low, high, 31).tolist(), color=SERIES[0])
         axes.set_xscale("log")
-        locator = LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6)
+        locator = (
+            LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6, steps=[1, 2, 5, 10])
+        )
         ticks = [x for x in locator.tick_values(low, high) if low <= x <= high]
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.minorticks_off()
