@@ -178,7 +178,7 @@ def test_thresholds_outlive_pruning():
 
 @pytest.mark.parametrize(
     ("expanded", "words"),
-    [([8] * 10, "10 numbers, the model 11 blocks"), ([16] * 11, "allowed"),
+    [([8] * 10, "10 numbers, the model has 11 blocks"), ([16] * 11, "allowed"),
      ([9, *[16] * 10], "for it expands nothing"), ("many", "a whole number for each block")],
 )  # fmt: skip
 def test_impossible_widths_are_refused(expanded, words):

@@ -67,11 +67,11 @@ except OSError as error:
 def test_a_file_that_finds_no_room_is_named_and_the_old_one_stays(on_a_small_disk):
     file = on_a_small_disk.folder / "file"
     done = on_a_small_disk("-c", WRITE, file)
-    first, second = done.stdout.splitlines()
-    assert first.startswith(f"{file}: No space left on device (2.5 MB are needed, 1.0 MB are left)")
-    assert first.endswith("b'old' True")
+    first, act, second, other_act = done.stdout.splitlines()
+    assert first == f"{file}: No space left on device (2.5 MB are needed, 1.0 MB are left)"
+    assert act.startswith("  next: ") and act.endswith("b'old' True")
     assert second.startswith(f"{file.parent}/plain: No space left on device (")
-    assert second.endswith("MB are left)")
+    assert second.endswith("MB are left)") and other_act.startswith("  next: ")
 
 
 def test_room_that_is_there_is_given_back(tmp_path):
