@@ -27,6 +27,7 @@ INK, FAINT = "#000001", "#000002"
 SERIES = tuple(f"#0000{10 + i}" for i in range(6))
 _VARIABLES = {INK: "--ink", FAINT: "--line"} | {c: f"--c{i}" for i, c in enumerate(SERIES)}
 WIDTH, HEIGHT = 4.6, 3.0  # of a chart, inches: beside each other on a screen, one by one on a phone
+TEXT = 11  # of a chart, points: on a phone, which shows WIDTH as wide as it is, as many pixels
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def chart(label: str, width: float = WIDTH, height: float = HEIGHT) -> Iterator[
         "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK,
         "ytick.color": INK, "grid.color": FAINT, "axes.grid": True, "axes.axisbelow": True,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-        "axes.prop_cycle": _cycle(), "lines.linewidth": 1.8, "font.size": 9,
+        "axes.prop_cycle": _cycle(), "lines.linewidth": 1.8, "font.size": TEXT,
     }  # fmt: skip
     with rc_context(style):
         found = Chart(Figure(figsize=(width, height), layout="constrained"))

@@ -1,6 +1,7 @@
 """Heatmaps, held against pytorch-grad-cam and captum, finite differences, and sums by hand.
 
-The first two's numbers come from tests/golden/make_explain_golden.py.
+The first two's numbers come from tests/golden/make_explain_golden.py, those of trained weights from
+make_explain_trained_golden.py.
 """
 
 import json
@@ -23,7 +24,9 @@ from golden.explain_cases import (
     OCCLUDED,
     OCCLUDED_CLASS,
     STEP,
+    TRAINED,
     images,
+    photographs,
 )
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -78,6 +81,17 @@ def test_heatmaps_equal_pytorch_grad_cams(name, layer, path, class_id):
 def test_in_float32_too(runtimes, name):
     maps = heatmaps(runtimes[name], runtimes[name], images(), GOLDEN_CLASS[name])[2]
     np.testing.assert_allclose(maps[:, ::STEP, ::STEP], GOLDEN[f"{name}/"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("tag", "layer", "path"), TRAINED)
+def test_trained_models_see_on_photographs_what_pytorch_grad_cam_says(tag, layer, path):
+    golden = np.load(Path(__file__).parent / "golden/explain_trained.npz")
+    run = Predictor(tag)._run
+    _, ids, maps, *_ = heatmaps(run, run, photographs(), None, layer or None)
+    assert ids.tolist() == golden[f"{tag}/{layer}/classes"].tolist()
+    expected = golden[f"{tag}/{layer}"]
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(maps[:, ::STEP, ::STEP], expected, atol=1e-5)
 
 
 def test_occlusion_equals_captums(runtimes):

@@ -100,8 +100,6 @@ def draw_features(
         x, y = places[labels == i].T
         handles.append(axes.scatter(x, y, s=10, color=colormaps["tab20"](n), linewidths=0))
     if handles:
-        legend = figure.legend(
-            handles, [names[i] for i in own], loc="outside right upper", fontsize=8
-        )
+        legend = figure.legend(handles, [names[i] for i in own], loc="outside right upper")
         for text in legend.get_texts():
             text.set_parse_math(False)  # names are data: a dollar sign begins no formula

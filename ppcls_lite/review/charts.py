@@ -98,7 +98,7 @@ def _curve(
         axes.set(xlabel="epochs")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(lines) > 1:
-            axes.legend(loc="best", fontsize=8)
+            axes.legend(loc="best")
     return drawn.svg
 
 
@@ -137,7 +137,7 @@ def reliability(
             counts.stairs(count, np.linspace(0, 1, len(count) + 1))
         axes.set(ylabel="share that is right", ylim=(0, 1.02))
         counts.set(xlabel=f"probability of {of}", ylabel=counted, xlim=(0, 1))
-        axes.legend(loc="upper left", fontsize=8)
+        axes.legend(loc="upper left")
     return drawn.svg
 
 
@@ -162,7 +162,7 @@ def thresholds(scores: Mapping[str, np.ndarray], limit: float | None) -> Markup:
             xlabel="limit, standard deviations from a class's mean",
             ylabel="share that stays known", ylim=(0, 1.02),
         )  # fmt: skip
-        axes.legend(loc="lower left", fontsize=8)
+        axes.legend(loc="lower left")
     return drawn.svg
 
 

@@ -101,7 +101,7 @@ def precision_recall(accuracy: LabelAccuracy, rows: Sequence[dict[str, Any]]) ->
             recall, precision = right / row["pictures"], right / np.arange(1, len(right) + 1)
             axes.plot(recall, precision, drawstyle="steps-pre", label=row["name"])
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
-        axes.legend(loc="lower left", fontsize=8)
+        axes.legend(loc="lower left")
     return drawn.svg
 
 

@@ -17,6 +17,11 @@ function element(tag, { text = "", ...fields } = {}, ...children) {
   return made;
 }
 
+/** A file name as `page.breaks` has it: with the places where a line of it may end. */
+function named(name) {
+  return name.match(/\.?[^/_.]*[/_]?/g).flatMap((part) => [part, element("wbr")]);
+}
+
 function fail(text) {
   $("error").textContent = text;
   $("error").hidden = !text;
@@ -113,11 +118,11 @@ function row(entry) {
   const made = entry.row = element("tr");
   if (!entry.answer) {
     const text = entry.error || "…";
-    made.append(cell(), cell(name), element("td", { text, colSpan: 2, className: entry.error ? "failed" : "" }));
+    made.append(cell(), cell(...named(name)), element("td", { text, colSpan: 2, className: entry.error ? "failed" : "" }));
     return made;
   }
   const [result] = entry.answer.results;
-  const open = element("button", { text: name, type: "button", onclick: () => show(entry) });
+  const open = element("button", { type: "button", onclick: () => show(entry) }, ...named(name));
   made.append(cell(element("img", { src: result.seen, alt: "", loading: "lazy" })), cell(open), ...said(result).map((part) => cell(part)));
   return made;
 }
@@ -151,7 +156,7 @@ function show(entry) {
   if (labels) $("labels").textContent = "labels: " + said(result)[0];
   $("time").textContent =
     `${answer.milliseconds.toFixed(1)} ms in the server, ${entry.milliseconds.toFixed(0)} ms with the way there and back`;
-  $("name").textContent = entry.file.name || "Image";
+  $("name").replaceChildren(...named(entry.file.name || "Image"));
   URL.revokeObjectURL($("picture").src);
   $("picture").src = URL.createObjectURL(entry.file);
   $("seen").src = result.seen;
@@ -166,8 +171,8 @@ function show(entry) {
 /** An image of the gallery: a picture that is gone from there has its words alone. */
 function like({ file, name, cosine, picture }) {
   const image = picture ? [element("img", { src: picture, alt: "" })] : [];
-  const words = [name || "no class", `${cosine.toFixed(3)} ${file}`];
-  const caption = element("figcaption", {}, element("strong", { text: words[0] }), element("small", { text: words[1] }));
+  const what = element("strong", { text: name || "no class" });
+  const caption = element("figcaption", {}, what, element("small", { text: cosine.toFixed(3) + " " }, ...named(file)));
   return element("li", {}, element("figure", {}, ...image, caption));
 }
 
