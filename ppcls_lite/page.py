@@ -123,7 +123,8 @@ class Chart:
         text = text[text.index("<svg") :]
         text = re.sub(r"<(metadata|style).*?</\1>", "", text, flags=re.DOTALL)
         text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every chart
-        text = re.sub(r'font: ([\d.]+px) [^;"]*', r"font: \1 system-ui, sans-serif", text)
+        # Up to matplotlib 3.10 `font: SIZE FAMILIES`, from then on the families by themselves.
+        text = re.sub(r'(font: [\d.]+px|font-family:) [^;"]*', r"\1 system-ui, sans-serif", text)
         text = re.sub(r"#0000\d\d", lambda m: f"var({_VARIABLES.get(m[0], '--ink')})", text)
         view = re.search(r'viewBox="[^"]*"', text)
         begin = f'<svg {view[0] if view else ""} role="img" aria-label="{Markup.escape(label)}">'

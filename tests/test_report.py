@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import run_tool, train
+from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import linkage, to_tree
 from scipy.spatial.distance import squareform
 from scipy.stats import binomtest, chi2
@@ -15,6 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from small_checkpoint import network_by_formula
 
 from ppcls_lite.data.preprocess import Preprocess
+from ppcls_lite.deploy.projection import COLOURED, draw_features
 from ppcls_lite.engine.checkpoint import Progress, save_checkpoint
 from ppcls_lite.metric import Accuracy
 from ppcls_lite.model_info import ModelInfo
@@ -125,6 +127,25 @@ def records(rates, **shares):
 def test_a_path_may_break_between_its_parts_and_is_escaped():
     assert breaks("../a/<b>_c.jpg") == "../<wbr>a/<wbr>&lt;b&gt;_<wbr>c<wbr>.jpg"
     assert breaks(0.0005) == "0.0005"
+
+
+def test_a_class_with_a_colour_does_not_look_like_those_without():
+    figure, labels = Figure(), np.repeat(np.arange(COLOURED + 5), 2)
+    features = np.random.default_rng(0).normal(size=(len(labels), 3))
+    draw_features(figure, features, labels, [f"class {k}" for k in labels])
+    _, *own = figure.axes[0].collections  # the first are the others
+    colours = {tuple(each.get_facecolor()[0][:3]) for each in own}
+    assert len(colours) == COLOURED
+    assert all(max(colour) - min(colour) > 0.1 for colour in colours)  # none is grey
+
+
+def test_text_of_charts_is_readable_on_a_phone():
+    """A chart is 353 pixels wide there; of a legend, too."""
+    for _, svg in curves({"a": records([0.1] * 5, top5=1.0)}, 6):
+        wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", svg)]
+        assert len(sizes) > 5 and min(sizes) * 353 / wide >= 11
+        assert "system-ui" in svg and "DejaVu" not in svg  # the page's own, not matplotlib's
 
 
 def test_curves_have_sensible_axes():

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENOUGH = 20  # pictures from which on UMAP has neighbours to keep
-COLOURED = 20  # classes with a colour of their own, the most frequent ones; others are grey
+# Of tab20, for the most frequent classes. The others are grey, so its two greys are out.
+COLOURS = [n for n in range(20) if n not in (14, 15)]
+COLOURED = len(COLOURS)
 
 
 def principal_components(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,8 +100,10 @@ def draw_features(
     handles = []
     for n, i in enumerate(own):
         x, y = places[labels == i].T
-        handles.append(axes.scatter(x, y, s=10, color=colormaps["tab20"](n), linewidths=0))
+        handles.append(axes.scatter(x, y, s=10, color=colormaps["tab20"](COLOURS[n]), linewidths=0))
     if handles:
-        legend = figure.legend(handles, [names[i] for i in own], loc="outside right upper")
+        legend = figure.legend(
+            handles, [names[i] for i in own], loc="outside right upper", markerscale=2
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)  # names are data: a dollar sign begins no formula

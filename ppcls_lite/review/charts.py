@@ -137,7 +137,7 @@ def reliability(
             counts.stairs(count, np.linspace(0, 1, len(count) + 1))
         axes.set(ylabel="share that is right", ylim=(0, 1.02))
         counts.set(xlabel=f"probability of {of}", ylabel=counted, xlim=(0, 1))
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
     return drawn.svg
 
 
