@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 from ppcls_lite.program import CHECKOUT, NAMES, environment_hint, help_command, os_remedy
@@ -71,7 +72,10 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
     except (KeyboardInterrupt, Exception) as error:
         # Extension modules turn a KeyboardInterrupt into an ImportError, SystemError and others.
         if received or isinstance(error, KeyboardInterrupt):
-            status = 128 + (received[0] if received else signal.SIGINT)
+            number = received[0] if received else signal.SIGINT
+            status = 128 + number
+            if not in_company():  # one of several is asked to end when another one has ended
+                print(f"{prog}: stopped by {signal.Signals(number).name}", file=sys.stderr)
         elif isinstance(error, MemoryError):
             print(
                 f"{prog}: not enough memory\n  next: free -m  # shows how much is left; a smaller"
@@ -80,7 +84,7 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
             )
             status = 2
         elif isinstance(error, UserError | OSError):
-            print(f"{prog}: {explain(error)}", file=sys.stderr)
+            print(f"{prog}: {explain(error, name, argv)}", file=sys.stderr)
             status = 2
         elif isinstance(error, RankLost):
             print(f"{prog}: {error}", file=sys.stderr)
@@ -144,10 +148,22 @@ def of_this_package(error: ModuleNotFoundError) -> bool:
     return not error.name or error.name.partition(".")[0] == "ppcls_lite"
 
 
-def explain(error: UserError | OSError) -> str:
-    """Returns what went wrong, with the file's name where it is known."""
+def explain(error: UserError | OSError, name: str = "", argv: Sequence[str] = ()) -> str:
+    """Returns what went wrong, with the file's name where it is known, and what to run next.
+
+    Args:
+        error: what went wrong.
+        name: of the command.
+        argv: the arguments it was given.
+    """
     if isinstance(error, UserError):
-        return str(error)
+        if not error.hint.startswith("-"):
+            return str(error)
+        if in_company():  # the launcher's command line is not known here
+            return f"{error.message}\n  next: run the same command with {error.hint}"
+        from ppcls_lite.verbs import again
+
+        return f"{error.message}\n  next: {again(name, list(argv), error.hint)}"
     if error.filename:
         from ppcls_lite.files import told_of_room  # imports a package, which may be missing
 

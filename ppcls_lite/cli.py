@@ -71,8 +71,11 @@ def fill_parser(
 
 
 def _explanation(flag: Flag) -> dict[str, Any]:
-    default = "" if flag.default in (None, "", False, ()) else f" [{yaml_value(flag.default)}]"
-    return {"metavar": _metavar(flag), "help": (flag.help + default).replace("%", "%%")}
+    default = "" if flag.default in (None, "", False, ()) else yaml_value(flag.default)
+    allowed = f"allowed: {flag.limits}" if flag.limits else ""
+    known = "; ".join(filter(None, (default, allowed)))
+    text = f"{flag.help} [{known}]" if known else flag.help
+    return {"metavar": _metavar(flag), "help": text.replace("%", "%%")}
 
 
 def _metavar(flag: Flag) -> str:
@@ -172,8 +175,8 @@ def parse(
     """
     known = flags(config)
     parser = make_parser(config, prog, explained=False)
-    argv, words = _without_rest(argv, known)
-    namespace, rest = parser.parse_known_args([_spell(a, known) for a in argv])
+    argv, words = without_rest(argv, known)
+    namespace, rest = parser.parse_known_args([spell(a, known) for a in argv])
     if "help" in namespace:
         if namespace.help not in ("", "all"):
             parser.error(f"--help: {namespace.help!r} is not possible (allowed: all)")
@@ -207,7 +210,7 @@ def parse(
     return settings
 
 
-def _without_rest(argv: list[str], known: Mapping[str, Flag]) -> tuple[list[str], list[str]]:
+def without_rest(argv: list[str], known: Mapping[str, Flag]) -> tuple[list[str], list[str]]:
     """Splits off the words of another command, which a command may take at its end."""
     if not any(flag.rest for flag in known.values()):
         return argv, []
@@ -215,7 +218,7 @@ def _without_rest(argv: list[str], known: Mapping[str, Flag]) -> tuple[list[str]
     bare |= {"--print-config"}
     position = 0
     while position < len(argv) and argv[position].startswith("-"):
-        word = _spell(argv[position], known)
+        word = spell(argv[position], known)
         position += 1 if "=" in word or word in bare else 2
     return argv[:position], argv[position:]
 
@@ -266,7 +269,7 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _spell(argument: str, known: Mapping[str, Flag]) -> str:
+def spell(argument: str, known: Mapping[str, Flag]) -> str:
     """Turns `--batch_size=8` into `--batch-size=8` and `--no-x` into `--x=false`."""
     flag, equals, value = argument.partition("=")
     if not flag.startswith("--"):

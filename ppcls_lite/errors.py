@@ -28,12 +28,22 @@ class RankLost(Exception):
     Args:
         message: which one, and what it said.
         status: exit status of this process; 75 is EX_TEMPFAIL, "try again".
+
+    As a text it also says what to do next, unless what the other one said does.
     """
 
     def __init__(self, message: str, status: int = 75) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+
+    def __str__(self) -> str:
+        if "\n  next: " in self.message:
+            return self.message
+        return (
+            f"{self.message}\n  next: start the same command again on every machine, with --resume"
+            " auto; a longer --rank-timeout waits for a slow one"
+        )
 
 
 def shortened(value: object, limit: int = 300) -> str:

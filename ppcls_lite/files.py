@@ -49,6 +49,33 @@ def told_of_room(error: OSError, path: Path, size: int = 0) -> OSError:
     return OSError(error.errno, f"{error.strerror} ({need})", str(path))
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds a name to the errors of a disk that come without one, as those of a write do."""
+    try:
+        yield
+    except OSError as error:
+        error = told_of_room(error, path)
+        if error.filename is not None or error.errno is None:
+            raise error from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a name to write a file under; at the end it takes the name `path`.
+
+    For libraries that write files themselves. What ends in an error or an interruption is removed.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        with naming(path):
+            yield part
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def reserve(folder: Path, size: int) -> None:
     """Raises OSError unless a folder has room for so many bytes: Paddle writes what fits."""
     probe = folder / ".room"

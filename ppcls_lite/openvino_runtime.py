@@ -45,7 +45,7 @@ class OpenVinoRuntime:
         if device == "gpu":
             raise UserError(
                 "--device gpu: OpenVINO runs on the CPU here; allowed: --device cpu or auto",
-                "--device cpu, or --engine onnxruntime",
+                "--device cpu  # or --engine onnxruntime",
             )
         if precision == "bf16":
             check_bf16()

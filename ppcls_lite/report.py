@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import whole
 from ppcls_lite.label_metric import LabelAccuracy
 from ppcls_lite.metric import BINS, Accuracy, calibration_error
 from ppcls_lite.model_info import ModelInfo
@@ -137,7 +138,8 @@ def draw_confusion_matrix(counts: np.ndarray, names: list[str], title: str, path
             if count:
                 dark = shares[row, column] > 0.5
                 axes.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
-    figure.savefig(path, dpi=110)
+    with whole(path) as part:
+        figure.savefig(part, dpi=110)
 
 
 def draw_reliability(bins: dict[str, np.ndarray], title: str, path: Path) -> None:
@@ -161,7 +163,8 @@ def draw_reliability(bins: dict[str, np.ndarray], title: str, path: Path) -> Non
     axes.legend()
     for part in (axes, counts):
         part.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with whole(path) as part:
+        figure.savefig(part, dpi=110)
 
 
 def draw_confused_pairs(rows: list[tuple[str, str, int]], title: str, path: Path) -> None:
@@ -176,7 +179,8 @@ def draw_confused_pairs(rows: list[tuple[str, str, int]], title: str, path: Path
     axes.set_yticks(range(len(rows)), words)
     axes.set(xlabel="images", title=title)
     axes.invert_yaxis()  # the most frequent on top
-    figure.savefig(path, dpi=110)
+    with whole(path) as part:
+        figure.savefig(part, dpi=110)
 
 
 def _can_draw(text: str) -> bool:
@@ -194,7 +198,7 @@ def zip_rows(names: list[str], rows: list[list[int]]) -> Iterable[list[Any]]:
 
 def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
     """Writes rows as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
 
@@ -252,7 +256,8 @@ def plot_curves(events: dict[str, list[dict[str, Any]]], title: str, path: Path)
         axes.legend()
     for axes in (loss, accuracy, rate):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with whole(path) as part:
+        figure.savefig(part, dpi=110)
 
 
 def plot_engines(rows: list[dict[str, Any]], path: Path) -> None:
@@ -273,4 +278,5 @@ def plot_engines(rows: list[dict[str, Any]], path: Path) -> None:
     agreement.barh(names, [100 * r.get("agreement", 0) for r in rows], color="tab:green")
     agreement.set(xlabel="same class as dygraph, %", xlim=(0, 101))
     latency.invert_yaxis()  # the first row on top
-    figure.savefig(path, dpi=110)
+    with whole(path) as part:
+        figure.savefig(part, dpi=110)

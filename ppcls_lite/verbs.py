@@ -8,7 +8,7 @@ import sys
 from ppcls_lite import cli
 from ppcls_lite.config import Settings
 from ppcls_lite.flags import flags
-from ppcls_lite.program import command_of
+from ppcls_lite.program import command, command_of, quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,37 @@ def settle(name: str, argv: list[str], prog: str) -> tuple[str, Settings]:
             settings, COMMANDS["validate"].settings, prog, "--test-only"
         )
     return name, settings
+
+
+def again(name: str, argv: list[str], hint: str) -> str:
+    """Returns what to run next: a hint that is only flags becomes the command line with them.
+
+    Args:
+        name: of the command that could not work.
+        argv: the arguments that it was given; those that the hint sets again are left out.
+        hint: flags and values as a shell takes them; behind two spaces and `#` a comment. Any other
+            text is returned as it is, and so are flags that the command does not have.
+    """
+    if not hint.startswith("-") or name not in COMMANDS:
+        return hint
+    known = flags(COMMANDS[name].settings)
+    owners = {spelling: flag for flag in known.values() for spelling in flag.spellings}
+    changes = [word for word in hint.partition("  # ")[0].split() if word[0] == "-"]
+    spellings = [cli.spell(word, known).partition("=")[0] for word in changes]
+    if not owners.keys() >= set(spellings):
+        return hint
+    changed = {owners[spelling].name for spelling in spellings}
+    words, rest = cli.without_rest(argv, known)
+    kept: list[str] = []
+    while words:
+        spelling, equals, _ = cli.spell(words[0], known).partition("=")
+        flag, size = owners.get(spelling), 1
+        if flag and not equals and (flag.bare is None or not words[1:2] or words[1][:1] != "-"):
+            size = 2
+        if not flag or flag.name not in changed:
+            kept += words[:size]
+        words = words[size:]
+    return " ".join([command(name, *kept), hint, *map(quoted, rest)])
 
 
 def verbs() -> list[str]:

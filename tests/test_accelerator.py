@@ -65,6 +65,21 @@ def bundle(tmp_path_factory):
     return root / "bundle"
 
 
+def test_a_bundle_of_one_folder_names_no_val_folder(bundle, tmp_path):
+    config = ExportAcceleratorConfig(
+        pretrained=str(checkpoint(tmp_path)), out=str(tmp_path / "bundle"),
+        data_path=str(bundle.parent / "data/train"), calibration_images=3,
+    )  # fmt: skip
+    assert export_accelerator.run(config) == 0
+    own = json.loads((tmp_path / "bundle/bundle.json").read_text())
+    listed = (tmp_path / "bundle/labels/val_label.txt").read_text().splitlines()
+    assert own["val"] is None and own["val_images"]["count"] == len(listed) > 0
+    assert "no train/ and val/" in own["val_images"]["notes"][0]
+    with_val = json.loads((bundle / "bundle.json").read_text())
+    assert with_val["val"] == str(bundle.parent / "data/val")
+    assert with_val["val_images"] == {"count": 20, "notes": []}
+
+
 def test_half_precision_patterns_are_the_documents():
     patterns = {
         0.485: 14275, 0.456: 14156, 0.406: 13951, 0.229: 13140, 0.224: 13099, 0.225: 13107,

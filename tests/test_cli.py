@@ -399,7 +399,7 @@ def test_ctrl_c_during_an_import_ends_without_a_traceback(program, module, tmp_p
     )
     search_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run([sys.executable, program], PYTHONPATH=search_path)
-    assert (done.returncode, done.stderr) == (130, "")
+    assert (done.returncode, done.stderr) == (130, f"{program}: stopped by SIGINT\n")
 
 
 def test_names_the_terminal_cannot_show_do_not_end_a_command(tmp_path):

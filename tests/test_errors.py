@@ -4,6 +4,7 @@ import ast
 import errno
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from conftest import ROOT, picture
 
 from ppcls_lite.__main__ import dispatch, explain
 from ppcls_lite.data.decode import ImageError
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import RankLost, UserError
 from ppcls_lite.program import NAMES, os_remedy
 from ppcls_lite.verbs import COMMANDS, find
 
@@ -78,6 +79,37 @@ def test_no_function_makes_a_message_without_its_next():
             for argument, default in zip(arguments, node.args.defaults[::-1], strict=False):
                 empty = isinstance(default, ast.Constant) and default.value == ""
                 assert not (argument.arg == "hint" and empty), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "hint", "expected"),
+    [
+        ("train", "-b 1 --lr=0.5 --amp --epochs 3", "--batch-size 2  # or larger images",
+         "train.py --lr=0.5 --amp --epochs 3 --batch-size 2  # or larger images"),
+        ("train", "--resume 'a b.pdparams' -c r.yaml", "--resume=none --pretrained 'a b.pdparams'",
+         "train.py -c r.yaml --resume=none --pretrained 'a b.pdparams'"),
+        ("train", "--no-sync-bn --data_path x", "--data-path 'a b'",
+         "train.py --no-sync-bn --data-path 'a b'"),
+        ("train", "--wd 1 --cache", "--weight-decay 0.1", "train.py --cache --weight-decay 0.1"),
+        ("weights average", "'m*.pdparams' --out x", "--out x.pdparams",
+         "tools/average_checkpoints.py 'm*.pdparams' --out x.pdparams"),
+        ("launch", "--nodes=2 --gpus 0 train.py --gpus 1", "--devices 1",
+         "tools/launch.py --nodes=2 --devices 1 train.py --gpus 1"),
+    ],
+)  # fmt: skip
+def test_a_hint_of_flags_is_the_command_with_these_flags(name, line, hint, expected, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
+    error = UserError("wrong", hint)
+    assert explain(error, name, shlex.split(line)) == f"wrong\n  next: python {expected}"
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert explain(error, name, []) == f"wrong\n  next: run the same command with {hint}"
+
+
+def test_a_lost_rank_says_how_to_go_on_unless_the_other_one_did():
+    assert "\n  next: start the same command again " in str(RankLost("rank 1 of 2 ended"))
+    told = "rank 1 of 2 ended: wrong\n  next: do this"
+    assert str(RankLost(told)) == told
 
 
 def test_a_message_shows_its_next_and_a_hook_of_a_user_may_go_without():
@@ -252,8 +284,8 @@ def test_a_mistake_is_one_message_that_says_what_comes_next(line, place, monkeyp
     before = sorted(place.rglob("*"))
     with pytest.raises((UserError, OSError)) as raised:
         dispatch(name, argv, prog)
-    message, _, after = explain(raised.value).partition("\n  next: ")
-    assert after.strip() and len(message) > 10, message
+    message, _, after = explain(raised.value, name, argv).partition("\n  next: ")
+    assert re.match(r"[\w(]", after) and len(message) > 10, f"{message} >>> {after}"
     # What was received stands in the message: a word of the line, or the flag that is missing.
     received = [word for word in words if word.strip("-'") and word.strip("-'") in message]
     assert received or "missing" in message or "--" in message, message

@@ -16,7 +16,7 @@ from conftest import ROOT, TINY_FLAGS, picture, run_tool, warm_path
 from small_checkpoint import trained_like_state
 
 from ppcls_lite import cli, create_model, program
-from ppcls_lite.__main__ import dispatch
+from ppcls_lite.__main__ import dispatch, explain
 from ppcls_lite.commands import quantize
 from ppcls_lite.data.preprocess import Preprocess
 from ppcls_lite.deploy.export import export_model
@@ -114,7 +114,7 @@ def said(made, monkeypatch, capfd):
         try:
             dispatch(name, argv, prog)
         except UserError as error:
-            print(error)
+            print(explain(error, name, argv))
         return "".join(capfd.readouterr())
 
     return run
@@ -341,6 +341,8 @@ def test_a_hint_is_words_or_flags_or_a_whole_command_line(hint):
         assert done.returncode == 0, done.stderr
         return
     assert "python " not in line, hint
+    if line.startswith("-"):  # __main__ makes the command line of it
+        assert re.fullmatch(r"(-[\w-]+([= ](?!-)('[^']*'|\S+))?( |$))+", line), hint
     known = {flag for command in COMMANDS.values() for flag in flags(command.settings)}
     for flag in re.findall(r"(?<!\S)--([a-z][\w-]*)", hint):
         flag = flag.removeprefix("no-") if flag.startswith("no-") else flag

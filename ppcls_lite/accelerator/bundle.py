@@ -24,7 +24,7 @@ from ppcls_lite.data.image_dataset import ImageDataset
 from ppcls_lite.data.shares import Shares
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import check_utf8, file_sha256
+from ppcls_lite.files import check_utf8, file_sha256, naming
 from ppcls_lite.graph import INPUT_NAME
 from ppcls_lite.int8.qdq import COMPILER_OPSET
 from ppcls_lite.int8.stretch import save_unstretched
@@ -119,11 +119,12 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
     work = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     try:
-        work.mkdir()
-        description = _fill(work, request)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
+        with naming(folder):
+            work.mkdir()
+            description = _fill(work, request)
+            if folder.exists():
+                folder.rmdir()
+            os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return description
@@ -160,7 +161,8 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "fp32_accuracy": network.accuracy,
         "verification": network.sidecar.verification,
         "calibration": calibration,
-        "val": str(Path(request.data_path, "val").absolute()) if request.data_path else None,
+        "val": _val_folder(request.data_path),
+        "val_images": None if val is None else {"count": len(val), "notes": list(val.notes)},
         "classes_matched": [match.how for match in matches],
         "source": network.sidecar.source,
         "versions": network.sidecar.versions | {"python": platform.python_version()},
@@ -175,6 +177,12 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (work / "bundle.json").write_text(text, encoding="utf-8")
     return description
+
+
+def _val_folder(data_path: str | None) -> str | None:
+    """Where `sample_cls` finds val; nothing where val is a list, or a share of one folder."""
+    folder = Path(data_path or "", "val")
+    return str(folder.absolute()) if data_path and folder.is_dir() else None
 
 
 def _check_card(info: ModelInfo, pretrained: str) -> None:

@@ -82,7 +82,7 @@ def folder_ids(classes: str | None, folders: Sequence[str]) -> dict[str, int]:
         raise UserError(
             f"which class is folder {next(iter(folders), '')!r}? It is none of ImageNet's, and"
             f" there is no file {file}",
-            "--classes labels/wnid.json of the bundle, or run this in the bundle's folder",
+            "run this in the bundle's folder, or give --classes BUNDLE/labels/wnid.json",
         )
     if set(folders) <= ids.keys():
         return ids

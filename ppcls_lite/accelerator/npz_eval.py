@@ -130,6 +130,6 @@ def _check_folders(
             raise UserError(
                 f"two readings of {path}: class {label} by the list {label_file}, class"
                 f" {told[folder]} by its folder {folder}",
-                "--label labels/label.txt of the bundle lets the folders tell; else give the list"
-                " of these images",
+                "give the list of these images; or --label BUNDLE/labels/label.txt, with which the"
+                " folders tell",
             )

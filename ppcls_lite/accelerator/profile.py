@@ -11,6 +11,7 @@ import numpy as np
 
 from ppcls_lite.accelerator.simulator import NOTE, SimulatedModel
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import whole
 from ppcls_lite.program import command
 from ppcls_lite.untrusted import read_lines, read_npz, reading
 
@@ -143,7 +144,8 @@ def run_list(model: SimulatedModel, paths: Sequence[Path], folder: Path) -> Meas
         )
 
     def keep(number: int, scores: np.ndarray) -> None:
-        np.savez(folder / RESULT_NAME.format(number), output_0=scores)
+        with whole(folder / RESULT_NAME.format(number)) as part:
+            np.savez(part, output_0=scores)
 
     return measure(model, map(read_picture, paths), keep)
 

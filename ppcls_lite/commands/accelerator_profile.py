@@ -28,7 +28,7 @@ def run(config: AcceleratorProfileConfig) -> int:
     else:
         match = re.fullmatch(r"\[?(3),(\d+),(\d+)\]?", config.shape.replace(" ", ""))
         if match is None:
-            raise UserError(f"--shape {config.shape}: allowed: [3,H,W]", "-s [3,224,224]")
+            raise UserError(f"--shape {config.shape}: allowed: [3,H,W]", "-s '[3,224,224]'")
         shape = [int(size) for size in match.groups()]
         measured = measure(model, made_up(shape, config.iterations))
     load = Load(config.instance, config.processes, config.batch_size, config.device_ids)

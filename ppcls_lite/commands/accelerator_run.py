@@ -31,7 +31,7 @@ def run(config: SampleClsConfig) -> int:
         if any(class_id >= len(names) for class_id, _ in ranking):
             raise UserError(
                 f"{config.label_txt} has {len(names)} names, the model has more classes",
-                "--label_txt labels/label.txt of the same bundle",
+                "give --label_txt BUNDLE/labels/label.txt, of the bundle that this model is of",
             )
         if config.task == "run":
             ids, scores = zip(*ranking, strict=True)

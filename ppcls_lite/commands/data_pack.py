@@ -37,7 +37,7 @@ from ppcls_lite.data.verify_packed import SPLITS, verify
 from ppcls_lite.data.watch import dead_worker
 from ppcls_lite.data.workers import worker_pool
 from ppcls_lite.errors import UserError, some
-from ppcls_lite.files import readable, write_atomically
+from ppcls_lite.files import naming, readable, write_atomically
 from ppcls_lite.program import command, quoted
 from ppcls_lite.untrusted import read_json, reading
 
@@ -171,7 +171,7 @@ def write_shard(
     entries = np.empty(len(indices), ENTRY)
     part = shard.with_name(f".{shard.name}.part")
     packed = iter(pictures)
-    with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with naming(shard), tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row, index in enumerate(indices.tolist()):
             try:
                 data, suffix = next(packed)

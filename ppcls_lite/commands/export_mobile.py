@@ -18,7 +18,7 @@ from ppcls_lite.deploy.settings import ExportMobileConfig
 from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, read_sidecar, write_sidecar
 from ppcls_lite.deploy.verify import agreement, check_images
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import file_sha256, temporary_folder
+from ppcls_lite.files import file_sha256, naming, temporary_folder
 from ppcls_lite.int8.qdq import EXACT
 from ppcls_lite.program import export_command
 from ppcls_lite.runtimes import OnnxRuntime
@@ -46,7 +46,7 @@ def run(config: ExportMobileConfig) -> int:
     )
     images = sidecar.info.preprocess(pictures or check_images())  # [N, 3, H, W]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(".mobile-", folder.parent) as temporary:
+    with naming(folder), temporary_folder(".mobile-", folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
         found = convert(config.format or "", export, work, sidecar, images)

@@ -12,6 +12,7 @@ import numpy as np
 from ppcls_lite.engine.settings import TrainConfig
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_atomically
+from ppcls_lite.program import quoted
 
 
 def runs_all(config: TrainConfig) -> bool:
@@ -35,7 +36,8 @@ def run_all(config: TrainConfig, one: Callable[[TrainConfig], int]) -> int:
         raise UserError(
             "--folds without --fold starts a training after the other, in one process, anew or"
             " with --resume auto",
-            "--fold 0, then 1 and so on, each with an --output-dir of its own",
+            f"--fold 0 --output-dir {quoted(str(Path(config.output_dir) / 'fold-0'))}"
+            "  # then --fold 1 and so on, each with a folder of its own",
         )
     folder = Path(config.output_dir)
     for fold in range(config.folds or 0):

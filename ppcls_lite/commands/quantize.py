@@ -11,7 +11,7 @@ import onnx
 
 from ppcls_lite.deploy.sidecar import SIDECAR, write_sidecar
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import check_utf8, file_sha256, temporary_folder
+from ppcls_lite.files import check_utf8, file_sha256, naming, temporary_folder
 from ppcls_lite.int8.qdq import FOR_COMPILER
 from ppcls_lite.program import command
 from ppcls_lite.quantize.job import Job, open_job
@@ -88,7 +88,7 @@ def _table(config: QuantizeConfig, job: Job, recipe: Recipe) -> int:
 def _write(config: QuantizeConfig, job: Job, recipe: Recipe, folder: Path) -> int:
     target = TARGETS[config.target]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(".int8-", folder.parent) as temporary:
+    with naming(folder), temporary_folder(".int8-", folder.parent) as temporary:
         work = Path(temporary) / "export"
         work.mkdir()
         fast = None if _chosen(config) else target.try_fast(job.graph, job.calibration, _say)

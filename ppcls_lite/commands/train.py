@@ -71,12 +71,13 @@ def fit_and_report(run: Run) -> int:
     except Diverged as diverged:
         run.world.farewell(str(diverged), 1)
         lower = f"--lr {run.config.lr / 10:g}"
+        kept = f"; {latest} is kept, from before" * latest.is_file()
         run.log.line(
-            f"stopped: {diverged}. The learning rate {run.config.lr:g} is too high for this data"
-            f"\n  next: {lower}, or --lr-warmup-epochs 5, or --clip-grad-norm 1"
+            f"stopped: {diverged}. The learning rate {run.config.lr:g} is too high for this"
+            f" data{kept}"
+            f"\n  next: {again if latest.is_file() else 'run the same command with'} {lower}"
+            "  # or --lr-warmup-epochs 5, or --clip-grad-norm 1"
         )
-        if latest.is_file():
-            run.log.line(f"  the last good checkpoint is kept: {again} {lower}")
         return 1
     finally:
         for path, cause in (run.loader.broken | run.evaluate.loader.broken).items():
@@ -85,9 +86,7 @@ def fit_and_report(run: Run) -> int:
     for line in finish_best(run, weights):
         run.log.line(line)
     predict = command("predict", "--pretrained", weights, "--img-path", "IMAGE")
-    export = command(
-        "export", "--pretrained", weights, "--save-inference-dir", run.folder / "inference"
-    )
+    export = command("export", "--pretrained", weights, "--save-inference-dir", "inference")
     run.log.line(
         f"best val {run.score_name} {abs(best):.4f}: {weights}"
         f"\n  next: {predict}\n        {export}"

@@ -155,7 +155,7 @@ def _open_named(config: DatasetSettings, split: str, dry_run: bool) -> ImageData
         from ppcls_lite.download import fetch_file  # imports an HTTP client
 
         for file in DOWNLOADS[config.dataset]:
-            hint = "--data-path FOLDER with space that you may write to"
+            hint = "give a --data-path with space, where you may write"
             fetch_file(file, Path(config.data_path), lambda path: "", hint)
         found = _read(config.dataset, config.data_path, split)
     if found is None:
@@ -163,7 +163,7 @@ def _open_named(config: DatasetSettings, split: str, dry_run: bool) -> ImageData
         why = "; a dry run downloads nothing" * (dry_run and config.dataset_download)
         raise UserError(
             f"--dataset {config.dataset}: {config.data_path} has none of {names}{why}",
-            "--dataset-download fetches it",
+            "--dataset-download  # fetches it",
         )
     return found
 

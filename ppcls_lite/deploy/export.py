@@ -20,7 +20,7 @@ from ppcls_lite.deploy.sidecar import SIDECAR, Sidecar, write_sidecar
 from ppcls_lite.deploy.verify import verify
 from ppcls_lite.environment import load_paddle
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.files import check_utf8, file_sha256, reserve, temporary_folder
+from ppcls_lite.files import check_utf8, file_sha256, naming, reserve, temporary_folder
 from ppcls_lite.graph import INPUT_NAME, StaticGraph
 from ppcls_lite.model_info import ModelInfo
 from ppcls_lite.runtimes import load_network
@@ -78,7 +78,7 @@ def export_model(
     opset, activation = _opset(opset_version, info), info.activation if softmax_inside else ""
     how = {"opset": opset, "activation": activation, "batch": batch}
     folder.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(".export-", folder) as temporary:
+    with naming(folder), temporary_folder(".export-", folder) as temporary:
         work = Path(temporary)
         network = _write_graphs(weights, info, work, formats, how)
         files = [work / FORMATS[format_][0] for format_ in formats]
@@ -135,7 +135,7 @@ def _opset(asked: int | None, info: ModelInfo) -> int:
     if asked is not None and asked < INT8_OPSET:
         raise UserError(
             f"opset {asked} has no scale per channel, which a quantized model needs",
-            f"--opset-version {INT8_OPSET}, or leave it out",
+            f"--opset-version {INT8_OPSET}",
         )
     return asked or INT8_OPSET
 

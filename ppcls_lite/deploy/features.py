@@ -12,7 +12,7 @@ from ppcls_lite.deploy.first_load import check_whole
 from ppcls_lite.deploy.sidecar import Sidecar
 from ppcls_lite.engines import import_engine
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import replacing
+from ppcls_lite.files import whole
 from ppcls_lite.program import export_command
 from ppcls_lite.runtimes import OnnxRuntime, every_in_batches, is_installed
 
@@ -55,9 +55,9 @@ class Features:
             UserError: pyarrow is not installed.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, [path.suffix]) as staged:
+        with whole(path) as part:
             if path.suffix == ".npz":
-                np.savez(staged, **vars(self))
+                np.savez(part, **vars(self))
                 return
             arrow, parquet = (import_engine(x, "pyarrow") for x in ("pyarrow", "pyarrow.parquet"))
             rows = range(len(self.features))
@@ -70,7 +70,7 @@ class Features:
                 "feature": arrow.FixedSizeListArray.from_arrays(flat, self.features.shape[1]),
             }
             table = arrow.table(columns).replace_schema_metadata({"network": str(self.network)})
-            parquet.write_table(table, staged)
+            parquet.write_table(table, part)
 
 
 def read_features(path: Path) -> Features:

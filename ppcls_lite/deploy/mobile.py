@@ -228,7 +228,7 @@ def answers_tflite(folder: Path, export: Path, images: np.ndarray) -> np.ndarray
     if np.abs(found - plain).max() > limit * max(1.0, float(np.abs(plain).max())):
         raise UserError(
             f"LiteRT's two kinds of kernels differ by {np.abs(found - plain).max()}",
-            "--format mnn writes another file of the same model",
+            "--format mnn  # writes another file of the same model",
         )
     return found
 

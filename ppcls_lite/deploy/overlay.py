@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ppcls_lite.deploy.ranking import Prediction
+from ppcls_lite.files import whole
 
 MIN_SIDE, MAX_SIDE, MIN_WIDTH = 360, 960, 480  # picture's long side; whole result; in pixels
 BACKGROUND, INK, MUTED, TRACK = (246, 247, 249), (32, 36, 44), (110, 118, 130), (232, 235, 240)
@@ -50,7 +51,8 @@ def save_overlay(image: Image.Image, ranking: Sequence[Prediction], path: Path) 
         percent = f"{100 * prediction.prob:.1f} %"
         draw.text((width - margin, middle), percent, ink, font, anchor="rm")
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path, quality=92)
+    with whole(path) as part:
+        canvas.save(part, quality=92)
 
 
 def _label(prediction: Prediction, font: Font) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppcls_lite.deploy.features import Features
+from ppcls_lite.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,8 @@ def plot_features(features: Features, path: Path) -> str:
     what = (features.features, features.labels, features.classes.tolist())
     enough = len(features.features) >= ENOUGH and importlib.util.find_spec("umap") is not None
     draw_features(figure, *what, umap_places(features.features) if enough else None)
-    figure.savefig(path, dpi=120)
+    with whole(path) as part:
+        figure.savefig(part, dpi=120)
     return "UMAP" if enough else "principal components"
 
 

@@ -218,7 +218,7 @@ class ExportMobileConfig(PictureLimit):
 class CompareConfig(PictureLimit, BareWeights):
     """Compare a checkpoint with every file exported from it: predictions, differences, sizes.
 
-    python tools/compare.py --pretrained output/best.pdparams --exported output/inference \\
+    python tools/compare.py --pretrained output/best.pdparams --exported inference \\
         --img-path pictures/
     """
 

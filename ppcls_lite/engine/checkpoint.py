@@ -197,7 +197,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if state is None:
         raise UserError(
             f"{path} has no {path.stem}.json beside it, so the run cannot be gone on with",
-            f"--pretrained {quoted(str(path))}  # starts a new run from these weights",
+            f"--resume=none --pretrained {quoted(str(path))}  # a new run from these weights",
         )
     if not optimizer.path.is_file() or optimizer.digest() != state["sha256"]["pdopt"]:
         raise UserError(f"{optimizer.path} is missing or damaged", "resume from another checkpoint")

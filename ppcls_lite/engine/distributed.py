@@ -88,7 +88,7 @@ def pick_device(device: str, use_gpu: bool | None) -> str:
         raise UserError(
             "--device gpu: this paddle sees no GPU (built with CUDA:"
             f" {paddle.is_compiled_with_cuda()})",
-            "--device cpu, or pip install paddlepaddle-gpu",
+            "--use-gpu=false" if use_gpu else "--device cpu",
         )
     return device if device != "auto" else ("gpu" if has_gpu else "cpu")
 

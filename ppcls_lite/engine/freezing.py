@@ -62,7 +62,7 @@ def frozen_layers(model: nn.Layer, freeze: str) -> list[nn.Layer]:
     if count > len(found):
         raise UserError(
             f"--freeze {freeze}: the model has {len(found)} stages",
-            f"--freeze stages:{len(found)} freezes every convolution, body all but the last layer",
+            f"--freeze stages:{len(found)}  # every convolution; body is all but the last layer",
         )
     return [layer for stage in found[:count] for layer in stage]
 

@@ -143,5 +143,5 @@ def check_norms(models: Sequence[nn.Layer], crop_size: int, batch: int) -> None:
         raise UserError(
             f"one image a batch at --train-crop-size {crop_size}: {len(lone)} batch norms would"
             " see one value per channel, which has no variance",
-            "--batch-size 2, or larger images: --train-crop-size 64",
+            "--batch-size 2  # or larger images, with --train-crop-size 64",
         )

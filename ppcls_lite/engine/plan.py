@@ -102,6 +102,7 @@ def lines(run: Run) -> list[str]:
     if config.amp_level != "O0" and world.device == "cpu" and "bf16" not in run.kernels:
         why = "has no effect on a CPU without AVX512-BF16 or kernels"
         plan.append(f"warning   --amp-level {config.amp_level} {why}; using fp32")
+        plan.append("          next: leave --amp-level out, or train on a GPU")
     if info != run.whole:
         plan += fpgm.report(run.whole, info, config.train_crop_size)
     return plan

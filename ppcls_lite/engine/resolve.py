@@ -81,9 +81,11 @@ def resolve(config: TrainConfig, world: World) -> Resolved:
         known.setdefault("val_resize_size", known.get("val_crop_size", config.val_crop_size))
     config = dataclasses.replace(config, **known, seed=seed, sources=sources)
     if config.fit_head and start is None:
-        raise UserError("--fit-head needs features of trained weights", "--pretrained WEIGHTS")
+        raise UserError(
+            "--fit-head needs features of trained weights", "give --pretrained with weights"
+        )
     if not (config.epochs or config.fit_head):
-        raise UserError("--epochs 0 trains nothing", "--fit-head 2 fits the last layer")
+        raise UserError("--epochs 0 trains nothing", "--fit-head 2  # fits the last layer")
     batches = accumulated(config.gradient_accumulation_steps)
     shared = dataclasses.replace(config, gradient_accumulation_steps=batches)
     return Resolved(shared, seed, checkpoint, weights, start, config)
@@ -101,7 +103,7 @@ def accumulated(asked: int) -> int:
     if asked * of % machines:
         raise UserError(
             f"{machines} machines cannot make the batch of {of} out of whole batches",
-            f"--gradient-accumulation-steps {machines}, or --min-nodes of a divisor of {of}",
+            f"--gradient-accumulation-steps {machines}  # or --min-nodes of a divisor of {of}",
         )
     return asked * of // machines
 
@@ -269,7 +271,8 @@ def check_goes_on(
     if rows:
         raise UserError(
             "\n".join([f"{checkpoint.path} was trained with other settings:", *rows]),
-            f"--pretrained {quoted(str(checkpoint.path))}  # starts a new run from its weights",
+            f"--resume=none --pretrained {quoted(str(checkpoint.path))}"
+            "  # a new run from its weights",
         )
     progress = checkpoint.progress
     if progress.batch and progress.batching != batching:
@@ -285,4 +288,9 @@ def check_goes_on(
             + changed,
             "put them back, or resume from a model_<epoch>.pdparams",
         )
-    return [f"warning   other training images than before: {changed}"] * bool(changed)
+    if not changed:
+        return []
+    return [
+        f"warning   other training images than before: {changed}",
+        "          next: put them back, if this was not meant; the next epochs use what is there",
+    ]

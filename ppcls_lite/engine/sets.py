@@ -78,6 +78,7 @@ def open_sets(config: TrainConfig, goes_on: ModelInfo | None = None, run: str = 
         remarks.append(f"classes   {match.how}")
     few = warnings(classes, (0, 1)) + warnings(val.class_set("val"), (0,))
     remarks += [f"warning   {line}" for line in few]
+    remarks += ["          next: add images of these classes, or remove these classes"] * bool(few)
     share_of = train.share_of
     if config.unlabelled_path:
         train = WithUnlabelled(train, config.unlabelled_path)

@@ -118,7 +118,7 @@ def _float_export(settings: Int8Settings, weights: Weights) -> tuple[onnx.ModelP
     if weights.info.quant_skip is not None:
         raise UserError(
             f"{settings.pretrained} was trained for 8 bits: its export is int8 already",
-            export_command(weights.path.parent / "inference", *weights.flags),
+            export_command("inference", *weights.flags),
         )
     with temporary_folder("ppcls-int8-") as temporary:
         sidecar = export_model(

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import whole
 from ppcls_lite.int8.qdq import insert_qdq, layer_names, rounded_tensors
 from ppcls_lite.quantize.recipe import Recipe, logits, prepare, score, thresholds_of
 from ppcls_lite.quantize.roles import multiplications, roles
@@ -205,4 +206,5 @@ def plot(rows: Sequence[Damage], title: str, picture: Path) -> None:
     handles = [Patch(color=colours[kind], label=kind) for kind in kinds]
     figure.legend(handles=handles, loc="outside right upper")  # it would cover bars
     figure.suptitle(title)
-    figure.savefig(picture, dpi=100)
+    with whole(picture) as part:
+        figure.savefig(part, dpi=100)

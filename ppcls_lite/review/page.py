@@ -242,8 +242,8 @@ def next_commands(network: Network, exported: Sequence[dict[str, Any]]) -> list[
     if network.is_export:
         return found
     if not exported:
-        inference = ("--save-inference-dir", beside / "inference")
-        found.append(("Export it, for any engine", command("export", *weights, *inference)))
+        export = command("export", *weights, "--save-inference-dir", "inference")
+        found.append(("Export it, for any engine", export))
     int8 = (*weights, *data, "--out", beside / "int8")
     trusted = ("--calibrate", "--unknown", *data, "--out", beside / "trusted.pdparams")
     if not any(row["int8"] for row in exported):

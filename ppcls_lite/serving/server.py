@@ -1,5 +1,6 @@
 """Starts the worker processes, replaces those that die, and ends them all."""
 
+import errno
 import importlib
 import json
 import logging
@@ -163,8 +164,13 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
+        here = not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL
+        other = port + 1 if 1024 <= port < 65535 else 18090  # those below are root's
         raise UserError(
-            f"--host {host} --{flag} {port}: {error.strerror or error}", f"give another --{flag}"
+            f"--host {host} --{flag} {port}: {error.strerror or error}",
+            f"--{flag} {other}  # or end the program that listens there; ss -ltnp names it"
+            if here
+            else "--host 0.0.0.0  # all addresses of this machine; hostname -I lists them",
         ) from error
 
 

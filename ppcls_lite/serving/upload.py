@@ -192,5 +192,5 @@ def check_limits(config: ServeConfig) -> None:
         raise UserError(
             f"--request-memory-mb {config.request_memory / 1e6:g} holds no body of --max-body-mb"
             f" {config.max_body_mb:g}, which takes {needed:g}",
-            f"--request-memory-mb {needed:g}, or a smaller --max-body-mb",
+            f"--request-memory-mb {needed:g}  # or a smaller --max-body-mb",
         )

@@ -37,5 +37,8 @@ def create_model(
         report = load_weights(model, find_weights(source, name), replace_head=True)
         if report.reinitialised:
             fresh = ", ".join(report.reinitialised)
-            warnings.warn(f"{name}: the last layer starts fresh: {fresh}", stacklevel=2)
+            warnings.warn(
+                f"{name}: the last layer starts fresh: {fresh}; train it before you use it",
+                stacklevel=2,
+            )
     return model

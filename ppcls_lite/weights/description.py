@@ -63,9 +63,11 @@ def described_info(path: Path, state: dict[str, Any]) -> ModelInfo:
 
 def other_version(path: Path, error: Exception) -> UserError:
     """Returns the complaint about a JSON whose keys or values are not those of this version."""
+    described = path.with_suffix(".json")
+    older = described.with_suffix(".json.old")
     return UserError(
-        f"{path.with_suffix('.json')} is not of this version ({type(error).__name__}: {error})",
-        f"--pretrained {quoted(str(path))} --model NAME  # without the .json beside it",
+        f"{described} is not of this version ({type(error).__name__}: {error})",
+        f"mv {quoted(str(described))} {quoted(str(older))}  # then name the model with --model",
     )
 
 

@@ -82,29 +82,6 @@ def load_weights(
     ours, layout = to_ours(
         arrays, model, replace_head=replace_head, label=label, network=network, flags=flags
     )
-    refuse_others(ours, layout, label)
-    fresh = tuple(
-        name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
-    )
-    model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
-    taken = [k for k, row in enumerate(rows or ()) if row >= 0]
-    if rows is not None and not fresh and len(taken) < len(rows):
-        head = tuple(name for name in ours if not name.endswith(THRESHOLD))[-2:]
-        _start_head(model, head, taken)
-        fresh = () if taken else head
-    elif replace_head and fresh:
-        _start_head(model, fresh[-2:], [])  # a hidden layer starts as the network does
-    return LoadReport(tuple(ours), fresh, layout, choice)
-
-
-def refuse_others(ours: Mapping[str, np.ndarray], layout: str, label: str) -> None:
-    """Raises UserError where no model here computes with these arrays.
-
-    Args:
-        ours: the arrays by the model's names.
-        layout: key of `layouts.LAYOUTS`.
-        label: what a message calls them.
-    """
     if layout == "d-li14":
         raise UserError(
             f"{label} ({layout} layout) would not compute what they were trained for: their network"
@@ -117,6 +94,18 @@ def refuse_others(ours: Mapping[str, np.ndarray], layout: str, label: str) -> No
                 f"{label}: {name} holds {array.dtype}, not floating-point numbers",
                 "give the float weights that this file was made from",
             )
+    fresh = tuple(
+        name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
+    )
+    model.set_state_dict({name: array.astype(np.float32) for name, array in ours.items()})
+    taken = [k for k, row in enumerate(rows or ()) if row >= 0]
+    if rows is not None and not fresh and len(taken) < len(rows):
+        head = tuple(name for name in ours if not name.endswith(THRESHOLD))[-2:]
+        _start_head(model, head, taken)
+        fresh = () if taken else head
+    elif replace_head and fresh:
+        _start_head(model, fresh[-2:], [])  # a hidden layer starts as the network does
+    return LoadReport(tuple(ours), fresh, layout, choice)
 
 
 def _start_head(model: paddle.nn.Layer, names: tuple[str, ...], taken: list[int]) -> None:

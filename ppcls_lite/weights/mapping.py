@@ -285,7 +285,8 @@ def from_ours(arrays: Arrays, model: nn.Layer, layout: str) -> dict[str, np.ndar
     if wanted is None or (sources is not None and source not in sources):
         raise UserError(
             f"{layout} has no network with the tensors of {source}'s {type(model).__name__}",
-            "--to ours" + (f" or {source}" if source in ("torchvision", "timm", "ppcls") else ""),
+            "--to ours"
+            + (f"  # or {source}" if source in ("torchvision", "timm", "ppcls") else ""),
         )
     theirs = {}
     for entry in wanted:
