@@ -220,6 +220,10 @@ def charts() -> None:
     for name, heading in INT8.items():
         chart(f"int8_{name}", "measurements/int8_tables.md", f"{heading} #1", [0], [3],
               "signal to noise, dB; higher is nearer to float", skip="^fp")  # fmt: skip
+        if name != "twin":
+            chart(f"int8_text_{name}", "measurements/int8_older.md", f"{heading} #1", [0], [3],
+                  "signal to noise, dB; higher is nearer to float", skip="^fp")  # fmt: skip
+    chart("step_time", training, "Where a step's time goes #1", [0], [1], "milliseconds of a step")
 
 
 def diagrams() -> None:

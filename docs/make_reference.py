@@ -63,7 +63,8 @@ def row(flag: Flag) -> str:
     """Returns the row of a flag."""
     names = ", ".join(f"`{spelling}`" for spelling in flag.spellings)
     default = f"`{yaml_value(flag.default)}`" if flag.default not in (None, "", ()) else ""
-    return f"| {names} | `{escaped(_metavar(flag))}` | {escaped(default)} | {escaped(flag.help)} |"
+    value = f"`{escaped(_metavar(flag))}`" + (f", {flag.limits}" if flag.limits else "")
+    return f"| {names} | {value} | {escaped(default)} | {escaped(flag.help)} |"
 
 
 def escaped(text: str) -> str:

@@ -54,6 +54,11 @@ class Flag:
         literals = [k for k in kinds if typing.get_origin(k) is typing.Literal]
         return tuple(word for k in literals for word in typing.get_args(k))
 
+    @property
+    def limits(self) -> str:
+        """Allowed numbers in words, like `0 to 1` or `above 0`; empty where there is no limit."""
+        return next(filter(None, map(_in_words, (self.kind, *typing.get_args(self.plain)))), "")
+
     def accepts(self, kind: type | None) -> bool:
         """Tells whether the type is `kind`, or a union with it."""
         kind = type(None) if kind is None else kind
@@ -96,6 +101,19 @@ def _allowed(reason: str) -> str:
         return reason
     kinds = " or ".join(_KINDS.get(kind, kind) for kind in found[1].split(" | "))
     return f"allowed: {kinds}{found[2] or ''}"
+
+
+def _in_words(kind: Any) -> str:
+    """The limits of a number's type."""
+    if not is_annotated(kind):
+        return ""
+    meta = typing.get_args(kind)[1]
+    low = f"{meta.ge}" if meta.ge is not None else ""
+    if meta.gt is not None:
+        low = f"above {meta.gt}"
+    if meta.le is None:
+        return f"{low} or more" if meta.ge is not None else low
+    return f"{low} to {meta.le}" if low else f"{meta.le} or less"
 
 
 def is_annotated(kind: Any) -> bool:

@@ -190,6 +190,10 @@ CHARTS = {
     "memory.svg": ("measurements/training.md", "Steps #3", range(3, 7)),
     "int8_accelerator.svg": ("measurements/int8_tables.md", "The accelerator #1", [3]),
     "int8_openvino.svg": ("measurements/int8_tables.md", "OpenVINO #1", [3]),
+    "int8_text_accelerator.svg": ("measurements/int8_older.md", "The accelerator #1", [3]),
+    "int8_text_onnxruntime.svg": ("measurements/int8_older.md", "ONNX Runtime #1", [3]),
+    "int8_text_openvino.svg": ("measurements/int8_older.md", "OpenVINO #1", [3]),
+    "step_time.svg": ("measurements/training.md", "Where a step's time goes #1", [1]),
 }
 
 

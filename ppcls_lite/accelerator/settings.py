@@ -36,7 +36,7 @@ class ExportAcceleratorConfig(PictureLimit, BareWeights):
     calibration_split: Literal["train", "val"] = "train"
     """Where calibration images come from; the documents test on the val they take them from."""
     calibration_images: Count = 1000
-    """Calibration images, as many of each class as possible."""
+    """Number of calibration images, as many of each class as possible."""
     calibration_mode: CalibrationMode | None = None
     """How the compiler finds the range of int8. Without it: as in quantize's folder, else
     percentile, as the documents have it."""
@@ -56,15 +56,16 @@ class TimmTorchvisionConfig(Settings):
     """
 
     model_library: Literal["timm", "torchvision"] = "timm"
-    """Whose model it is."""
+    """Library that the model is of."""
     model_name: str = ""
-    """Its name there; python tools/list_models.py --source timm lists those that exist here."""
+    """Name of the model in that library; python tools/list_models.py --source timm lists those that
+    exist here."""
     save_dir: str = "./onnx"
     """Folder for MODEL_SIZE.onnx: input `input` [1, 3, SIZE, SIZE], logits, opset 11."""
     size: Pixels = 224
     """Side of the input, pixels."""
     pretrained_weights: str = ""
-    """The weights: .pth, or any other form this project reads."""
+    """File of the weights: .pth, or any other format that this project reads."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class AcceleratorBuildConfig(Settings):
     float_layers: str = ""
     """Layers to keep in float: node names of the ONNX file, with commas between them."""
     calibration_mode: CalibrationMode | None = None
-    """Instead of the file's mode."""
+    """How the range of int8 is found. Without it: as the file says."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,14 @@ class SampleClsConfig(PictureLimit):
     vdsp_params_info: str | None = None
     """Parameters of the vision processor. Without it: the bundle's vdsp_params/sdk1.0/."""
     label_txt: str = "labels/label.txt"
-    """Class names, one a line."""
+    """File of the class names, one a line."""
     topk: Count = 5
-    """Classes per image."""
+    """Number of classes to name per image, the most probable first."""
     device_id: CountOrZero = 0
-    """Number of the card; the stand-in has none and takes any."""
+    """Number of the card. It has no effect: the stand-in has none."""
     batch: Count = 1
-    """Images the card takes at once; the stand-in takes them one by one."""
+    """Number of images that the card takes at once. It has no effect: the stand-in takes them one
+    by one."""
     save_dir: str = "output"
     """Folder for vacl_cls_result.txt; a folder even if it is called x.txt, as in the documents."""
 
@@ -133,17 +135,18 @@ class AcceleratorProfileConfig(Settings):
     vdsp_params: str = ""
     """Parameters of the vision processor, any of the three forms."""
     instance: Annotated[int, Meta(ge=1, extra={"flags": ["-i"]})] = 1
-    """Instances per device; printed, the stand-in has one."""
+    """Number of instances per card. It is printed only: the stand-in has one."""
     processes: Annotated[int, Meta(ge=1, extra={"flags": ["-p"]})] = 1
-    """Processes; printed, the stand-in has one."""
+    """Number of processes. It is printed only: the stand-in has one."""
     batch_size: Annotated[int, Meta(ge=1, extra={"flags": ["-b"]})] = 1
-    """Images per call; printed, the stand-in takes them one by one."""
+    """Number of images per call. It is printed only: the stand-in takes them one by one."""
     device_ids: Annotated[str, Meta(extra={"flags": ["-d"]})] = "0"
-    """Numbers of the cards; printed."""
+    """Numbers of the cards, such as 0,1. They are printed only: the stand-in has none."""
     shape: Annotated[str, Meta(extra={"flags": ["-s"]})] = "[3,256,256]"
-    """Size of the made-up images without --datalist."""
+    """Channels, height and width, pixels, of the made-up images that are measured without
+    --datalist."""
     iterations: Count = 1024
-    """Made-up images without --datalist."""
+    """Number of made-up images that are measured without --datalist."""
     datalist: str | None = None
     """List of npz files. Without it: made-up images are measured."""
     path_output: str | None = None
@@ -180,7 +183,7 @@ class EvalTopkConfig(Settings):
     """
 
     result: Annotated[str, Meta(extra={"positional": True})] = ""
-    """The text, or the folder that sample_cls.py made of its name."""
+    """The result text, or the folder of that name that sample_cls.py made."""
     classes: str | None = None
     """JSON {folder: id}. Without it: ImageNet's folders, or the bundle's labels/wnid.json in the
     current folder."""
@@ -199,7 +202,7 @@ class EvalImagenetConfig(Settings):
     result_path: str = ""
     """Folder with output_000000.npz and so on."""
     datalist: str = ""
-    """The list of npz files that vamp was given."""
+    """List of npz files that vamp was given, one path a line."""
     label: str = ""
     """Lines `FILE ID`; or class names, one a line: then the folders tell the class."""
     classes: str | None = None

@@ -61,19 +61,20 @@ class BenchmarkConfig(Settings):
     """Folder with train/ and val/; infer and serve take its val images, else patterns; infer
     calibrates int8 with train."""
     batch_size: Annotated[tuple[Count, ...], Meta(min_length=1, extra={"flags": ["-b"]})] = (32,)
-    """Images per step and process; one row for each."""
+    """Number of images per step and process; one row for each number."""
     size: Annotated[tuple[Pixels, ...], Meta(min_length=1)] = (224,)
     """Side of the images, pixels; one row for each."""
     threads: Annotated[tuple[CountOrZero, ...], Meta(min_length=1)] = (0,)
-    """Threads of all processes together; one row for each, 0 is all cores."""
+    """Number of threads of all processes together, 0 for all cores; one row for each number."""
     workers: Annotated[tuple[CountOrZero, ...], Meta(min_length=1, extra={"flags": ["-j"]})] = (2,)
-    """Processes that decode images, one row for each; serve: of the servers, 0 is all cores."""
+    """Number of processes that decode images; one row for each number. serve: of server processes,
+    0 for one a core."""
     processes: Count = 1
-    """train: processes that train together, started by each framework's launcher."""
+    """train: number of processes that train together, started by each framework's launcher."""
     versus: tuple[str, ...] = ()
-    """Whom to compare with; train: bf16 (--cpu-kernels bf16), paddle (Paddle's own layers), torch,
-    torch.compile; epoch: bf16, paddle, torch; loader: torch. All but eval: build:PATH[,PYTHON],
-    another checkout of this project, run by this interpreter or by its own."""
+    """What to compare with, with commas between. train: bf16 (--cpu-kernels bf16), paddle (Paddle's
+    own layers), torch, torch.compile; epoch: bf16, paddle, torch; loader: torch. All but eval:
+    build:PATH[,PYTHON], another checkout of this project, run by this interpreter or by its own."""
     versus_python: str | None = None
     """Interpreter that has torch and torchvision (and timm, for its names). Without it: this
     one."""
@@ -85,14 +86,14 @@ class BenchmarkConfig(Settings):
     """train: print where the time of our steps goes, by the kernels' stages and by the network's
     parts, with the arithmetic and memory rates that each reached."""
     rounds: Count = 5
-    """How often each one is measured, in turns."""
+    """Number of times that each one is measured, in turns."""
     steps: Count | None = None
-    """Timed steps of one turn. Without it: 3 in train, 20 in infer, and one pass over the data
-    else."""
+    """Number of timed steps of one turn. Without it: 3 in train, 20 in infer, and one pass over the
+    data else."""
     clients: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 8, 32)
-    """serve: connections that send at the same time; one row for each."""
+    """serve: number of connections that send at the same time; one row for each number."""
     seconds: Annotated[float, Meta(gt=0)] = 5.0
-    """serve: length of one turn."""
+    """serve: length of one turn, seconds."""
     int8: bool = False
     """serve: ours serves what quantize writes for OpenVINO, calibrated with train of --data-path;
     the others stay float."""

@@ -20,17 +20,20 @@ class LaunchConfig(Settings):
     """
 
     nodes: Annotated[int, Meta(ge=1, extra={"flags": ["--nnodes"]})] = 1
-    """Machines; the same command is started on each of them."""
+    """Number of machines; start the same command on each of them."""
     min_nodes: Count | None = None
-    """Go on with this many machines when no more come back in time. Without it: wait for all."""
+    """Number of machines to go on with when the others do not come back within --node-timeout.
+    Without it: wait for all."""
     restarts: CountOrZero = 3
-    """How often all processes start again, from the newest checkpoint, when one dies."""
+    """Number of times that all processes start again, from the newest checkpoint, when one dies."""
     nproc_per_node: Count | None = None
-    """Processes on this machine. Without it: one for each GPU, or one."""
+    """Number of training processes on this machine. Without it: one for each GPU, or one on a
+    CPU."""
     devices: Annotated[str | None, Meta(extra={"flags": ["--gpus"]})] = None
-    """GPUs of this machine, such as 0,1. Without it: all."""
+    """Numbers of this machine's GPUs to use, such as 0,1. Without it: all."""
     master: str | None = None
-    """ADDRESS:PORT of the first machine, the same on all of them; it writes the checkpoints."""
+    """ADDRESS:PORT of the first machine, such as 10.0.0.1:6170, the same on all machines. The first
+    machine writes the checkpoints. Needed with --nodes 2 and more."""
     host: str | None = None
     """This machine's address. Without it: the one that the way to --master starts from."""
     node_timeout: Count = 300

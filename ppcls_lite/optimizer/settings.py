@@ -17,25 +17,28 @@ class OptimizerSettings(Settings):
         Literal["sgd", "nesterov", "rmsprop", "rmsprop_tf", "adam", "adamw", "lamb"],
         Meta(extra={"also": {"momentum": "sgd"}}),
     ] = "sgd"
-    """Optimizer. sgd has momentum; rmsprop follows torch's rule, rmsprop_tf TensorFlow's."""
+    """Optimizer. sgd and nesterov have momentum; rmsprop follows torch's rule, rmsprop_tf
+    TensorFlow's."""
     momentum: Fraction = 0.9
-    """Momentum of sgd, nesterov and both rmsprops."""
+    """Share of the step before that sgd, nesterov and both rmsprops add to each step."""
     opt_alpha: Fraction = 0.9
     """Share of the mean squared gradient that rmsprop and rmsprop_tf keep at each step."""
     opt_betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Shares of the mean gradient and mean square that adam, adamw and lamb keep at each step."""
     opt_eps: Annotated[float, Meta(gt=0)] | None = None
-    """Epsilon. Without it: rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
+    """Small number that keeps the optimizers with a mean square from dividing by zero. Without it:
+    rmsprop 0.0316, rmsprop_tf 0.001, adam and adamw 1e-8, lamb 1e-6."""
     weight_decay: Annotated[float, Meta(ge=0, extra={"flags": ["--wd"]})] = 1e-4
-    """Weight decay: decoupled for adamw, inside the trust ratio for lamb, L2 for the others."""
+    """How strongly weights are drawn towards 0: decoupled for adamw, inside the trust ratio for
+    lamb, as an L2 penalty for the others."""
     norm_weight_decay: NotNegative | None = None
     """Weight decay of normalisation layers. Without it: --weight-decay."""
     bias_weight_decay: NotNegative | None = None
     """Weight decay of biases. Without it: --weight-decay."""
     pact_lr_factor: NotNegative = 1.0
-    """Learning rate of the clipping thresholds of --pact-quant, as a factor of --lr."""
+    """Learning rate of the clipping thresholds that --pact-quant trains, as a factor of --lr."""
     pact_weight_decay: NotNegative = 2e-5
-    """Weight decay of the clipping thresholds of --pact-quant."""
+    """Weight decay of the clipping thresholds that --pact-quant trains."""
     head_lr_factor: NotNegative = 1.0
     """Learning rate of the last layer, as a factor of the others'; above 1 for fine-tuning."""
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
@@ -62,7 +65,8 @@ class ScheduleSettings(Settings):
     """Epochs after which the step and exponential schedules multiply the rate by --lr-gamma; may be
     a fraction."""
     lr_milestones: tuple[NotNegative, ...] = ()
-    """Epochs after which the multistep schedule drops, with commas between them."""
+    """Epochs after which the multistep schedule multiplies the rate by --lr-gamma, with commas
+    between them, such as 30,60,90."""
     lr_gamma: NotNegative = 0.1
     """Factor of the learning rate at each step of the step, multistep and exponential schedules."""
     lr_power: NotNegative = 1.0
@@ -84,7 +88,8 @@ class ScheduleSettings(Settings):
     """The schedule starts after the warm-up; --no-lr-warmup-prefix: together with it, as in
     timm."""
     lr_noise: tuple[Fraction, Fraction] | None = None
-    """Two fractions of the run: between them each epoch's rate gets timm's noise."""
+    """Two shares of the run, with a comma between them, such as 0.4,0.9: in the epochs between them
+    the rate gets timm's noise. Without it: no noise."""
 
     def problems(self) -> Iterator[str]:
         """Yields what cannot be."""
@@ -102,10 +107,12 @@ class EmaSettings(ScheduleSettings):
     """Moving average."""
 
     model_ema: bool = False
-    """Keep a moving average of weights and batch-norm statistics; evaluate and save that one."""
+    """Keep a moving average of the weights and of batch norm's statistics; it is what is evaluated
+    and saved."""
     model_ema_decay: Fraction = 0.99998
-    """Share of the average that is kept at each of its updates."""
+    """Share of the average that each update keeps; the new weights have the rest."""
     model_ema_steps: Count = 32
-    """Steps between two updates of the average."""
+    """Optimizer steps between two updates of the average."""
     model_ema_rule: Literal["torchvision", "plain"] = "torchvision"
-    """torchvision: decay rescaled to the run's length, afresh until the warm-up ends; or plain."""
+    """torchvision: the decay is adapted to the length of the run, and the average starts afresh
+    until the warm-up ends; plain: the decay as given, from the first step."""
