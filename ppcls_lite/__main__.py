@@ -72,10 +72,10 @@ def run_command(name: str, argv: list[str], prog: str) -> None:
     except (KeyboardInterrupt, Exception) as error:
         # Extension modules turn a KeyboardInterrupt into an ImportError, SystemError and others.
         if received or isinstance(error, KeyboardInterrupt):
-            number = received[0] if received else signal.SIGINT
-            status = 128 + number
+            stopped_by = signal.Signals(received[0]) if received else signal.SIGINT
+            status = 128 + stopped_by
             if not in_company():  # one of several is asked to end when another one has ended
-                print(f"{prog}: stopped by {signal.Signals(number).name}", file=sys.stderr)
+                print(f"{prog}: stopped by {stopped_by.name}", file=sys.stderr)
         elif isinstance(error, MemoryError):
             print(
                 f"{prog}: not enough memory\n  next: free -m  # shows how much is left; a smaller"
