@@ -13,7 +13,7 @@ import onnx
 from ppcls_lite.accelerator import scripts
 from ppcls_lite.accelerator.build_config import BuildConfig, to_yaml, transform_ops
 from ppcls_lite.accelerator.calibration import SUFFIX, write_calibration
-from ppcls_lite.accelerator.labels import write_labels
+from ppcls_lite.accelerator.labels import val_folder, write_labels
 from ppcls_lite.accelerator.quantized import read_quantized
 from ppcls_lite.accelerator.static_onnx import write_onnx
 from ppcls_lite.accelerator.vdsp import FORMS, vdsp_params
@@ -122,9 +122,7 @@ def write_bundle(folder: Path, request: Request) -> dict[str, Any]:
         with naming(folder):
             work.mkdir()
             description = _fill(work, request)
-            if folder.exists():
-                folder.rmdir()
-            os.replace(work, folder)
+            os.replace(work, folder)  # which may be there, empty
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return description
@@ -146,9 +144,8 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     calibration = {"pictures": 0, "split": request.split, "missing_classes": []}
     if train is not None:
         calibration |= write_calibration(work, info, train, request.count)
-    script = scripts.run_script(
-        name, info.preprocess.crop_size, source(name), network.mode, network.float_layers
-    )
+    size, mode = info.preprocess.crop_size, network.mode
+    script = scripts.run_script(name, size, source(name), mode, network.float_layers)
     (work / "run.sh").write_text(script, encoding="utf-8")
     (work / "run.sh").chmod(0o755)
     description = {
@@ -161,7 +158,7 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
         "fp32_accuracy": network.accuracy,
         "verification": network.sidecar.verification,
         "calibration": calibration,
-        "val": _val_folder(request.data_path),
+        "val": val_folder(request.data_path),
         "val_images": None if val is None else {"count": len(val), "notes": list(val.notes)},
         "classes_matched": [match.how for match in matches],
         "source": network.sidecar.source,
@@ -177,12 +174,6 @@ def _fill(work: Path, request: Request) -> dict[str, Any]:
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (work / "bundle.json").write_text(text, encoding="utf-8")
     return description
-
-
-def _val_folder(data_path: str | None) -> str | None:
-    """Where `sample_cls` finds val; nothing where val is a list, or a share of one folder."""
-    folder = Path(data_path or "", "val")
-    return str(folder.absolute()) if data_path and folder.is_dir() else None
 
 
 def _check_card(info: ModelInfo, pretrained: str) -> None:

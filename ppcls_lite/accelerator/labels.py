@@ -155,6 +155,12 @@ def val_label_lines(pictures: Mapping[str, int]) -> list[str]:
     ]
 
 
+def val_folder(data_path: str | None) -> str | None:
+    """Where `sample_cls` finds val; nothing where val is a list, or a share of one folder."""
+    folder = Path(data_path or "", "val")
+    return str(folder.absolute()) if data_path and folder.is_dir() else None
+
+
 def write_labels(
     work: Path, info: ModelInfo, val: ImageDataset | None, matches: Sequence[ClassMatch]
 ) -> None:
