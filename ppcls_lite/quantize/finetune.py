@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -27,6 +27,22 @@ BATCH = 32
 RATE = 0.4
 EPSILON = 1e-10  # the gradient of one step of one weight may be that small
 TINY = 1e-30
+
+
+def batches(
+    pictures: Sequence[np.ndarray], size: int, random: np.random.Generator
+) -> Iterator[list[np.ndarray]]:
+    """Yields an epoch's batches in random order, half of the pictures mirrored.
+
+    Args:
+        pictures: float32 [1, 3, H, W] each.
+        size: of a batch; pictures that fill none are left out.
+        random: draws the order and what is mirrored.
+    """
+    order = random.permutation(len(pictures))
+    for step in range(len(pictures) // size):
+        chosen = [pictures[i] for i in order[step * size : (step + 1) * size]]
+        yield [np.flip(x, 3) if random.integers(2) else x for x in chosen]
 
 
 def fine_tune(
@@ -72,10 +88,7 @@ def fine_tune(
         begin, noise, signal = time.perf_counter(), 0.0, 0.0
         small = int8_of(model)
         network = PaddleGraph(small)
-        order = random.permutation(len(pictures))
-        for step in range(steps):
-            chosen = [pictures[i] for i in order[step * size : (step + 1) * size]]
-            batch = [np.flip(x, 3) if random.integers(2) else x for x in chosen]
+        for step, batch in enumerate(batches(pictures, size, random)):
             teacher.images = batch
             teacher_logits = np.concatenate([values[name] for values in teacher])
             images = paddle.to_tensor(np.concatenate(batch))

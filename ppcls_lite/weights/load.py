@@ -82,18 +82,7 @@ def load_weights(
     ours, layout = to_ours(
         arrays, model, replace_head=replace_head, label=label, network=network, flags=flags
     )
-    if layout == "d-li14":
-        raise UserError(
-            f"{label} ({layout} layout) would not compute what they were trained for: their network"
-            " has squeeze-excite before the activation, none of these models has",
-            "take torchvision's or timm's weights of the same model",
-        )
-    for name, array in ours.items():
-        if array.dtype.kind != "f":
-            raise UserError(
-                f"{label}: {name} holds {array.dtype}, not floating-point numbers",
-                "give the float weights that this file was made from",
-            )
+    refuse_others(ours, layout, label)
     fresh = tuple(
         name for name in model.state_dict() if name not in ours and not name.endswith(THRESHOLD)
     )
@@ -106,6 +95,28 @@ def load_weights(
     elif replace_head and fresh:
         _start_head(model, fresh[-2:], [])  # a hidden layer starts as the network does
     return LoadReport(tuple(ours), fresh, layout, choice)
+
+
+def refuse_others(ours: Mapping[str, np.ndarray], layout: str, label: str) -> None:
+    """Raises UserError where no model here computes with these arrays.
+
+    Args:
+        ours: the arrays by the model's names.
+        layout: key of `layouts.LAYOUTS`.
+        label: what a message calls them.
+    """
+    if layout == "d-li14":
+        raise UserError(
+            f"{label} ({layout} layout) would not compute what they were trained for: their network"
+            " has squeeze-excite before the activation, none of these models has",
+            "take torchvision's or timm's weights of the same model",
+        )
+    for name, array in ours.items():
+        if array.dtype.kind != "f":
+            raise UserError(
+                f"{label}: {name} holds {array.dtype}, not floating-point numbers",
+                "give the float weights that this file was made from",
+            )
 
 
 def _start_head(model: paddle.nn.Layer, names: tuple[str, ...], taken: list[int]) -> None:
