@@ -45,6 +45,8 @@ def pytest_configure(config):
         sys.argv[:] = config.workerinput["mainargv"]  # which hints would take for a way we start
     # Before anything imports paddle, which reads this once.
     os.environ.setdefault("OMP_NUM_THREADS", "2")  # more than one, to see that it stays
+    # Beside another worker a thread that waits awake keeps a core from one that computes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Each file of Python is compiled once, not by each of the thousand processes of the tests.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False

@@ -15,7 +15,11 @@ TRAINING = (
     "--train-crop-size=32 --val-resize-size=36 --val-crop-size=32 --epochs=1 --batch-size=8"
     " --device=cpu --workers=1 --no-visualdl --eval-engine=dygraph"
 )
-SMALL = {"train.py": TRAINING.split(), "tools/show_augment.py": ["--workers=0"]}
+SMALL = {
+    "train.py": TRAINING.split(),
+    "tools/finetune.py": ["--epochs=1"],  # test_tutorial.py has all of them
+    "tools/show_augment.py": ["--workers=0"],
+}
 # A resumed run, one that is evaluated and one that reads a recipe keep their sizes; help has none.
 ALSO = ("explain.md", "trust.md", "unequal_classes.md")
 # Of other pages, behind those.
