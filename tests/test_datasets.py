@@ -180,7 +180,7 @@ def test_a_download_is_checked_and_happens_once(tmp_path, monkeypatch):
     url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
     try:
         flags = {"data_path": str(here), "dataset": "cifar10"}
-        with pytest.raises(UserError, match="--dataset-download fetches it"):
+        with pytest.raises(UserError, match="--dataset-download  # fetches it"):
             open_train(TrainConfig(**flags))
         with pytest.raises(UserError, match="a dry run downloads nothing"):
             open_train(TrainConfig(**flags, dataset_download=True), dry_run=True)

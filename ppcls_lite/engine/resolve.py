@@ -149,7 +149,9 @@ def settings_of_run(config: TrainConfig, found: Checkpoint) -> dict[str, Any]:
     }
     if "expanded" in found.info.overrides and not config.given("expanded"):
         kept["expanded"] = tuple(found.info.overrides["expanded"])  # pruning chose it
-    another_run = f"--pretrained {quoted(str(found.path))}  # starts a new run from its weights"
+    another_run = (
+        f"--resume=none --pretrained {quoted(str(found.path))}  # a new run from its weights"
+    )
     if config.given("fpgm_ratio") and config.fpgm_ratio != found.config.get("fpgm_ratio", 0.0):
         raise UserError(
             f"--fpgm-ratio {config.fpgm_ratio:g}: filters are pruned before the first step only",
