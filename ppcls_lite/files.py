@@ -72,6 +72,10 @@ def whole(path: Path) -> Iterator[Path]:
         with naming(path):
             yield part
             os.replace(part, path)
+    except OSError as error:
+        if error.filename not in (part, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # as asked for
     finally:
         part.unlink(missing_ok=True)
 

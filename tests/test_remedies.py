@@ -579,7 +579,13 @@ def test_sensitivity_writes_its_ranking_and_a_plot(trained, tmp_path):
 
 def test_the_legend_of_the_plot_has_the_colours_of_the_bars(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    save = Figure.savefig
+
+    def savefig(figure, *to, **how):
+        drawn.append(figure)
+        save(figure, *to, **how)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
     kinds = ["depthwise", "first", "hswish", "last", "other", "pointwise", "pool", "se"]
     rows = [Damage(f"{kind}.0", kind, 0.1, 1.0, 1.0, 1.0, 2.0, 2.0) for kind in kinds]
     plot(rows, "title", tmp_path / "plot.png")

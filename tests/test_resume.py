@@ -90,8 +90,9 @@ def test_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(straight,
         shutil.copy(out / f"model_0{suffix}", tmp_path / f"latest{suffix}")
     done = run_tool("train.py", f"--resume={tmp_path}/latest.pdparams", "--lr=1e30")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "learning rate 1e+30 is too high" in done.stdout and "next: --lr 1e+29" in done.stdout
-    assert f"python train.py --resume {tmp_path}/latest.pdparams" in done.stdout
+    assert "learning rate 1e+30 is too high" in done.stdout
+    next_run = f"next: python train.py --resume {tmp_path}/latest.pdparams --lr 1e+29"
+    assert next_run in done.stdout
     assert all(np.isfinite(a).all() for a in read_weights(tmp_path / "latest.pdparams").values())
     assert json.loads((tmp_path / "latest.json").read_text())["progress"]["epoch"] == 1
 
